@@ -1,0 +1,142 @@
+//! Answers to requests that only read.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use rvs_abi::map::Region;
+use rvs_abi::{OUTCOMES, Outcome, limits};
+use rvs_config::{CommandError, ServiceKey};
+use rvs_control::api::{
+    Capacity, CounterListing, CounterTable, Failure, Fill, LimitReached, Response, Status,
+};
+use rvs_control::limits::Limits;
+use rvs_model::{Memory, records};
+
+use super::daemon::Daemon;
+use super::limits::NAMED_MAX;
+
+impl Daemon {
+    /// One service.
+    pub(super) fn service(&self, service: ServiceKey) -> Response {
+        match self.director.service_listing(&service) {
+            Some(listing) => Response::Service(Box::new(listing)),
+            None => Response::Failed(Failure::NotFound(CommandError::NoSuchService { service })),
+        }
+    }
+
+    /// What became of packets.
+    pub(super) fn counters(&self) -> Response {
+        let counters = OUTCOMES.iter().map(|outcome| {
+            CounterListing::new(*outcome, counter(self.director.memory(), *outcome))
+        });
+        Response::Counters(CounterTable { counters: counters.collect() })
+    }
+
+    /// How the director is.
+    pub(super) fn status(&self, now_ns: u64) -> Response {
+        let director = self.director.status();
+        let fill = |used: u32, maximum: u32| Fill { used: used.into(), maximum: maximum.into() };
+        let capacity = Capacity {
+            services: fill(director.services, director.services_max),
+            destinations: fill(director.dests, director.dests_max),
+            connections: self.connections(),
+        };
+        Response::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.instance.clone(),
+            pid: std::process::id(),
+            uptime_s: now_ns.saturating_sub(self.started_ns) / 1_000_000_000,
+            kernel: self.kernel_release.clone(),
+            interfaces: self.interfaces.list(),
+            limits_reached: self.limits_reached(&capacity),
+            capacity,
+            warnings: self.warnings(),
+        }))
+    }
+
+    /// Connections that destinations have. The room is that at 60 % fill of the table, for which it was sized.
+    fn connections(&self) -> Fill {
+        let memory = self.director.memory();
+        let dests = self.director.status().dests_max;
+        let used = (0..dests).map(|id| u64::from(records::dest_conns(memory, id).total)).sum();
+        Fill { used, maximum: u64::from(rvs_model::buckets(memory)) * rvs_abi::SLOTS as u64 * 3 / 5 }
+    }
+
+    fn limits_reached(&self, capacity: &Capacity) -> Vec<LimitReached> {
+        let refused = self.control.as_ref().map_or(0, |control| {
+            let counts = control.counts();
+            counts.clients_refused + counts.clients_closed
+        });
+        let full = counter(self.director.memory(), Outcome::ConnTableFull);
+        let rows = [
+            ("new connections: the table is full", capacity.connections.maximum, full - self.full_at_start),
+            (
+                "commands: no room for services or destinations",
+                capacity.destinations.maximum,
+                self.director.status().limits_reached,
+            ),
+            ("clients of the control socket", Limits::default().clients as u64, refused),
+        ];
+        let reached = rows.into_iter().filter(|(_, _, times)| *times > 0);
+        reached.map(|(limit, maximum, times)| LimitReached { limit: limit.to_owned(), maximum, times }).collect()
+    }
+
+    /// What an operator should know.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.kernel.as_ref().map_or_else(Vec::new, |kernel| kernel.warnings().to_vec());
+        let refused = self.routes.refused().map(|(address, kind)| format!("{address} ({kind})"));
+        warnings.extend(named("destinations without a route", refused));
+        let failed = self.neighbours.failed();
+        let failed = failed.map(|(ifindex, address)| format!("{address} on {}", self.interfaces.name(ifindex)));
+        warnings.extend(named("next hops that don't answer", failed));
+        if self.interfaces.attached() == 0 {
+            warnings.push("no interface is attached: no packet is balanced".to_owned());
+        }
+        warnings.extend(self.network_lost.clone());
+        warnings
+    }
+}
+
+/// A line that names objects, a few of them; nothing if there are none.
+fn named(what: &str, objects: impl Iterator<Item = String>) -> Option<String> {
+    let objects: Vec<String> = objects.collect();
+    let shown = objects.get(..NAMED_MAX).unwrap_or(&objects).join(", ");
+    let more = objects.len().saturating_sub(NAMED_MAX);
+    match (objects.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(format!("{what}: {shown}")),
+        (false, more) => Some(format!("{what}: {shown} and {more} more")),
+    }
+}
+
+/// A counter's sum over all CPUs.
+pub(super) fn counter<M: Memory>(memory: &M, outcome: Outcome) -> u64 {
+    let cpus = memory.region(Region::Counters).chunks_exact(limits::COUNTERS as usize);
+    cpus.map(|counters| counters[outcome as usize].load(Relaxed)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use rvs_model::{Capacity, Heap};
+
+    use super::*;
+
+    #[test]
+    fn a_warning_names_a_few_and_counts_the_rest() {
+        let line = |count: usize| named("lost", (1..=count).map(|n| n.to_string()));
+        assert_eq!(line(0), None);
+        assert_eq!(line(2).as_deref(), Some("lost: 1, 2"));
+        assert_eq!(line(NAMED_MAX).as_deref(), Some("lost: 1, 2, 3, 4, 5, 6, 7, 8"));
+        assert_eq!(line(NAMED_MAX + 3).as_deref(), Some("lost: 1, 2, 3, 4, 5, 6, 7, 8 and 3 more"));
+    }
+
+    #[test]
+    fn counters_are_summed_over_cpus() {
+        let heap = Heap::new(&Capacity { services: 1, dests: 1, conns: 64, cpus: 3 });
+        let words = heap.region(Region::Counters);
+        for (cpu, count) in [(0, 5), (2, 7)] {
+            words[cpu * limits::COUNTERS as usize + Outcome::NoRoute as usize].store(count, Relaxed);
+        }
+        assert_eq!(counter(&heap, Outcome::NoRoute), 12);
+        assert_eq!(counter(&heap, Outcome::TtlExceeded), 0);
+    }
+}

@@ -1,0 +1,75 @@
+//! Pages of the connection table.
+
+use core::net::IpAddr;
+use std::collections::BTreeMap;
+
+use rvs_abi::{Addr, ConnFlags, Dest, Method, SLOTS, TICK_SHIFT};
+use rvs_config::{ConnListing, ForwardingMethod, Protocol};
+use rvs_control::api::{ConnPage, ConnQuery};
+use rvs_core::{conn, state};
+use rvs_model::{Conn, Memory, records};
+
+use super::limits::PAGE_SLOTS_MAX;
+
+/// The connections from a cursor on. The cursor is the number of a slot: a connection stays in its slot until it ends, so
+/// one that lives from the first page to the last is on exactly one. A page also ends after a number of slots, however
+/// empty they are, so that it takes a few milliseconds at most.
+pub(super) fn page<M: Memory>(memory: &M, query: ConnQuery, now_ns: u64) -> ConnPage {
+    let slots = u64::from(rvs_model::buckets(memory)) * SLOTS as u64;
+    let end = query.cursor.saturating_add(PAGE_SLOTS_MAX).min(slots);
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let mut reader = Reader { memory, dests: BTreeMap::new() };
+    let mut connections = Vec::new();
+    for (slot, conn) in rvs_model::conns(memory, query.cursor..end, conn::ticks(now_ns)) {
+        if connections.len() == limit {
+            return ConnPage { connections, next: Some(slot) };
+        }
+        connections.extend(reader.listing(&conn));
+    }
+    ConnPage { connections, next: (end < slots).then_some(end) }
+}
+
+/// Reads what a connection refers to.
+struct Reader<'m, M> {
+    memory: &'m M,
+    dests: BTreeMap<u32, Option<Dest>>,
+}
+
+impl<M: Memory> Reader<'_, M> {
+    /// `None` for what no listing has a word for, which no program of this version makes.
+    fn listing(&mut self, conn: &Conn) -> Option<ConnListing> {
+        let Conn { entry, state, remaining, .. } = conn;
+        let destination = self.dest_address(entry.dest)?;
+        Some(ConnListing {
+            protocol: Protocol::from_number(entry.protocol)?,
+            client: entry.client.to_ip(),
+            client_port: u16::from_be(entry.cport),
+            vip: entry.vip.to_ip(),
+            vport: u16::from_be(entry.vport),
+            destination,
+            dport: u16::from_be(entry.dport),
+            method: method(entry.flags)?,
+            state: state::name(entry.protocol, *state).to_owned(),
+            expires_s: seconds(*remaining),
+            packets: entry.packets,
+        })
+    }
+
+    fn dest_address(&mut self, id: u32) -> Option<IpAddr> {
+        let dest = *self.dests.entry(id).or_insert_with(|| records::dest(self.memory, id));
+        dest.map(|dest| dest.addr).filter(|address| *address != Addr::default()).map(Addr::to_ip)
+    }
+}
+
+fn method(flags: u16) -> Option<ForwardingMethod> {
+    match u8::try_from(flags & ConnFlags::METHOD).ok()? {
+        Method::MASQ => Some(ForwardingMethod::Masq),
+        Method::TUNNEL => Some(ForwardingMethod::Tunnel),
+        Method::DR => Some(ForwardingMethod::Dr),
+        _ => None,
+    }
+}
+
+fn seconds(ticks: u32) -> u32 {
+    u32::try_from((u64::from(ticks) << TICK_SHIFT) / 1_000_000_000).unwrap_or(u32::MAX)
+}

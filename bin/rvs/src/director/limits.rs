@@ -1,0 +1,30 @@
+//! How much is done at once, and how often.
+
+use std::time::Duration;
+
+/// Messages taken in a row before work that is due gets its turn.
+pub(super) const MESSAGES_PER_ROUND: usize = 64;
+/// Time in which the whole connection table is swept.
+pub(super) const SWEEP: Duration = Duration::from_secs(2);
+/// Time between two steps of the sweeper.
+pub(super) const SWEEP_STEP: Duration = Duration::from_millis(100);
+/// Buckets swept in one step at most: some 4 ms. A table with more than 20 times as many takes longer than [`SWEEP`].
+pub(super) const SWEEP_STEP_BUCKETS_MAX: u32 = 1 << 17;
+/// Slots looked at for one page of connections: some 2 ms.
+pub(super) const PAGE_SLOTS_MAX: u64 = 1 << 19;
+/// Routes asked for in one step: some 2 ms.
+pub(super) const ROUTES_PER_STEP: usize = 64;
+/// Time between two times that all routes are asked for again, when they change all the time.
+pub(super) const ROUTES_REFRESH: Duration = Duration::from_millis(100);
+/// Time between two times that a neighbour is asked for.
+pub(super) const PROBE: Duration = Duration::from_secs(1);
+/// Neighbours asked for in one step.
+pub(super) const PROBES_PER_STEP: usize = 256;
+/// Objects named in a warning; more are counted.
+pub(super) const NAMED_MAX: usize = 8;
+/// Mode of the control socket: everybody may ask, and who may change something is decided by `rvs_control::Access`.
+pub(super) const SOCKET_MODE: u32 = 0o666;
+/// How long `--stop` waits for the daemon's process to give its socket back.
+pub(super) const STOP: Duration = Duration::from_secs(10);
+
+const _: () = assert!(SWEEP_STEP.as_nanos() < SWEEP.as_nanos());

@@ -1,0 +1,98 @@
+//! `rvs director`: the daemon.
+//!
+//! One thread, the main one, owns everything: the data plane, the director, the interfaces, the routes ([`daemon`]).
+//! All that happens comes to it as a [`message::Message`] through one channel: requests from the threads of the control
+//! socket, events of netlink and signals from a thread each. Work that nobody asked for (sweeping, averages, routes) is
+//! done between messages in steps of a bounded size ([`limits`]).
+//!
+//! Packets don't need it: when it ends, in whatever way, programs and maps stay as they are, and the next start adopts
+//! them ([`start`]).
+
+mod answers;
+mod clock;
+mod conns;
+mod daemon;
+mod interfaces;
+mod limits;
+mod listeners;
+mod log;
+mod memory;
+mod message;
+mod neighbours;
+mod notify;
+mod routes;
+mod start;
+mod stop;
+mod sweeper;
+
+use anyhow::Result;
+use rvs_abi::limits as data_plane;
+use rvs_dataplane::{AttachMode, Options};
+
+use crate::{output, socket};
+
+/// Most of anything that `--services-max` and the like take; the kernel's memory ends before.
+const MAX: i64 = 1 << 24;
+/// Most connections: 64-byte entries for all of them are 17 GB.
+const CONNS_MAX: i64 = 1 << 28;
+
+/// How to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    socket: socket::Args,
+    /// Interface whose packets are balanced; may be given several times [default: all but loopback, new ones as they
+    /// appear]
+    #[arg(long = "interface", value_name = "NAME")]
+    interfaces: Vec<String>,
+    /// Where programs are attached: auto, xdp, xdp-generic or tc
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    attach: AttachMode,
+    /// Room for virtual services, when the data plane is made
+    #[arg(long, value_name = "N", default_value_t = data_plane::SERVICES_DEFAULT, value_parser = count(MAX))]
+    services_max: u32,
+    /// Room for destinations of all services together, when the data plane is made
+    #[arg(long, value_name = "N", default_value_t = data_plane::DESTS_DEFAULT, value_parser = count(MAX))]
+    dests_max: u32,
+    /// Room for connections, when the data plane is made
+    #[arg(long, value_name = "N", default_value_t = data_plane::CONNS_DEFAULT, value_parser = count(CONNS_MAX))]
+    conns_max: u32,
+    /// On SIGTERM and SIGINT, take the programs off the interfaces; otherwise packets go on being balanced
+    #[arg(long)]
+    detach_on_exit: bool,
+    /// Print the OpenAPI document of the control protocol, and end
+    #[arg(long)]
+    openapi: bool,
+    /// Take everything down, with or without a running daemon: programs, services, connections
+    #[arg(long, conflicts_with = "openapi")]
+    stop: bool,
+}
+
+fn count(most: i64) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=most)
+}
+
+impl Args {
+    /// What to open.
+    fn options(&self) -> Result<Options> {
+        let mut options = Options::new(self.socket.instance())?;
+        options.capacity.services = self.services_max;
+        options.capacity.dests = self.dests_max;
+        options.capacity.conns = self.conns_max;
+        Ok(options)
+    }
+}
+
+/// Runs the daemon until it is told to end, or does one of the other things.
+///
+/// # Errors
+/// When it can't start, or can't go on.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.openapi {
+        return output::print_json(&rvs_control::openapi::document());
+    }
+    if args.stop {
+        return stop::run(&args.socket, &args.options()?);
+    }
+    start::run(args)
+}

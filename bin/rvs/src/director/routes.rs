@@ -1,0 +1,248 @@
+//! Routes to destinations: asked of the kernel when a destination is new and when routes change, told to the director.
+//!
+//! Each address is asked for once, however many services have a destination there, and in steps of a bounded size.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use rvs_director::{DestId, Director, RouteInfo};
+use rvs_model::Memory;
+use rvs_netlink::{RouteKind, RouteLookup};
+
+use super::limits::ROUTES_PER_STEP;
+use super::log;
+
+/// The kernel's answer for one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    info: RouteInfo,
+    /// Packets are refused, and how.
+    refused: Option<RouteKind>,
+}
+
+/// The routes of all destinations.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    dests: BTreeMap<IpAddr, Vec<DestId>>,
+    known: BTreeMap<IpAddr, Way>,
+    to_ask: BTreeSet<IpAddr>,
+}
+
+impl Routes {
+    /// Follows a change of the configuration: what is known is told of new destinations at once, the rest is to be asked.
+    pub(super) fn follow<M: Memory>(&mut self, director: &mut Director<M>) {
+        self.dests.clear();
+        for (id, address) in director.routes_needed() {
+            self.dests.entry(address).or_default().push(id);
+        }
+        self.known.retain(|address, _| self.dests.contains_key(address));
+        self.to_ask.retain(|address| self.dests.contains_key(address));
+        for (address, ids) in &self.dests {
+            match self.known.get(address) {
+                Some(way) => ids.iter().for_each(|id| director.set_route(*id, &way.info)),
+                None => drop(self.to_ask.insert(*address)),
+            }
+        }
+    }
+
+    /// Every route may have changed.
+    pub(super) fn ask_all_again(&mut self) {
+        self.to_ask.extend(self.dests.keys());
+    }
+
+    /// Whether there is something to ask.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.to_ask.is_empty()
+    }
+
+    /// Asks for some routes. Tells whether any is another than before.
+    pub(super) fn step<M: Memory>(
+        &mut self,
+        director: &mut Director<M>,
+        mut ask: impl FnMut(IpAddr) -> rvs_netlink::Result<RouteLookup>,
+    ) -> bool {
+        let mut changed = false;
+        for _ in 0..ROUTES_PER_STEP {
+            let Some(address) = self.to_ask.pop_first() else { break };
+            match ask(address) {
+                Ok(lookup) => changed |= self.learn(director, address, way(address, &lookup)),
+                Err(error) => log::warning(error),
+            }
+        }
+        changed
+    }
+
+    fn learn<M: Memory>(&mut self, director: &mut Director<M>, address: IpAddr, way: Way) -> bool {
+        let before = self.known.insert(address, way);
+        if before == Some(way) {
+            return false;
+        }
+        match (way.refused, before.and_then(|before| before.refused)) {
+            (Some(kind), was) if was != Some(kind) => {
+                log::warning(format_args!("destination {address}: no route ({kind})"));
+            }
+            (None, Some(_)) => log::info(format_args!("destination {address}: has a route again")),
+            _ => {}
+        }
+        for id in self.dests.get(&address).into_iter().flatten() {
+            director.set_route(*id, &way.info);
+        }
+        true
+    }
+
+    /// The next hops on the way to all destinations: interface and address.
+    pub(super) fn next_hops(&self) -> BTreeSet<(u32, IpAddr)> {
+        let hop = |way: &Way| Some((way.info.ifindex, way.info.gateway?));
+        self.known.values().filter_map(hop).collect()
+    }
+
+    /// Addresses that packets can't be sent to, and why.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (IpAddr, RouteKind)> {
+        self.known.iter().filter_map(|(address, way)| Some((*address, way.refused?)))
+    }
+}
+
+/// What the programs are told. Only a plain route of one family has an interface and a gateway that they can use; for any
+/// other they ask the kernel packet by packet.
+fn way(address: IpAddr, lookup: &RouteLookup) -> Way {
+    let refused = match lookup.kind {
+        RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole => Some(lookup.kind),
+        _ => None,
+    };
+    let gateway = lookup.gateway.unwrap_or(address);
+    let info = match lookup {
+        RouteLookup { kind: RouteKind::Unicast, ifindex: Some(ifindex), source, mtu, .. }
+            if gateway.is_ipv4() == address.is_ipv4() =>
+        {
+            RouteInfo { ifindex: *ifindex, gateway: Some(gateway), source: *source, mtu: *mtu }
+        }
+        _ => RouteInfo::default(),
+    };
+    Way { info, refused }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
+
+    use rvs_config::{
+        Command, Destination, ForwardingMethod, Scheduler, SchedulerFlags, ServiceKey, VirtualService,
+    };
+    use rvs_model::{Capacity, Heap, records};
+
+    use super::*;
+
+    const CAPACITY: Capacity = Capacity { services: 8, dests: 1024, conns: 64, cpus: 1 };
+
+    fn director(dests: &[&str]) -> Director<Heap> {
+        let mut director = Director::create(Heap::new(&CAPACITY)).unwrap();
+        for vip in ["203.0.113.1:80/tcp", "203.0.113.2:80/tcp"] {
+            let key: ServiceKey = vip.parse().unwrap();
+            let service =
+                VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() };
+            director.apply(&[Command::AddService(service)], 0).unwrap();
+            for dest in dests {
+                let destination = Destination {
+                    key: dest.parse().unwrap(),
+                    method: ForwardingMethod::Masq,
+                    weight: 1,
+                    upper_threshold: 0,
+                    lower_threshold: 0,
+                };
+                director.apply(&[Command::AddDestination { service: key, destination }], 0).unwrap();
+            }
+        }
+        director
+    }
+
+    fn lookup(kind: RouteKind, gateway: Option<&str>) -> RouteLookup {
+        let gateway = gateway.map(|gateway| gateway.parse().unwrap());
+        let source = Some("10.0.0.1".parse().unwrap());
+        RouteLookup { kind, ifindex: Some(3), gateway, source, mtu: 1500 }
+    }
+
+    /// Interface and gateway in every destination's record.
+    fn told(director: &Director<Heap>) -> BTreeSet<(u32, IpAddr)> {
+        let ids: Vec<DestId> = director.routes_needed().map(|(id, _)| id).collect();
+        let record = |id: &DestId| records::dest(director.memory(), id.0).unwrap();
+        ids.iter().map(record).map(|dest| (dest.ifindex, dest.gateway.to_ip())).collect()
+    }
+
+    #[test]
+    fn an_address_is_asked_for_once_and_told_of_all_its_destinations() {
+        let mut director = director(&["10.0.0.2:80", "10.0.0.2:81"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        let mut asked = Vec::new();
+        let changed = routes.step(&mut director, |address| {
+            asked.push(address.to_string());
+            Ok(lookup(RouteKind::Unicast, None))
+        });
+        assert!(changed && !routes.is_waiting());
+        assert_eq!(asked, ["10.0.0.2"]);
+        let hop = (3, "10.0.0.2".parse().unwrap());
+        assert_eq!(told(&director), BTreeSet::from([hop]));
+        assert_eq!(routes.next_hops(), BTreeSet::from([hop]));
+    }
+
+    #[test]
+    fn a_changed_route_is_told_and_the_same_one_is_no_change() {
+        let mut director = director(&["10.0.0.2:80"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))));
+        routes.ask_all_again();
+        assert!(!routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))));
+        routes.ask_all_again();
+        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, Some("10.0.0.254")))));
+        assert_eq!(told(&director), BTreeSet::from([(3, "10.0.0.254".parse().unwrap())]));
+    }
+
+    #[test]
+    fn a_refused_destination_is_named_until_it_has_a_route() {
+        let mut director = director(&["10.0.0.2:80"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unreachable, None)));
+        let address: IpAddr = "10.0.0.2".parse().unwrap();
+        assert_eq!(routes.refused().collect::<Vec<_>>(), [(address, RouteKind::Unreachable)]);
+        assert_eq!(told(&director).first().map(|(ifindex, _)| *ifindex), Some(0));
+        routes.ask_all_again();
+        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert_eq!(routes.refused().count(), 0);
+    }
+
+    #[test]
+    fn a_gateway_of_the_other_family_and_local_addresses_are_the_kernels_business() {
+        let address: IpAddr = "10.0.0.2".parse().unwrap();
+        for lookup in [lookup(RouteKind::Unicast, Some("fe80::1")), lookup(RouteKind::Local, None)] {
+            assert_eq!(way(address, &lookup), Way { info: RouteInfo::default(), refused: None });
+        }
+    }
+
+    #[test]
+    fn many_addresses_take_several_steps() {
+        let dests: Vec<String> = (0..=ROUTES_PER_STEP).map(|n| format!("10.0.{}.{}:80", n / 200, n % 200 + 1)).collect();
+        let dests: Vec<&str> = dests.iter().map(String::as_str).collect();
+        let mut director = director(&dests);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert!(routes.is_waiting());
+        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert!(!routes.is_waiting());
+        assert_eq!(told(&director).len(), dests.len());
+    }
+
+    #[test]
+    fn what_is_no_longer_needed_is_forgotten() {
+        let mut director = director(&["10.0.0.2:80"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unreachable, None)));
+        director.apply(&[Command::Clear], 0).unwrap();
+        routes.follow(&mut director);
+        routes.ask_all_again();
+        assert!(!routes.is_waiting() && routes.refused().count() == 0 && routes.next_hops().is_empty());
+    }
+}

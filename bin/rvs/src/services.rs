@@ -1,0 +1,118 @@
+//! `rvs services`: virtual services and their destinations.
+
+use anyhow::Result;
+use rvs_config::{Counters, DestListing, Listing, Rates, ServiceListing};
+
+use crate::table::{Align, Table};
+use crate::{output, socket};
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    socket: socket::Args,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the director and prints what it says.
+///
+/// # Errors
+/// When there is no director, or it does not answer.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let listing = args.socket.connect()?.services()?;
+    if args.json { output::print_json(&listing) } else { output::print(&text(&listing)) }
+}
+
+fn text(listing: &Listing) -> String {
+    let mut table = Table::new([
+        ("Service", Align::Left),
+        ("How", Align::Left),
+        ("Weight", Align::Right),
+        ("Active", Align::Right),
+        ("Inactive", Align::Right),
+        ("Conns", Align::Right),
+        ("Conns/s", Align::Right),
+        ("In packets/s", Align::Right),
+        ("Out packets/s", Align::Right),
+    ]);
+    for service in &listing.services {
+        table.row(service_row(service));
+        service.destinations.iter().for_each(|dest| table.row(dest_row(dest)));
+    }
+    if table.is_empty() { "no services\n".to_owned() } else { table.render() }
+}
+
+fn service_row(listed: &ServiceListing) -> [String; 9] {
+    let sum = |count: fn(&DestListing) -> u32| -> u64 {
+        listed.destinations.iter().map(|dest| u64::from(count(dest))).sum()
+    };
+    let head = [listed.service.key.to_string(), listed.service.scheduler.to_string(), String::new()];
+    let conns = [sum(|dest| dest.active_conns), sum(|dest| dest.inactive_conns)];
+    join(head, conns, &listed.counters, &listed.rates)
+}
+
+fn dest_row(listed: &DestListing) -> [String; 9] {
+    let dest = &listed.destination;
+    let head = [format!("  {}", dest.key), dest.method.to_string(), dest.weight.to_string()];
+    let conns = [listed.active_conns, listed.inactive_conns].map(u64::from);
+    join(head, conns, &listed.counters, &listed.rates)
+}
+
+fn join(head: [String; 3], conns: [u64; 2], counters: &Counters, rates: &Rates) -> [String; 9] {
+    let [name, how, weight] = head;
+    let [active, inactive] = conns.map(|count| count.to_string());
+    let Rates { cps, in_pps, out_pps, .. } = rates;
+    let [conns, cps, in_pps, out_pps] =
+        [counters.conns, *cps, *in_pps, *out_pps].map(|number| number.to_string());
+    [name, how, weight, active, inactive, conns, cps, in_pps, out_pps]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
+
+    use rvs_config::{
+        Destination, ForwardingMethod, Scheduler, SchedulerFlags, Timeouts, VirtualService,
+    };
+
+    use super::*;
+
+    fn dest(key: &str, weight: u32, active_conns: u32) -> DestListing {
+        DestListing {
+            destination: Destination {
+                key: key.parse().unwrap(),
+                method: ForwardingMethod::Masq,
+                weight,
+                upper_threshold: 0,
+                lower_threshold: 0,
+            },
+            active_conns,
+            inactive_conns: 1,
+            persistent_conns: 0,
+            counters: Counters { conns: 10, ..Counters::default() },
+            rates: Rates { cps: 2, in_pps: 30, ..Rates::default() },
+        }
+    }
+
+    #[test]
+    fn services_with_their_destinations() {
+        let key = "203.0.113.10:80/tcp".parse().unwrap();
+        let service = ServiceListing {
+            service: VirtualService { key, scheduler: Scheduler::Wlc, flags: SchedulerFlags::default() },
+            destinations: vec![dest("10.0.0.3:80", 2, 5), dest("10.0.0.2:80", 0, 0)],
+            counters: Counters { conns: 20, ..Counters::default() },
+            rates: Rates { cps: 4, in_pps: 60, ..Rates::default() },
+        };
+        let listing = |services| Listing { services, conn_table_size: 8, timeouts: Timeouts::default() };
+        let expected = "\
+Service              How   Weight  Active  Inactive  Conns  Conns/s  In packets/s  Out packets/s
+203.0.113.10:80/tcp  wlc                5         2     20        4            60              0
+  10.0.0.3:80        masq       2       5         1     10        2            30              0
+  10.0.0.2:80        masq       0       0         1     10        2            30              0
+";
+        assert_eq!(text(&listing(vec![service])), expected);
+        assert_eq!(text(&listing(Vec::new())), "no services\n");
+    }
+}

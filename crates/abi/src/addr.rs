@@ -1,0 +1,55 @@
+//! One form for addresses of both families.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An IPv4 or IPv6 address: 16 bytes in network order, IPv4 in its mapped form (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2).
+/// Two machine words, so that comparing is two instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Addr(pub [u64; 2]);
+
+impl Addr {
+    /// An IPv4 address from its four bytes as they stand in a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(b: [u8; 4]) -> Self {
+        Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3]])])
+    }
+
+    /// The last four bytes: the address, if it is IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4_bytes(self) -> [u8; 4] {
+        let b = self.0[1].to_ne_bytes();
+        [b[4], b[5], b[6], b[7]]
+    }
+
+    /// From the host's form.
+    #[must_use]
+    pub const fn from_ip(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => {
+                let b = v6.octets();
+                Self([
+                    u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+                    u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+                ])
+            }
+        }
+    }
+
+    /// To the host's form; mapped addresses become IPv4.
+    #[must_use]
+    pub const fn to_ip(self) -> IpAddr {
+        let (h, l) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
+        if self.0[0] == 0 && l[0] == 0 && l[1] == 0 && l[2] == 0xff && l[3] == 0xff {
+            return IpAddr::V4(Ipv4Addr::new(l[4], l[5], l[6], l[7]));
+        }
+        IpAddr::V6(Ipv6Addr::from_bits(
+            ((u64::from_be_bytes(h) as u128) << 64) | u64::from_be_bytes(l) as u128,
+        ))
+    }
+}

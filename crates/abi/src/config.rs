@@ -1,0 +1,43 @@
+//! The one record of map `CONFIG`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Index of a time-out in [`Config::timeouts`]: the TCP states 0 to 10 (ipvs.md §5.3), then the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Timeout {
+    /// First of the TCP states; add the state's number.
+    Tcp = 0,
+    /// UDP.
+    Udp = 16,
+}
+
+/// Settings that hold for the whole data plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Config {
+    /// [`crate::ABI_VERSION`] of whoever created the maps.
+    pub abi_version: u32,
+    /// IPv4 services that exist. 0: every packet is passed on untouched (ipvs.md §1.1).
+    pub services_v4: u32,
+    /// Buckets of the connection table.
+    pub buckets: u32,
+    /// Buckets of its overflow table.
+    pub overflow_buckets: u32,
+    /// Rows of one CPU's part of `STATS`.
+    pub stats_rows: u32,
+    /// Parts of `STATS` and `COUNTERS` (one per possible CPU).
+    pub cpus: u32,
+    /// Capacity of `SERVICES`: row of destination `d` in `STATS` is `1 + services_max + d`, of service `s` `1 + s`.
+    pub services_max: u32,
+    /// Zero.
+    pub zero: u32,
+    /// Secret of the connection table's hash; constant while the table lives.
+    pub hash_seed: [u64; 3],
+    /// Time-outs in ticks, by [`Timeout`].
+    pub timeouts: [u32; 32],
+    /// Time-outs that `--set` changes, in seconds: TCP established, FIN_WAIT, UDP; and a spare word.
+    pub set_timeouts_s: [u32; 4],
+}
+
+const _: () = assert!(size_of::<Config>() == 32 + 24 + 128 + 16);

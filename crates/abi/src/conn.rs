@@ -1,0 +1,69 @@
+//! The connection table's buckets and entries. The slot word's bits and the protocol: `rvs_core::conn`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Addr;
+
+/// Entries of a bucket.
+pub const SLOTS: usize = 7;
+
+/// Bits of [`ConnEntry::flags`], numbered as in IPVS (ipvs.md §1.4).
+#[derive(Debug)]
+pub struct ConnFlags;
+
+impl ConnFlags {
+    /// The forwarding method.
+    pub const METHOD: u16 = 0x0007;
+    /// No reply was seen or is expected.
+    pub const NO_OUTPUT: u16 = 0x0080;
+}
+
+/// A connection. Written once, before it becomes visible; afterwards only `packets` and `NO_OUTPUT` change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConnEntry {
+    /// Client address.
+    pub client: Addr,
+    /// Virtual address.
+    pub vip: Addr,
+    /// Client port, network order.
+    pub cport: u16,
+    /// Virtual port, network order.
+    pub vport: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`crate::family`].
+    pub family: u8,
+    /// [`ConnFlags`]; not part of the key.
+    pub flags: u16,
+    /// Destination id.
+    pub dest: u32,
+    /// Service id.
+    pub service: u32,
+    /// Port of the destination, network order.
+    pub dport: u16,
+    /// For later use (full NAT's port, time-out, address); zero.
+    pub spare: [u16; 3],
+    /// Packets from the client.
+    pub packets: u32,
+    /// For later use (the controlling entry); zero.
+    pub control: u32,
+}
+
+/// The top bit of a bucket's number: it is one of the overflow table.
+pub const OVERFLOW_BUCKET: u32 = 1 << 31;
+
+/// A bucket: a line of slot words, the overflow count, and the entries.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Bucket {
+    /// Slot words.
+    pub words: [u64; SLOTS],
+    /// Low half: entries of this bucket that live in the overflow table. High half: the bucket's own number, with the
+    /// top bit set in the overflow table; written when the table is made.
+    pub overflow: u64,
+    /// Entries.
+    pub entries: [ConnEntry; SLOTS],
+}
+
+const _: () = assert!(size_of::<ConnEntry>() == 64 && size_of::<Bucket>() == 512);

@@ -1,0 +1,100 @@
+//! Destinations in the maps `DESTS` and `DEST_CONNS`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Addr;
+
+/// Forwarding methods, ipvs.md §1.2.
+#[derive(Debug)]
+pub struct Method;
+
+impl Method {
+    /// NAT.
+    pub const MASQ: u8 = 0;
+    /// IP tunnel.
+    pub const TUNNEL: u8 = 2;
+    /// Direct routing.
+    pub const DR: u8 = 3;
+}
+
+/// Bits of [`Dest::flags`].
+#[derive(Debug)]
+pub struct DestFlags;
+
+impl DestFlags {
+    /// The record is in use.
+    pub const USED: u16 = 1;
+    /// It is in its service's list (ipvs.md §1.2); otherwise it is in the trash.
+    pub const AVAILABLE: u16 = 2;
+}
+
+/// A destination, by id. The first line is read for every packet, the second only when the next hop is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Dest {
+    /// Address of the real server.
+    pub addr: Addr,
+    /// Its port, network order; 0 keeps the packet's port.
+    pub port: u16,
+    /// [`crate::family`].
+    pub family: u8,
+    /// [`Method`].
+    pub method: u8,
+    /// [`DestFlags`].
+    pub flags: u16,
+    /// Zero.
+    pub zero: u16,
+    /// Id of its service.
+    pub service: u32,
+    /// Weight.
+    pub weight: u32,
+    /// Upper threshold; 0: none.
+    pub upper: u32,
+    /// Lower threshold.
+    pub lower: u32,
+    /// For later use; zero.
+    pub spare: [u64; 3],
+    /// Gateway on the way to it, as the director last knew; its own address when it is on the link; zero when unknown.
+    pub gateway: Addr,
+    /// The director's address on the way to it: the source of tunnelled packets; zero when unknown.
+    pub source: Addr,
+    /// Interface on the way to it; 0 when unknown.
+    pub ifindex: u32,
+    /// MTU of that route in bytes; 0 when unknown.
+    pub mtu: u32,
+    /// For later use; zero.
+    pub spare_route: [u64; 3],
+}
+
+/// Connections of a destination. One word, changed by one atomic addition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DestConns {
+    /// In an active state (ipvs.md §4.5).
+    pub active: u32,
+    /// All.
+    pub total: u32,
+}
+
+impl DestConns {
+    /// One connection more.
+    pub const TOTAL: u64 = 1 << 32;
+    /// One connection more that is active.
+    pub const ACTIVE: u64 = 1;
+
+    /// From the word in the map.
+    #[inline(always)]
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+    pub const fn from_word(word: u64) -> Self {
+        Self { active: word as u32, total: (word >> 32) as u32 }
+    }
+
+    /// Connections that are not active.
+    #[inline(always)]
+    #[must_use]
+    pub const fn inactive(self) -> u32 {
+        self.total.saturating_sub(self.active)
+    }
+}
+
+const _: () = assert!(size_of::<Dest>() == 128);

@@ -1,0 +1,62 @@
+//! Everything that the programs in the kernel and user space share through BPF maps: records, ids, counters, limits.
+//!
+//! Only this crate defines the layout of a map. It may not hold logic beyond reading and writing its own fields. The
+//! BPF programs, the core, the model and `rvs-dataplane` use it; nothing else does.
+//!
+//! **Byte order.** Addresses and ports are kept as they stand in a packet: the bytes of the field in memory are in
+//! network order. All other numbers are in the byte order of the machine.
+//!
+//! **Layout.** Every record is a whole number of 64-bit words, has no padding and no value that is invalid for its
+//! type, so that user space may read and write it word by word through mapped memory. `abi.txt` beside this crate lists
+//! sizes and offsets; a change of either needs a new [`ABI_VERSION`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod addr;
+mod config;
+mod conn;
+mod dest;
+pub mod limits;
+pub mod map;
+mod outcome;
+pub mod sched;
+mod service;
+mod stats;
+
+pub use addr::Addr;
+pub use config::{Config, Timeout};
+pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
+pub use dest::{Dest, DestConns, DestFlags, Method};
+pub use outcome::{Class, OUTCOMES, Outcome};
+pub use service::{Service, ServiceFlags, ServiceKey};
+pub use stats::Stats;
+
+/// Version of this layout. A daemon adopts pinned maps only when they carry the same.
+pub const ABI_VERSION: u32 = 1;
+
+/// IP protocol numbers that the data plane knows.
+pub mod proto {
+    /// IP in IP (RFC 2003).
+    pub const IPIP: u8 = 4;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+}
+
+/// Address families, as numbered in this ABI.
+pub mod family {
+    /// IPv4.
+    pub const V4: u8 = 4;
+    /// IPv6.
+    pub const V6: u8 = 6;
+}
+
+/// A tick of the data plane's clock is 2^26 ns (67.1 ms) of `CLOCK_MONOTONIC_COARSE`: `ticks = ns >> TICK_SHIFT`.
+pub const TICK_SHIFT: u32 = 26;
+
+/// How many ticks a time in seconds is, rounded to the nearest tick.
+#[must_use]
+pub const fn ticks_from_secs(secs: u64) -> u64 {
+    (secs * 1_000_000_000 + (1 << (TICK_SHIFT - 1))) >> TICK_SHIFT
+}

@@ -1,0 +1,20 @@
+//! Limits of the data plane. Capacities of maps are chosen when they are created; these are the defaults and bounds.
+
+/// Virtual services, unless chosen otherwise.
+pub const SERVICES_DEFAULT: u32 = 32_768;
+/// Destinations of all services together, unless chosen otherwise.
+pub const DESTS_DEFAULT: u32 = 65_536;
+/// Connections that the table is sized for (60 % fill), unless chosen otherwise.
+pub const CONNS_DEFAULT: u32 = 1 << 20;
+/// Destinations of one service: the bound of a scheduler's search.
+pub const DESTS_PER_SERVICE_MAX: u32 = 4096;
+/// Words of the scheduler tables, per destination of the capacity.
+pub const SCHED_WORDS_PER_DEST: u32 = 16;
+/// Most CPUs that the statistics are kept for.
+pub const CPUS_MAX: u32 = 1024;
+/// Words of the address filter: 2^16 bits.
+pub const FILTER_WORDS: u32 = 1024;
+/// Entries of a CPU's cache of next hops.
+pub const NEXT_HOPS: u32 = 4096;
+/// Counters per CPU in `COUNTERS`.
+pub const COUNTERS: u32 = 128;

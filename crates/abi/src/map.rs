@@ -1,0 +1,75 @@
+//! The names of the maps, which are also the names of their pins.
+
+/// A map that user space reads and writes as mapped memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Region {
+    /// One [`crate::Config`].
+    Config,
+    /// Bits by hash of address: which addresses may belong to a service or a destination.
+    Filter,
+    /// [`crate::Service`] by id.
+    Services,
+    /// [`crate::Dest`] by id.
+    Dests,
+    /// [`crate::DestConns`] by destination id.
+    DestConns,
+    /// Words of the scheduler tables, see [`crate::sched`].
+    SchedTables,
+    /// [`crate::Bucket`]: the connection table.
+    Conns,
+    /// [`crate::Bucket`]: its overflow.
+    ConnOverflow,
+    /// [`crate::Stats`]: one part per CPU, then one part of zero points (`-Z`).
+    Stats,
+    /// Counters of outcomes: [`crate::limits::COUNTERS`] words per CPU.
+    Counters,
+}
+
+impl Region {
+    /// Every region.
+    pub const ALL: [Self; 10] = [
+        Self::Config,
+        Self::Filter,
+        Self::Services,
+        Self::Dests,
+        Self::DestConns,
+        Self::SchedTables,
+        Self::Conns,
+        Self::ConnOverflow,
+        Self::Stats,
+        Self::Counters,
+    ];
+
+    /// Name of the map.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Config => "CONFIG",
+            Self::Filter => "FILTER",
+            Self::Services => "SERVICES",
+            Self::Dests => "DESTS",
+            Self::DestConns => "DEST_CONNS",
+            Self::SchedTables => "SCHED_TABLES",
+            Self::Conns => "CONNS",
+            Self::ConnOverflow => "CONN_OVERFLOW",
+            Self::Stats => "STATS",
+            Self::Counters => "COUNTERS",
+        }
+    }
+
+    /// Words of one value.
+    #[must_use]
+    pub const fn value_words(self) -> usize {
+        match self {
+            Self::Config => size_of::<crate::Config>() / 8,
+            Self::Services => size_of::<crate::Service>() / 8,
+            Self::Dests => size_of::<crate::Dest>() / 8,
+            Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
+            Self::Stats => size_of::<crate::Stats>() / 8,
+            Self::Filter | Self::DestConns | Self::SchedTables | Self::Counters => 1,
+        }
+    }
+}
+
+/// The hash map from [`crate::ServiceKey`] to service id (u32).
+pub const SERVICE_KEYS: &str = "SERVICE_KEYS";

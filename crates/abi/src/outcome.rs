@@ -1,0 +1,96 @@
+//! What can become of a packet. Each ends in exactly one outcome, and each outcome has one counter.
+
+/// What kind of outcome it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The packet goes on to the network stack as it came.
+    Pass,
+    /// Like `Pass`, and the program under TC takes it up; counted here, not as another packet.
+    HandOver,
+    /// Sent on by this director.
+    Forward,
+    /// Discarded.
+    Drop,
+}
+
+macro_rules! outcomes {
+    ($($(#[$meta:meta])* $variant:ident = $index:literal, $class:ident, $name:literal, $text:literal;)+) => {
+        /// Where a packet ends.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum Outcome { $(#[doc = $text] $variant = $index,)+ }
+
+        /// Every outcome, in the order of their counters.
+        pub const OUTCOMES: &[Outcome] = &[$(Outcome::$variant,)+];
+
+        impl Outcome {
+            /// Its class.
+            #[inline(always)]
+            #[must_use]
+            pub const fn class(self) -> Class {
+                match self { $(Self::$variant => Class::$class,)+ }
+            }
+
+            /// Its name in listings and metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One line that explains it.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+outcomes! {
+    NoServices = 0, Pass, "no_services", "no service is configured: nothing is looked at";
+    NotIp = 1, Pass, "not_ip", "not an IPv4 packet (ARP, IPv6 and others)";
+    NotForHost = 2, Pass, "not_for_host", "link-level broadcast, multicast or another host's frame";
+    BadIpHeader = 3, Pass, "bad_ip_header", "IPv4 header cut short or inconsistent: left to the stack, which drops it";
+    BadIpChecksum = 4, Pass, "bad_ip_checksum", "IPv4 header checksum wrong: left to the stack, which drops it";
+    Fragment = 5, Pass, "fragment", "IPv4 fragment: left to the stack";
+    OtherProtocol = 6, Pass, "other_protocol", "protocol that is not balanced";
+    NotOurs = 7, Pass, "not_ours", "neither address belongs to a service or a destination";
+    NoService = 8, Pass, "no_service", "no service at this address and port, and no connection";
+    NoSyn = 9, Pass, "no_syn", "TCP without SYN and without a connection: the stack answers with a reset";
+    Rst = 10, Pass, "rst", "TCP reset without a connection";
+    FtpDataPort = 11, Pass, "ftp_data_port", "source port 20 is never scheduled";
+    ReplyUnchanged = 12, Pass, "reply_unchanged", "reply of a DR or tunnel destination: passed on unchanged";
+
+    Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
+    NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
+
+    HandOverNeighbour = 24, HandOver, "hand_over_neighbour", "next hop not resolved: taken up under TC";
+    HandOverRefresh = 25, HandOver, "hand_over_refresh", "one packet a second takes the stack's way and keeps the neighbour fresh";
+    HandOverRoute = 26, HandOver, "hand_over_route", "route that XDP can't follow: taken up under TC";
+
+    ForwardMasq = 32, Forward, "forward_masq", "request sent to a NAT destination";
+    ForwardDr = 33, Forward, "forward_dr", "request sent to a direct-routing destination";
+    ForwardTunnel = 34, Forward, "forward_tunnel", "request sent through an IP-in-IP tunnel";
+    ReplyMasq = 35, Forward, "reply_masq", "reply of a NAT destination sent to the client";
+
+    TruncatedTransport = 48, Drop, "truncated_transport", "TCP or UDP header cut short or inconsistent";
+    NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
+    DestinationGone = 50, Drop, "destination_gone", "the connection's destination was removed";
+    TtlExceeded = 51, Drop, "ttl_exceeded", "time to live used up";
+    TooBig = 52, Drop, "too_big", "larger than the MTU on the way to the destination, and must not be fragmented";
+    NoRoute = 53, Drop, "no_route", "no route to the destination, or a route that refuses";
+    ConnTableFull = 54, Drop, "conn_table_full", "no slot for a new connection";
+    ConnContended = 55, Drop, "conn_contended", "two CPUs made the same connection at the same moment, too often in a row";
+    LoopbackSource = 56, Drop, "loopback_source", "source address is a loopback address";
+    RewriteFailed = 57, Drop, "rewrite_failed", "the kernel could not make room for headers";
+    NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
+    Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < OUTCOMES.len() {
+        assert!((OUTCOMES[i] as u32) < crate::limits::COUNTERS, "no counter for an outcome");
+        i += 1;
+    }
+};

@@ -1,0 +1,84 @@
+//! Scheduler tables in map `SCHED_TABLES`.
+//!
+//! A table is a run of 64-bit words. It is built whole by the control plane, put in place by storing its offset in the
+//! service's record (one store), and never changed afterwards but for its state word, which only compare-and-swap
+//! changes. It holds all that an operator says about the service's scheduler and destinations, so that this one store
+//! commits a change of any of it; the records repeat it for the packet's path and are made to agree right after.
+//!
+//! | word | content |
+//! |---|---|
+//! | 0 | state of the scheduler, see below |
+//! | 1 | low half: number of destinations; high half: `wrr`'s largest weight less (step - 1), ipvs.md §6.4 `mw` |
+//! | 2 | low half: `wrr`'s step, the greatest common divisor of the positive weights, 1 if none, `di` |
+//! | 3 | bits 0-7: scheduler ([`id`]), 8-15: its options; they are those that this table was built for |
+//! | 4.. | one per destination, newest first: low half id, high half weight |
+//! | then | only for schedulers that hash: buckets, two to a word, low half first: index into the list, or [`NO_INDEX`] |
+//! | then | one per destination, in the same order: bits 0-7: forwarding method; for the control plane only |
+//!
+//! The state word:
+//!
+//! | scheduler | content |
+//! |---|---|
+//! | `rr` | low half: 1 + index of the last choice in the list; 0: the list's head, so the next search begins with the first element. High half: zero |
+//! | `wrr` | low half: 1 + index of `cl` in the list; 0: the list's head. High half: `cw` |
+//! | others | zero |
+//!
+//! The control plane carries the state over to the table that replaces this one (ipvs.md §6.3, §6.4).
+
+/// Words before the list.
+pub const HEADER_WORDS: u32 = 4;
+/// Buckets of `sh` (ipvs.md §6.13).
+pub const SH_BUCKETS: u32 = 256;
+/// An empty bucket.
+pub const NO_INDEX: u32 = u32::MAX;
+
+/// Word 3 of a table.
+#[inline(always)]
+#[must_use]
+pub const fn kind(scheduler: u8, flags: u8) -> u64 {
+    scheduler as u64 | (flags as u64) << 8
+}
+
+/// The scheduler and its options, from word 3.
+#[inline(always)]
+#[must_use]
+pub const fn kind_parts(word: u64) -> (u8, u8) {
+    ((word & 0xff) as u8, (word >> 8 & 0xff) as u8)
+}
+
+/// Numbers of the schedulers.
+pub mod id {
+    /// Round robin.
+    pub const RR: u8 = 1;
+    /// Weighted round robin.
+    pub const WRR: u8 = 2;
+    /// Least connections.
+    pub const LC: u8 = 3;
+    /// Weighted least connections.
+    pub const WLC: u8 = 4;
+    /// Source hashing.
+    pub const SH: u8 = 5;
+}
+
+/// A word from its halves.
+#[inline(always)]
+#[must_use]
+pub const fn word(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
+/// The low half.
+#[inline(always)]
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "the half is what is wanted")]
+pub const fn low(word: u64) -> u32 {
+    word as u32
+}
+
+/// The high half.
+#[inline(always)]
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "the half is what is wanted")]
+pub const fn high(word: u64) -> u32 {
+    (word >> 32) as u32
+}

@@ -1,0 +1,60 @@
+//! Virtual services in the maps `SERVICE_KEYS` and `SERVICES`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Addr;
+
+/// Key of `SERVICE_KEYS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ServiceKey {
+    /// Virtual address.
+    pub vip: Addr,
+    /// Virtual port, network order.
+    pub vport: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`crate::family`].
+    pub family: u8,
+    /// Zero.
+    pub zero: u32,
+}
+
+/// Bits of [`Service::flags`].
+#[derive(Debug)]
+pub struct ServiceFlags;
+
+impl ServiceFlags {
+    /// The record is in use.
+    pub const USED: u16 = 1;
+    /// The service was removed; destinations in the trash still name it (ipvs.md §1.3).
+    pub const REMOVED: u16 = 2;
+}
+
+/// A virtual service, by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Service {
+    /// Virtual address.
+    pub vip: Addr,
+    /// Virtual port, network order.
+    pub vport: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`crate::family`].
+    pub family: u8,
+    /// [`ServiceFlags`].
+    pub flags: u16,
+    /// [`crate::sched::id`]; 0: none.
+    pub scheduler: u8,
+    /// The scheduler's options, ipvs.md §1.1.
+    pub sched_flags: u8,
+    /// First word of its table in `SCHED_TABLES`.
+    pub table: u32,
+    /// Words that its table occupies there.
+    pub table_words: u32,
+    /// For later use; zero.
+    pub spare: [u64; 4],
+}
+
+const _: () = assert!(size_of::<ServiceKey>() == 24 && size_of::<Service>() == 64);

@@ -1,0 +1,61 @@
+//! What can be asked of a director: one variant per command of `ipvsadm` that changes something.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DestKey, Destination, ServiceKey, VirtualService};
+
+/// A change. A list of them applies whole or not at all (design §3, invariant 6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// `-A`
+    AddService(VirtualService),
+    /// `-E`: replaces scheduler and flags together.
+    EditService(VirtualService),
+    /// `-D`
+    DeleteService {
+        /// Which.
+        service: ServiceKey,
+    },
+    /// `-C`: removes every service.
+    Clear,
+    /// `-a`
+    AddDestination {
+        /// The service it joins.
+        service: ServiceKey,
+        /// The new destination.
+        destination: Destination,
+    },
+    /// `-e`: replaces all attributes together.
+    EditDestination {
+        /// Its service.
+        service: ServiceKey,
+        /// The new attributes, found by its key.
+        destination: Destination,
+    },
+    /// `-d`
+    DeleteDestination {
+        /// Its service.
+        service: ServiceKey,
+        /// Which.
+        destination: DestKey,
+    },
+    /// `-Z`: zeroes the statistics of one service and its destinations, or of all and the total.
+    Zero {
+        /// Which service; all when absent.
+        service: Option<ServiceKey>,
+    },
+    /// `--set`
+    SetTimeouts(TimeoutsUpdate),
+}
+
+/// New time-outs in seconds; 0 keeps the old one (`--set tcp tcpfin udp`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutsUpdate {
+    /// TCP ESTABLISHED.
+    pub tcp_s: u32,
+    /// TCP FIN_WAIT.
+    pub tcp_fin_s: u32,
+    /// UDP.
+    pub udp_s: u32,
+}

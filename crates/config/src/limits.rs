@@ -1,0 +1,10 @@
+//! The limits of a configuration. Each is named, counted where it is reached, and tested.
+
+/// Largest weight of a destination (ipvs.md §10.2: a signed 32-bit number).
+pub const WEIGHT_MAX: u32 = 2_147_483_647;
+/// Largest connection threshold (ipvs.md §1.2).
+pub const THRESHOLD_MAX: u32 = 2_147_483_647;
+/// Longest time-out that `--set` takes, in seconds: 31 days (ipvs.md §10.2).
+pub const TIMEOUT_S_MAX: u32 = 2_678_400;
+/// Destinations of one service: the bound of every scheduler's search.
+pub const DESTS_PER_SERVICE_MAX: usize = 4096;

@@ -1,0 +1,245 @@
+//! Virtual services (ipvs.md §1.1).
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use core::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::CommandError;
+
+/// Transport protocol of an address service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Protocol number 6.
+    Tcp,
+    /// Protocol number 17.
+    Udp,
+}
+
+impl Protocol {
+    /// The number in the IP header.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// The protocol of that number in an IP header, if it is one that is balanced.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
+    /// The name in the services database (and in JSON): lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// As listings show it: `TCP`, `UDP`.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+/// Takes `tcp` and `udp` in either case, so both [`Protocol::name`] and `Display` are read back.
+impl FromStr for Protocol {
+    type Err = CommandError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [Self::Tcp, Self::Udp]
+            .into_iter()
+            .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| CommandError::invalid(format_args!("protocol `{name}': expected tcp or udp")))
+    }
+}
+
+/// What a virtual service is known by: protocol, address and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The virtual address (VIP).
+    pub address: IpAddr,
+    /// The virtual port, host order.
+    pub port: u16,
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", SocketAddr::new(self.address, self.port), self.protocol.name())
+    }
+}
+
+/// Reads what `Display` writes: `10.0.0.1:80/tcp`, `[2001:db8::1]:53/udp`.
+impl FromStr for ServiceKey {
+    type Err = CommandError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.rsplit_once('/').and_then(|(address, protocol)| {
+            Some((address.parse::<SocketAddr>().ok()?, protocol.parse().ok()?))
+        });
+        let Some((address, protocol)) = parsed else {
+            let expected = "expected ADDRESS:PORT/tcp or ADDRESS:PORT/udp";
+            return Err(CommandError::invalid(format_args!("service `{text}': {expected}")));
+        };
+        Ok(Self { protocol, address: address.ip(), port: address.port() })
+    }
+}
+
+macro_rules! schedulers {
+    ($($variant:ident = $id:literal $name:literal),+ $(,)?) => {
+        /// A scheduler, by its name in `ipvsadm` (ipvs.md §6). What each does: `rvs_core::sched`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        #[repr(u8)]
+        pub enum Scheduler {
+            $(#[doc = concat!("`", $name, "`")] $variant = $id,)+
+        }
+
+        impl Scheduler {
+            /// Every scheduler there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name that `ipvsadm -s` takes.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+// Ids are those of `rvs_abi::scheduler`; the director asserts that they agree.
+schedulers! {
+    Rr = 1 "rr",
+    Wrr = 2 "wrr",
+    Lc = 3 "lc",
+    Wlc = 4 "wlc",
+    Sh = 5 "sh",
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Scheduler {
+    type Err = CommandError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|scheduler| scheduler.name() == name)
+            .ok_or(CommandError::SchedulerNotFound)
+    }
+}
+
+/// Options of a scheduler (`ipvsadm -b`), ipvs.md §1.1: three bits whose meaning is the scheduler's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct SchedulerFlags(pub u8);
+
+impl SchedulerFlags {
+    /// `flag-1`; for `sh` this is `sh-fallback`.
+    pub const FLAG_1: u8 = 1;
+    /// `flag-2`; for `sh` this is `sh-port`.
+    pub const FLAG_2: u8 = 2;
+    /// `flag-3`.
+    pub const FLAG_3: u8 = 4;
+    /// Every flag there is.
+    pub const ALL: u8 = Self::FLAG_1 | Self::FLAG_2 | Self::FLAG_3;
+
+    /// Whether no flag is set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether every flag of `flags` is set.
+    #[must_use]
+    pub const fn contains(self, flags: u8) -> bool {
+        self.0 & flags == flags
+    }
+}
+
+/// Persistence of a service (ipvs.md §7). No [`VirtualService`] carries it yet: `ipvsadm -p` is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persistence {
+    /// How long a template lives, in seconds.
+    pub timeout_s: u32,
+    /// Bits of the client's address that count.
+    pub prefix_len: u8,
+}
+
+/// A virtual service and its attributes, without its destinations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualService {
+    /// Its identity.
+    pub key: ServiceKey,
+    /// The scheduler.
+    pub scheduler: Scheduler,
+    /// The scheduler's options.
+    #[serde(default)]
+    pub flags: SchedulerFlags,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for scheduler in Scheduler::ALL {
+            assert_eq!(scheduler.name().parse::<Scheduler>().unwrap(), *scheduler);
+        }
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            assert_eq!(protocol.name().parse::<Protocol>().unwrap(), protocol);
+            assert_eq!(protocol.to_string().parse::<Protocol>().unwrap(), protocol);
+            assert_eq!(Protocol::from_number(protocol.number()), Some(protocol));
+        }
+        assert_eq!("RR".parse::<Scheduler>(), Err(CommandError::SchedulerNotFound));
+        assert_eq!(Protocol::from_number(132), None);
+    }
+
+    #[test]
+    fn service_keys_are_read_back() {
+        for text in ["10.0.0.1:80/tcp", "10.0.0.1:0/udp", "[2001:db8::1]:53/udp"] {
+            assert_eq!(text.parse::<ServiceKey>().unwrap().to_string(), text);
+        }
+        for text in ["", "10.0.0.1:80", "10.0.0.1/tcp", "10.0.0.1:80/sctp", "10.0.0.1:65536/tcp", "x:80/tcp"]
+        {
+            let error = text.parse::<ServiceKey>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("service `{text}': expected ADDRESS:PORT/tcp or ADDRESS:PORT/udp")
+            );
+        }
+    }
+
+    #[test]
+    fn flags_contain_themselves_only() {
+        let flags = SchedulerFlags(SchedulerFlags::FLAG_1 | SchedulerFlags::FLAG_3);
+        assert!(flags.contains(SchedulerFlags::FLAG_1) && flags.contains(SchedulerFlags::FLAG_3));
+        assert!(!flags.contains(SchedulerFlags::FLAG_2) && !flags.is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! The JSON forms are an interface: the control socket, scripts and stored configurations speak them. A change here
+//! is a change of that interface.
+#![allow(clippy::unwrap_used, reason = "a failed conversion is a failed test")]
+
+use std::fmt::Debug;
+
+use rvs_config::{
+    Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing, Rates,
+    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts, TimeoutsUpdate, VirtualService,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+const KEY: &str = r#"{"protocol":"tcp","address":"10.0.0.1","port":80}"#;
+
+/// `value` is written as `json`, and read back from it.
+fn same<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, json: &str) {
+    assert_eq!(serde_json::to_string(value).unwrap(), json);
+    assert_eq!(serde_json::from_str::<T>(json).unwrap(), *value);
+}
+
+fn key() -> ServiceKey {
+    "10.0.0.1:80/tcp".parse().unwrap()
+}
+
+fn service() -> VirtualService {
+    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0) }
+}
+
+fn destination() -> Destination {
+    Destination {
+        key: "10.0.0.2:80".parse().unwrap(),
+        method: ForwardingMethod::Dr,
+        weight: 3,
+        upper_threshold: 0,
+        lower_threshold: 0,
+    }
+}
+
+#[test]
+fn commands_about_services() {
+    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0"#);
+    same(&Command::AddService(service()), &format!(r#"{{"command":"add-service",{attributes}}}"#));
+    same(&Command::EditService(service()), &format!(r#"{{"command":"edit-service",{attributes}}}"#));
+    same(
+        &Command::DeleteService { service: key() },
+        &format!(r#"{{"command":"delete-service","service":{KEY}}}"#),
+    );
+    same(&Command::Clear, r#"{"command":"clear"}"#);
+    same(&Command::Zero { service: None }, r#"{"command":"zero","service":null}"#);
+    let update = TimeoutsUpdate { tcp_s: 1, tcp_fin_s: 2, udp_s: 3 };
+    same(&Command::SetTimeouts(update), r#"{"command":"set-timeouts","tcp_s":1,"tcp_fin_s":2,"udp_s":3}"#);
+}
+
+#[test]
+fn commands_about_destinations() {
+    let dest = r#"{"address":"10.0.0.2","port":80,"method":"dr","weight":3,"upper_threshold":0,"lower_threshold":0}"#;
+    for (name, command) in [
+        ("add-destination", Command::AddDestination { service: key(), destination: destination() }),
+        ("edit-destination", Command::EditDestination { service: key(), destination: destination() }),
+    ] {
+        same(&command, &format!(r#"{{"command":"{name}","service":{KEY},"destination":{dest}}}"#));
+    }
+    let delete = Command::DeleteDestination { service: key(), destination: destination().key };
+    let dest = r#"{"address":"10.0.0.2","port":80}"#;
+    same(&delete, &format!(r#"{{"command":"delete-destination","service":{KEY},"destination":{dest}}}"#));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let json = r#"{"address":"10.0.0.2","port":80,"method":"dr","weight":3}"#;
+    assert_eq!(serde_json::from_str::<Destination>(json).unwrap(), destination());
+    let json = format!(r#"{{"key":{KEY},"scheduler":"wlc"}}"#);
+    assert_eq!(serde_json::from_str::<VirtualService>(&json).unwrap(), service());
+}
+
+#[test]
+fn errors() {
+    same(
+        &CommandError::NoSuchService { service: key() },
+        &format!(r#"{{"error":"no-such-service","service":{KEY}}}"#),
+    );
+    same(&CommandError::SchedulerNotFound, r#"{"error":"scheduler-not-found"}"#);
+    let what = "persistence (-p)".to_owned();
+    same(&CommandError::NotSupported { what }, r#"{"error":"not-supported","what":"persistence (-p)"}"#);
+}
+
+#[test]
+fn listings() {
+    let (counters, rates) = (Counters::default(), Rates::default());
+    let traffic = concat!(
+        r#""counters":{"conns":0,"in_packets":0,"out_packets":0,"in_bytes":0,"out_bytes":0},"#,
+        r#""rates":{"cps":0,"in_pps":0,"out_pps":0,"in_bps":0,"out_bps":0}"#
+    );
+    let dest = DestListing {
+        destination: destination(),
+        active_conns: 1,
+        inactive_conns: 2,
+        persistent_conns: 0,
+        counters,
+        rates,
+    };
+    let dest_json = format!(
+        concat!(
+            r#"{{"address":"10.0.0.2","port":80,"method":"dr","weight":3,"upper_threshold":0,"lower_threshold":0,"#,
+            r#""active_conns":1,"inactive_conns":2,"persistent_conns":0,{}}}"#
+        ),
+        traffic
+    );
+    let listing = Listing {
+        services: vec![ServiceListing { service: service(), destinations: vec![dest], counters, rates }],
+        conn_table_size: 4096,
+        timeouts: Timeouts::default(),
+    };
+    let json = format!(
+        concat!(
+            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"destinations":[{}],{}}}],"#,
+            r#""conn_table_size":4096,"timeouts":{{"tcp_s":900,"tcp_fin_s":120,"udp_s":300}}}}"#
+        ),
+        KEY, dest_json, traffic
+    );
+    same(&listing, &json);
+}
+
+#[test]
+fn connections() {
+    let conn = ConnListing {
+        protocol: key().protocol,
+        client: "192.0.2.2".parse().unwrap(),
+        client_port: 4000,
+        vip: key().address,
+        vport: key().port,
+        destination: "10.0.0.2".parse().unwrap(),
+        dport: 80,
+        method: ForwardingMethod::Masq,
+        state: "ESTABLISHED".to_owned(),
+        expires_s: 899,
+        packets: 3,
+    };
+    let json = concat!(
+        r#"{"protocol":"tcp","client":"192.0.2.2","client_port":4000,"vip":"10.0.0.1","vport":80,"#,
+        r#""destination":"10.0.0.2","dport":80,"method":"masq","state":"ESTABLISHED","expires_s":899,"packets":3}"#
+    );
+    same(&conn, json);
+}

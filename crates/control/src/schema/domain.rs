@@ -1,0 +1,158 @@
+//! Schemas of what an operator configures and of what there is: the types of `rvs-config`.
+
+use rvs_config::{Scheduler, limits};
+use serde_json::{Value, json};
+
+use super::{Field, array, field, number, object, optional, reference, text, variant, word};
+
+pub(super) fn schemas() -> Vec<(&'static str, Value)> {
+    vec![
+        ("Protocol", word(["tcp", "udp"], "transport protocol")),
+        ("Address", json!({"type": "string", "description": "an IPv4 or IPv6 address as text"})),
+        ("Endpoint", text("ADDRESS:PORT, an IPv6 address in brackets")),
+        ("Port", number(u16::MAX, "port number")),
+        ("ServiceKey", object("what a virtual service is known by", service_key())),
+        ("DestKey", object("what a destination is known by within its service", dest_key())),
+        ("Scheduler", word(Scheduler::ALL.iter().map(|scheduler| scheduler.name()), "scheduler")),
+        (
+            "SchedulerFlags",
+            number(7_u8, "bit 0: flag-1 (sh-fallback), bit 1: flag-2 (sh-port), bit 2: flag-3"),
+        ),
+        ("ForwardingMethod", word(["masq", "dr", "tunnel"], "how packets reach a destination")),
+        ("Destination", object("a destination", destination())),
+        ("Counters", object("traffic since the last zeroing; bytes are IP total lengths", counters())),
+        ("Rates", object("rates per second, averaged as IPVS does", rates())),
+        ("DestListing", object("a destination and what happens on it", dest_listing())),
+        ("ServiceListing", object("a service, its destinations and what happens on it", service_listing())),
+        ("Timeouts", object("time-outs in force, in seconds", timeouts("time-out"))),
+        ("Listing", object("everything that is configured", listing())),
+        ("ConnListing", object("a connection", connection())),
+        ("Command", command()),
+    ]
+}
+
+fn service_key() -> Vec<Field> {
+    vec![
+        field("protocol", reference("Protocol")),
+        field("address", reference("Address")),
+        field("port", reference("Port")),
+    ]
+}
+
+fn dest_key() -> Vec<Field> {
+    vec![field("address", reference("Address")), field("port", reference("Port"))]
+}
+
+fn virtual_service() -> Vec<Field> {
+    vec![
+        field("key", reference("ServiceKey")),
+        field("scheduler", reference("Scheduler")),
+        optional("flags", reference("SchedulerFlags")),
+    ]
+}
+
+fn destination() -> Vec<Field> {
+    let threshold = |text| number(limits::THRESHOLD_MAX, text);
+    let mut fields = dest_key();
+    fields.extend([
+        field("method", reference("ForwardingMethod")),
+        field("weight", number(limits::WEIGHT_MAX, "0 means quiesced: no new connections")),
+        optional("upper_threshold", threshold("connections above which it gets no new ones; 0: no limit")),
+        optional("lower_threshold", threshold("connections below which it gets new ones again")),
+    ]);
+    fields
+}
+
+fn counters() -> Vec<Field> {
+    vec![
+        field("conns", number(u64::MAX, "connections created")),
+        field("in_packets", number(u64::MAX, "packets from clients")),
+        field("out_packets", number(u64::MAX, "packets to clients that came through the director")),
+        field("in_bytes", number(u64::MAX, "bytes from clients")),
+        field("out_bytes", number(u64::MAX, "bytes to clients that came through the director")),
+    ]
+}
+
+fn rates() -> Vec<Field> {
+    vec![
+        field("cps", number(u64::MAX, "connections per second")),
+        field("in_pps", number(u64::MAX, "packets per second from clients")),
+        field("out_pps", number(u64::MAX, "packets per second to clients")),
+        field("in_bps", number(u64::MAX, "bytes per second from clients")),
+        field("out_bps", number(u64::MAX, "bytes per second to clients")),
+    ]
+}
+
+fn dest_listing() -> Vec<Field> {
+    let mut fields = destination();
+    fields.extend([
+        field("active_conns", number(u32::MAX, "connections in an active state")),
+        field("inactive_conns", number(u32::MAX, "all others")),
+        field("persistent_conns", number(u32::MAX, "persistence templates bound to it")),
+        field("counters", reference("Counters")),
+        field("rates", reference("Rates")),
+    ]);
+    fields
+}
+
+fn service_listing() -> Vec<Field> {
+    let mut fields = virtual_service();
+    fields.extend([
+        field("destinations", array(reference("DestListing"), "its destinations, newest first")),
+        field("counters", reference("Counters")),
+        field("rates", reference("Rates")),
+    ]);
+    fields
+}
+
+fn timeouts(what: &str) -> Vec<Field> {
+    vec![
+        field("tcp_s", number(limits::TIMEOUT_S_MAX, &format!("{what} of TCP ESTABLISHED"))),
+        field("tcp_fin_s", number(limits::TIMEOUT_S_MAX, &format!("{what} of TCP FIN_WAIT"))),
+        field("udp_s", number(limits::TIMEOUT_S_MAX, &format!("{what} of UDP"))),
+    ]
+}
+
+fn listing() -> Vec<Field> {
+    vec![
+        field("services", array(reference("ServiceListing"), "services in no particular order")),
+        field("conn_table_size", number(u32::MAX, "slots of the connection table")),
+        field("timeouts", reference("Timeouts")),
+    ]
+}
+
+fn connection() -> Vec<Field> {
+    vec![
+        field("protocol", reference("Protocol")),
+        field("client", reference("Address")),
+        field("client_port", reference("Port")),
+        field("vip", reference("Address")),
+        field("vport", reference("Port")),
+        field("destination", reference("Address")),
+        field("dport", reference("Port")),
+        field("method", reference("ForwardingMethod")),
+        field("state", text("state, by the name IPVS lists it under")),
+        field("expires_s", number(u32::MAX, "seconds until it expires")),
+        field("packets", number(u32::MAX, "packets from the client")),
+    ]
+}
+
+fn command() -> Value {
+    let of = |name, description, fields| variant("command", name, description, fields);
+    let service = || field("service", reference("ServiceKey"));
+    let destination = || field("destination", reference("Destination"));
+    json!({"description": "a change", "oneOf": [
+        of("add-service", "ipvsadm -A", virtual_service()),
+        of("edit-service", "ipvsadm -E: replaces scheduler and flags together", virtual_service()),
+        of("delete-service", "ipvsadm -D", vec![service()]),
+        of("clear", "ipvsadm -C: removes every service", vec![]),
+        of("add-destination", "ipvsadm -a", vec![service(), destination()]),
+        of("edit-destination", "ipvsadm -e: replaces all attributes together", vec![service(), destination()]),
+        of("delete-destination", "ipvsadm -d", vec![service(), field("destination", reference("DestKey"))]),
+        of("zero", "ipvsadm -Z: zeroes the statistics of one service, or all of them", vec![optional(
+            "service",
+            json!({"oneOf": [reference("ServiceKey"), {"type": "null"}]}),
+        )]),
+        of("set-timeouts", "ipvsadm --set", timeouts("new time-out, 0 keeps the old one")),
+    ]})
+}

@@ -1,0 +1,229 @@
+//! Finding a connection, and keeping it alive.
+
+use rvs_abi::{ConnFlags, SLOTS};
+
+use crate::Tables;
+use crate::conn::bucket::{at, has_overflow, ids};
+use crate::conn::word::{LIVE, PROVEN, TENTATIVE, Word};
+use crate::conn::{Bucket, Matcher, Place, account_end, home, leave_overflow, weight_of};
+
+/// How often a changed slot word is read again before its connection counts as gone.
+const RETRIES: u32 = 4;
+/// A deadline is moved only when that many ticks (about half a second) are gained: most packets then write nothing.
+const REFRESH_TICKS: i64 = 8;
+
+/// A connection that was found, alive at that moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<B> {
+    bucket: B,
+    slot: usize,
+    word: Word,
+}
+
+impl<B: Bucket> Found<B> {
+    /// Of a slot whose word was just read.
+    #[inline(always)]
+    pub(crate) const fn new(bucket: B, slot: usize, word: Word) -> Self {
+        Self { bucket, slot, word }
+    }
+
+    /// Protocol state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(&self) -> u8 {
+        self.word.state()
+    }
+
+    /// Destination id and service id.
+    #[inline(always)]
+    #[must_use]
+    pub fn ids(&self) -> (u32, u32) {
+        ids(self.bucket.entry_word(self.slot, at::IDS))
+    }
+
+    /// Virtual port and destination port, network order.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(&self) -> ([u8; 2], [u8; 2]) {
+        let p = self.bucket.entry_word(self.slot, at::PORTS).to_ne_bytes();
+        let d = self.bucket.entry_word(self.slot, at::DPORT).to_ne_bytes();
+        ([p[2], p[3]], [d[0], d[1]])
+    }
+
+    /// The virtual address, if it is IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub fn vip_v4(&self) -> [u8; 4] {
+        let b = self.bucket.entry_word(self.slot, at::VIP + 1).to_ne_bytes();
+        [b[4], b[5], b[6], b[7]]
+    }
+
+    /// [`ConnFlags`].
+    #[inline(always)]
+    #[must_use]
+    pub fn flags(&self) -> u16 {
+        let p = self.bucket.entry_word(self.slot, at::PORTS).to_ne_bytes();
+        u16::from_ne_bytes([p[6], p[7]])
+    }
+
+    /// Moves the connection to a state, its deadline to a time-out from `now`. If it ended in this very moment, nothing is
+    /// changed: the packet still goes where it would have gone an instant before.
+    #[inline(always)]
+    pub fn touch<T: Tables<Bucket = B>>(&mut self, tables: &T, to: Move, now: u64) {
+        if !to.is_small(self.word, now) {
+            self.change(tables, to, now);
+        }
+    }
+
+    /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it.
+    #[inline(never)]
+    fn change<T: Tables<Bucket = B>>(&mut self, tables: &T, to: Move, now: u64) {
+        for _ in 0..RETRIES {
+            let old = self.word;
+            let new = to.applied(old, now);
+            if self.bucket.swap(self.slot, old, new) {
+                self.word = new;
+                let (dest, _) = self.ids();
+                let delta = weight_of(to.state()).wrapping_sub(weight_of(old.state()));
+                if delta != 0 {
+                    tables.add_dest_conns(dest, delta);
+                }
+                return;
+            }
+            let again = self.bucket.word(self.slot);
+            if !again.same_live(old) {
+                return;
+            }
+            self.word = again;
+        }
+        // Others keep moving it along: one of them has set a deadline as good as this one.
+    }
+
+    /// Counts a packet from the client. Plain: the entry's line is there, and nothing is decided by this number.
+    #[inline(always)]
+    pub fn count_packet(&self) {
+        let word = self.bucket.entry_word(self.slot, at::PACKETS);
+        let b = word.to_ne_bytes();
+        let packets = u32::from_ne_bytes([b[0], b[1], b[2], b[3]]).wrapping_add(1).to_ne_bytes();
+        let new = [packets[0], packets[1], packets[2], packets[3], b[4], b[5], b[6], b[7]];
+        self.bucket.set_entry_word(self.slot, at::PACKETS, u64::from_ne_bytes(new));
+    }
+
+    /// Notes that a reply was seen (ipvs.md §5.1).
+    #[inline(always)]
+    pub fn clear_no_output(&self) {
+        let mut p = self.bucket.entry_word(self.slot, at::PORTS).to_ne_bytes();
+        let flags = (u16::from_ne_bytes([p[6], p[7]]) & !ConnFlags::NO_OUTPUT).to_ne_bytes();
+        p[6] = flags[0];
+        p[7] = flags[1];
+        self.bucket.set_entry_word(self.slot, at::PORTS, u64::from_ne_bytes(p));
+    }
+
+    /// Ends the connection and accounts for it, unless somebody else just changed it.
+    #[inline(always)]
+    pub fn expire<T: Tables<Bucket = B>>(&self, tables: &T) -> bool {
+        let (dest, _) = self.ids();
+        let home = home(tables, self.bucket, self.slot);
+        if !self.bucket.swap(self.slot, self.word, self.word.freed()) {
+            return false;
+        }
+        account_end(tables, dest, self.word.state());
+        leave_overflow(home);
+        true
+    }
+}
+
+/// What a packet does to its connection, in one number: time-out in ticks (high half), whether it is proven, state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move(u64);
+
+impl Move {
+    const PROVEN: u64 = 1 << 8;
+
+    /// To `state`, for `timeout` ticks.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(state: u8, proven: bool, timeout: u32) -> Self {
+        Self(state as u64 | (proven as u64) << 8 | (timeout as u64) << 32)
+    }
+
+    #[inline(always)]
+    const fn state(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    /// The word after this.
+    #[inline(always)]
+    const fn applied(self, old: Word, now: u64) -> Word {
+        let proven = (self.0 & Self::PROVEN) << (PROVEN.trailing_zeros() - 8) | old.0 & PROVEN;
+        old.owned(old.0, LIVE | proven, self.state(), now.wrapping_add(self.0 >> 32))
+    }
+
+    /// Whether nothing changes but the deadline, and that by too little to be worth a write.
+    #[inline(always)]
+    const fn is_small(self, old: Word, now: u64) -> bool {
+        let new = self.applied(old, now);
+        let gain = new.remaining(now) - old.remaining(now);
+        (old.0 ^ new.0) << 28 == 0 && 0 <= gain && gain < REFRESH_TICKS
+    }
+}
+
+/// Looks for a connection; `now` in ticks.
+#[inline(always)]
+pub fn find<T: Tables, M: Matcher<T>>(
+    tables: &T,
+    place: &Place,
+    now: u64,
+    matcher: &M,
+) -> Option<Found<T::Bucket>> {
+    let first = tables.bucket(place.first)?;
+    // The entry's line and the words' line are loaded at the same time (conntable.md §1, decision 3).
+    first.prefetch(place.preferred());
+    if let Some((slot, word)) = scan(tables, first, place.tag, now, matcher) {
+        return Some(Found::new(first, slot, word));
+    }
+    let second = tables.bucket(place.second)?;
+    if let Some((slot, word)) = scan(tables, second, place.tag, now, matcher) {
+        return Some(Found::new(second, slot, word));
+    }
+    if !has_overflow(first) {
+        return None;
+    }
+    for index in place.overflow(tables.geometry()?.overflow_buckets) {
+        let bucket = tables.overflow_bucket(index)?;
+        if let Some((slot, word)) = scan(tables, bucket, place.tag, now, matcher) {
+            return Some(Found::new(bucket, slot, word));
+        }
+    }
+    None
+}
+
+/// Looks through one bucket. The key counts only between two reads of the same generation.
+#[inline(always)]
+fn scan<T: Tables, M: Matcher<T>>(
+    tables: &T,
+    bucket: T::Bucket,
+    tag: u64,
+    now: u64,
+    matcher: &M,
+) -> Option<(usize, Word)> {
+    for slot in 0..SLOTS {
+        let word = bucket.word(slot);
+        if word.is_live_with(tag) && !word.is_expired(now) && matcher.matches(tables, bucket, slot) {
+            let again = bucket.word(slot);
+            if again.same_live(word) {
+                return Some((any_slot(slot, again), again));
+            }
+        }
+    }
+    None
+}
+
+/// The same slot, as a number that could be any slot's for all that the verifier knows: what follows is then verified
+/// once, not once per slot. The number is mixed with a bit that is 0 in every live word.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "three bits")]
+const fn any_slot(slot: usize, live: Word) -> usize {
+    let zero = live.0 / TENTATIVE & 1;
+    (slot as u64 ^ (zero * 7)) as usize & 7
+}

@@ -1,0 +1,77 @@
+//! A packet in plain memory: the host's side of [`Packet`], for the model, tests and tools.
+
+use rvs_wire::checksum::Delta;
+use rvs_wire::eth;
+
+use crate::Packet;
+
+/// A frame of at most `MAX` bytes.
+#[derive(Debug, Clone)]
+pub struct Frame<const MAX: usize> {
+    buffer: [u8; MAX],
+    len: usize,
+}
+
+impl<const MAX: usize> Frame<MAX> {
+    /// A copy of those bytes, if they fit.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let mut buffer = [0; MAX];
+        buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self { buffer, len: bytes.len() })
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+
+    fn insert(&mut self, offset: usize, bytes: &[u8]) -> Option<()> {
+        let len = self.len + bytes.len();
+        if offset > self.len || len > MAX {
+            return None;
+        }
+        self.buffer.copy_within(offset..self.len, offset + bytes.len());
+        self.buffer[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self.len = len;
+        Some(())
+    }
+}
+
+impl<const MAX: usize> Packet for Frame<MAX> {
+    fn frame_len(&self) -> u32 {
+        u32::try_from(self.bytes().len()).unwrap_or(u32::MAX)
+    }
+
+    fn wire_len(&self, total_len: u32) -> u32 {
+        total_len
+    }
+
+    fn for_host(&self) -> bool {
+        self.bytes().first().is_some_and(|first| !eth::is_group(*first))
+    }
+
+    fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes().get(offset..offset.checked_add(N)?)?.try_into().ok()
+    }
+
+    fn set<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> Option<()> {
+        self.buffer[..self.len].get_mut(offset..offset.checked_add(N)?)?.copy_from_slice(bytes);
+        Some(())
+    }
+
+    fn update_tcp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        let field = self.get::<2>(offset)?;
+        self.set(offset, &pseudo.and(fields).apply(field))
+    }
+
+    fn update_udp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        let field = self.get::<2>(offset)?;
+        self.set(offset, &pseudo.and(fields).apply_udp(field))
+    }
+
+    fn push_ipv4(&mut self, header: &[u8; 20]) -> Option<()> {
+        self.insert(eth::LEN, header)
+    }
+}

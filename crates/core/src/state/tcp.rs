@@ -1,0 +1,99 @@
+//! TCP states as IPVS keeps them (ipvs.md §5.2 to §5.4). They are coarser than a socket's: a director sees one side of a
+//! connection only, or both but late.
+
+use rvs_wire::tcp;
+
+use crate::state::Direction;
+
+/// State number of ESTABLISHED.
+pub const ESTABLISHED: u8 = ES;
+/// State number of SYN_RECV.
+pub const SYN_RECV: u8 = SR;
+/// State number of TIME_WAIT.
+pub const TIME_WAIT: u8 = TW;
+/// State number of CLOSE.
+pub const CLOSE: u8 = CL;
+
+const ES: u8 = 1;
+const SS: u8 = 2;
+const SR: u8 = 3;
+const FW: u8 = 4;
+const TW: u8 = 5;
+const CL: u8 = 6;
+const CW: u8 = 7;
+const LA: u8 = 8;
+const LI: u8 = 9;
+const SA: u8 = 10;
+
+/// Names in listings, by number.
+const NAMES: [&str; 11] = [
+    "NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
+    "LISTEN", "SYNACK",
+];
+
+/// Rows of 16 states (the last five unused), by direction times four plus event: syn, fin, ack, rst.
+static NEXT: [u8; 256] = table();
+
+#[rustfmt::skip]
+const ROWS: [[u8; 11]; 12] = [
+    // NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
+    [SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR], // input syn
+    [CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, TW], // input fin
+    [ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES], // input ack
+    [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, SR], // input rst
+    [SS, ES, SS, SR, SS, SS, SS, SS, SS, LI, SR], // output syn
+    [TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW], // output fin
+    [ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES], // output ack
+    [CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL], // output rst
+    [SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR], // input-only syn
+    [CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW], // input-only fin
+    [ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES], // input-only ack
+    [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL], // input-only rst
+];
+
+const fn table() -> [u8; 256] {
+    let mut table = [CL; 256];
+    let mut row = 0;
+    while row < ROWS.len() {
+        let mut state = 0;
+        while state < 11 {
+            table[row * 16 + state] = ROWS[row][state];
+            state += 1;
+        }
+        row += 1;
+    }
+    table
+}
+
+/// Whether that state counts as active.
+#[inline(always)]
+#[must_use]
+pub const fn is_active(state: u8) -> bool {
+    const ACTIVE: u32 = 1 << ES | 1 << SS | 1 << SR | 1 << SA;
+    ACTIVE >> (state & 31) & 1 != 0
+}
+
+/// The state after a packet with those flags. The first of rst, syn, fin, ack that is set decides; none: CLOSE.
+#[inline(always)]
+#[must_use]
+pub fn next(state: u8, flags: u8, direction: Direction) -> u8 {
+    let event = if flags & tcp::RST != 0 {
+        3
+    } else if flags & tcp::SYN != 0 {
+        0
+    } else if flags & tcp::FIN != 0 {
+        1
+    } else if flags & tcp::ACK != 0 {
+        2
+    } else {
+        return CL;
+    };
+    let index = (direction as u8) << 6 | event << 4 | (state & 15);
+    NEXT[index as usize]
+}
+
+/// The name of a state in listings.
+#[must_use]
+pub const fn name(state: u8) -> &'static str {
+    if (state as usize) < NAMES.len() { NAMES[state as usize] } else { "ERR!" }
+}

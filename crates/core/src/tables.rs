@@ -1,0 +1,136 @@
+//! What the pipeline needs besides the packet: maps, clock, routes.
+
+use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
+
+use crate::conn::{Bucket, Geometry};
+use crate::Packet;
+use crate::pipeline::Scratch;
+
+/// Tables, clock and routes of a data plane.
+pub trait Tables {
+    /// Handle of a bucket of the connection table.
+    type Bucket: Bucket;
+    /// Handle of a destination.
+    type Dest: DestRecord;
+    /// Handle of a service.
+    type Service: ServiceRecord;
+
+    /// Number of IPv4 services.
+    fn services_v4(&self) -> u32;
+    /// Shape and secret of the connection table.
+    fn geometry(&self) -> Option<Geometry>;
+    /// A time-out in ticks, by index in `Config::timeouts`.
+    fn timeout(&self, index: u32) -> u32;
+    /// A word of the address filter.
+    fn filter_word(&self, index: u32) -> u64;
+
+    /// A bucket of the connection table.
+    fn bucket(&self, index: u32) -> Option<Self::Bucket>;
+    /// A bucket of its overflow table.
+    fn overflow_bucket(&self, index: u32) -> Option<Self::Bucket>;
+
+    /// The id of the service with that key.
+    fn service_id(&self, key: &ServiceKey) -> Option<u32>;
+    /// A service.
+    fn service(&self, id: u32) -> Option<Self::Service>;
+    /// A destination.
+    fn dest(&self, id: u32) -> Option<Self::Dest>;
+    /// A destination's connections.
+    fn dest_conns(&self, id: u32) -> DestConns;
+    /// Adds to a destination's connections, atomically: sums of `DestConns::TOTAL` and `ACTIVE`, wrapping.
+    fn add_dest_conns(&self, id: u32, delta: u64);
+
+    /// A word of the scheduler tables.
+    fn sched_word(&self, index: u32) -> Option<u64>;
+    /// Replaces a word of the scheduler tables if it still is `old`; says whether it was.
+    fn swap_sched_word(&self, index: u32, old: u64, new: u64) -> bool;
+
+    /// Adds to the statistics of the total, a service and a destination.
+    fn count(&self, service: u32, dest: u32, delta: &Stats);
+
+    /// Lends the memory in which the stages hand over. Not within a use of it.
+    fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
+
+    /// [`crate::pipeline::forward`], as it is called here: in the kernel it is a function that is verified by itself.
+    fn forward<P: Packet>(&self, packet: &mut P) -> Outcome;
+    /// [`crate::pipeline::prepare`], likewise.
+    fn prepare(&self) -> Outcome;
+    /// [`crate::pipeline::insert`], likewise.
+    fn insert(&self) -> Outcome;
+
+    /// Nanoseconds of the data plane's clock, the same for the whole handling of one packet.
+    fn now(&self) -> u64;
+    /// A random number.
+    fn random(&self) -> u32;
+    /// Where packets of this flow leave. `Err` is the outcome of a packet that can't leave.
+    ///
+    /// # Errors
+    /// A hand-over or a drop.
+    fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome>;
+
+    /// Runs a step for 0, 1, 2 … `rounds - 1` or until it says that it is done.
+    fn repeat<S: Step<Self>>(&self, rounds: u32, step: &mut S)
+    where
+        Self: Sized;
+}
+
+/// A destination's record. Read field by field: a copy of the whole would not fit a program's stack.
+pub trait DestRecord: Copy {
+    /// Address of the real server.
+    fn addr(self) -> Addr;
+    /// Its port, network order; 0 keeps the packet's.
+    fn port(self) -> u16;
+    /// [`rvs_abi::Method`].
+    fn method(self) -> u8;
+    /// [`rvs_abi::DestFlags`].
+    fn flags(self) -> u16;
+    /// The director's address on the way to it; zero when unknown.
+    fn source(self) -> Addr;
+}
+
+/// A service's record.
+pub trait ServiceRecord: Copy {
+    /// [`rvs_abi::ServiceFlags`].
+    fn flags(self) -> u16;
+    /// First word of its scheduler table, and how many words it has, as one read of both (they change together).
+    fn table(self) -> (u32, u32);
+}
+
+/// The body of a bounded loop (the verifier wants loops of many rounds to be calls).
+pub trait Step<T: Tables> {
+    /// One round; `true` ends the loop.
+    fn step(&mut self, tables: &T, round: u32) -> bool;
+}
+
+/// What a route is looked up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// IPv4 address that the packet goes to.
+    pub to: [u8; 4],
+    /// IPv4 address that it is sent from; zero for requests, whose route does not depend on the client (ipvs.md §3.1).
+    pub from: [u8; 4],
+    /// The destination, for requests.
+    pub dest: Option<u32>,
+}
+
+/// Where a packet leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextHop {
+    /// How.
+    pub link: Link,
+    /// Largest IP packet in bytes; 0 when unknown.
+    pub mtu: u32,
+}
+
+/// How a packet leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Link {
+    /// By this interface; 0: it does not leave.
+    pub ifindex: u32,
+    /// 1: `macs` are known. 0: the kernel is to resolve `gateway`.
+    pub resolved: u32,
+    /// The first twelve bytes of the Ethernet header (destination, then source) as words in memory order.
+    pub macs: [u32; 3],
+    /// IPv4 address of the neighbour.
+    pub gateway: [u8; 4],
+}

@@ -1,0 +1,251 @@
+//! The data plane in the kernel.
+
+use core::sync::atomic::AtomicU64;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rvs_abi::ServiceKey;
+use rvs_abi::map::Region;
+use rvs_model::{Memory, MemoryError};
+
+use crate::error::Result;
+use crate::hooks::{AttachMode, Attached, Attachment, Hooks};
+use crate::instance::{Instance, Options};
+use crate::maps::Maps;
+use crate::netlink::{Interface, Rtnetlink};
+use crate::programs::{ProgramInfo, Programs, TestRun};
+use crate::store::{self, Found};
+
+/// A data plane in the kernel, and the right to change it.
+///
+/// Nothing of it ends with this value: maps, programs and attachments stay as they are until
+/// [`Kernel::remove`]. Interfaces are those of the network namespace of the thread that calls.
+#[derive(Debug)]
+pub struct Kernel {
+    instance: Instance,
+    maps: Arc<Maps>,
+    programs: Programs,
+    hooks: Hooks,
+    adopted: bool,
+    warnings: Vec<String>,
+}
+
+impl Kernel {
+    /// Opens the data plane of an instance: makes it if there is none, otherwise adopts its maps with all
+    /// that is in them. Loads the programs of this build; those that run go on running until
+    /// [`Kernel::attach`] replaces them.
+    ///
+    /// # Errors
+    /// When another process has the instance open, its maps have another layout, or the kernel refuses.
+    pub fn open(options: &Options) -> Result<Self> {
+        let instance = Instance::open_or_create(options)?;
+        let found = store::look(&instance, &options.capacity)?;
+        let result = Self::load(&instance, options, &found);
+        let (maps, programs, hooks) = match (result, &found) {
+            (Ok(loaded), _) => loaded,
+            (Err(e), Found::Complete { .. }) => return Err(e),
+            (Err(e), Found::Nothing) => {
+                // Memory that nobody uses would stay until the next start.
+                store::remove(&instance.directory())?;
+                return Err(e);
+            }
+        };
+        let adopted = found != Found::Nothing;
+        let mut warnings = match found {
+            Found::Complete { warnings } => warnings,
+            Found::Nothing => Vec::new(),
+        };
+        warnings.extend(hooks.tidy()?);
+        Ok(Self { instance, maps: Arc::new(maps), programs, hooks, adopted, warnings })
+    }
+
+    fn load(instance: &Instance, options: &Options, found: &Found) -> Result<(Maps, Programs, Hooks)> {
+        let programs = Programs::load(&instance.directory(), &options.capacity)?;
+        let hooks = Hooks::open(instance, options.tc)?;
+        let maps = Maps::open(&instance.directory())?;
+        if *found == Found::Nothing {
+            store::finish(&maps, &options.capacity)?;
+        }
+        Ok((maps, programs, hooks))
+    }
+
+    /// Whether the maps were there already.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// What the user should know about how it was opened; one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Where it is pinned.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.instance.shown()
+    }
+
+    /// Its memory, to be shared with other threads.
+    #[must_use]
+    pub fn maps(&self) -> Arc<Maps> {
+        Arc::clone(&self.maps)
+    }
+
+    /// What the kernel says about its programs.
+    #[must_use]
+    pub fn programs(&self) -> &[ProgramInfo] {
+        self.programs.infos()
+    }
+
+    /// Attaches the programs to an interface. If it is attached already, they take the place of those that
+    /// are there between two packets, in the mode that is asked for now.
+    ///
+    /// # Errors
+    /// When there is no such interface, its frames have no Ethernet header, or the kernel refuses. What was
+    /// attached before still is then, under TC at least.
+    pub fn attach(&mut self, ifindex: u32, mode: AttachMode) -> Result<Attached> {
+        let interface = Rtnetlink::open()?.interface(ifindex)?;
+        self.attach_interface(&interface, mode)
+    }
+
+    /// As [`Kernel::attach`], by name.
+    ///
+    /// # Errors
+    /// As [`Kernel::attach`].
+    pub fn attach_by_name(&mut self, name: &str, mode: AttachMode) -> Result<Attached> {
+        let interface = Rtnetlink::open()?.interface_by_name(name)?;
+        self.attach_interface(&interface, mode)
+    }
+
+    fn attach_interface(&mut self, interface: &Interface, mode: AttachMode) -> Result<Attached> {
+        self.hooks.attach(interface, mode, self.programs.descriptors()?)
+    }
+
+    /// Takes the programs off an interface, which may be gone; tells whether any were there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn detach(&mut self, ifindex: u32) -> Result<bool> {
+        self.hooks.detach(ifindex)
+    }
+
+    /// Takes the programs off all interfaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn detach_all(&mut self) -> Result<()> {
+        self.hooks.detach_all()
+    }
+
+    /// What is attached, by number of interface.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attachments(&self) -> Result<Vec<Attachment>> {
+        self.hooks.attachments()
+    }
+
+    /// Detaches everything and removes every pin. Memory of [`Kernel::maps`] that others still hold stays
+    /// valid.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove(self) -> Result<()> {
+        self.hooks.detach_all()?;
+        self.instance.remove()
+    }
+
+    /// Runs the program under XDP on one frame, as if it had come in on an interface (0: none in particular),
+    /// `repeat` times on the same buffer: from the second time on it sees its own work. Connections and
+    /// counters are real.
+    ///
+    /// # Errors
+    /// When the kernel refuses: a frame of less than 14 bytes or more than a page holds, no such interface.
+    pub fn run_xdp(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.programs.run_xdp(frame, ifindex, repeat)
+    }
+
+    /// As [`Kernel::run_xdp`], the program under TC. The frame is for this host if its destination is the
+    /// interface's address.
+    ///
+    /// # Errors
+    /// As [`Kernel::run_xdp`].
+    pub fn run_tc(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.programs.run_tc(frame, ifindex, repeat)
+    }
+}
+
+impl Memory for Kernel {
+    fn region(&self, region: Region) -> &[AtomicU64] {
+        self.maps.region(region)
+    }
+
+    fn set_service_key(&self, key: &ServiceKey, id: Option<u32>) -> Result<(), MemoryError> {
+        self.maps.set_service_key(key, id)
+    }
+}
+
+/// Detaches everything of an instance and removes every pin, without loading anything: whatever layout its
+/// maps have. Tells whether there was such an instance.
+///
+/// # Errors
+/// When another process has the instance open, or the kernel refuses.
+pub fn remove(options: &Options) -> Result<bool> {
+    let Some(instance) = Instance::open(options)? else { return Ok(false) };
+    Hooks::open(&instance, options.tc)?.detach_all()?;
+    instance.remove()?;
+    Ok(true)
+}
+
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Kernel>();
+    is_send_and_sync::<Maps>();
+};
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use rvs_netlink::Netns;
+
+    use super::*;
+    use crate::hooks::Mode;
+
+    /// What `auto` does on an interface with a driver: on a veth that claims to have one.
+    #[test]
+    fn auto_takes_xdp_where_the_driver_does_and_tc_otherwise() {
+        let place = std::env::temp_dir().join(format!("rvs-auto-{}", std::process::id()));
+        let [here, there] = ["dpu", "dpv"].map(|prefix| Netns::create_unique(prefix).unwrap());
+        let mut netlink = here.netlink().unwrap();
+        netlink.create_veth("d0", "c0", &there).unwrap();
+        let d0 = netlink.link("d0").unwrap().index;
+        let mut options = Options::new("auto").unwrap();
+        options.capacity.conns = 1000;
+        options.bpffs = Some(place.clone());
+        let kernel = Kernel::open(&options);
+        let attached = kernel.and_then(|mut kernel| {
+            let attach = |kernel: &mut Kernel| {
+                let device = Interface { is_device: true, ..Rtnetlink::open()?.interface(d0)? };
+                kernel.attach_interface(&device, AttachMode::Auto)
+            };
+            let small = here.enter(|| attach(&mut kernel)).unwrap()?;
+            here.enter(|| kernel.detach(d0)).unwrap()?;
+            there
+                .netlink()
+                .unwrap()
+                .set_mtu(there.netlink().unwrap().link("c0").unwrap().index, 9000)
+                .unwrap();
+            netlink.set_mtu(d0, 9000).unwrap();
+            let large = here.enter(|| attach(&mut kernel)).unwrap()?;
+            Ok([small, large])
+        });
+        nix::mount::umount(&place).unwrap();
+        std::fs::remove_dir(&place).unwrap();
+        let [small, large] = attached.unwrap();
+        assert_eq!((small.mode, small.reason.as_str()), (Mode::Xdp, "its driver takes XDP"));
+        assert_eq!(large.mode, Mode::Tc);
+        assert!(large.reason.starts_with("no native XDP: its MTU of 9000 bytes"), "{}", large.reason);
+    }
+}

@@ -1,0 +1,10 @@
+//! The data plane in a real kernel: as root, each test with network namespaces, a BPF file system and an
+//! instance of its own.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod attach;
+mod lifecycle;
+mod privileges;
+mod replace;
+mod run;
+mod stage;

@@ -1,0 +1,148 @@
+//! The steps of a plan.
+
+use core::fmt;
+
+use rvs_abi::{Dest, DestFlags, Service, ServiceFlags};
+use rvs_config::{ServiceKey, Timeouts};
+
+use crate::carry::Carry;
+use crate::row::Row;
+use crate::state::{DestId, ServiceId};
+
+/// Where a table is in `SCHED_TABLES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Block {
+    /// First word.
+    pub at: u32,
+    /// Words; 0: there is no table.
+    pub words: u32,
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "words {}..{}", self.at, u64::from(self.at) + u64::from(self.words))
+    }
+}
+
+/// One step. After each, packets find a consistent data plane, and a crash leaves one that can be adopted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Writes a table into free words. Its state word is final for a new service, and set by `Switch` for others.
+    Table {
+        /// Where.
+        at: u32,
+        /// What.
+        words: Vec<u64>,
+    },
+    /// Makes counters begin at zero.
+    Zero {
+        /// Whose.
+        row: Row,
+    },
+    /// Writes a destination's record; the route in it is kept, or unknown if the record was not in use.
+    Dest {
+        /// Which.
+        id: DestId,
+        /// Its record so far.
+        old: Dest,
+        /// Its record from now on.
+        new: Dest,
+    },
+    /// Writes a service's record.
+    Service {
+        /// Which.
+        id: ServiceId,
+        /// Its record so far.
+        old: Service,
+        /// Its record from now on.
+        new: Service,
+    },
+    /// Sets or clears a bit of the address filter.
+    Filter {
+        /// Its number.
+        bit: u32,
+        /// To what.
+        set: bool,
+    },
+    /// Tells the programs how many IPv4 services there are.
+    ServicesV4 {
+        /// So far.
+        old: u32,
+        /// From now on.
+        new: u32,
+    },
+    /// Makes packets to a service find it, or not find it any more.
+    Key {
+        /// Its identity.
+        key: ServiceKey,
+        /// The command of the list that asked for it.
+        command: usize,
+        /// What they found so far.
+        old: Option<ServiceId>,
+        /// What they find.
+        new: Option<ServiceId>,
+    },
+    /// Puts a new table in the place of the old one, with the scheduler's state.
+    Switch {
+        /// Whose.
+        id: ServiceId,
+        /// The table so far.
+        old: Block,
+        /// The table from now on.
+        new: Block,
+        /// How the state goes over.
+        carry: Carry,
+    },
+    /// Sets the time-outs.
+    Timeouts {
+        /// So far.
+        old: Timeouts,
+        /// From now on.
+        new: Timeouts,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table { at, words } => write!(f, "write a table of {} words at {at}", words.len()),
+            Self::Zero { row } => write!(f, "zero the counters of {row}"),
+            Self::Dest { id, old, new } => fmt_dest(f, *id, old, new),
+            Self::Service { id, old, new } => fmt_service(f, *id, old, new),
+            Self::Filter { bit, set: true } => write!(f, "set bit {bit} of the filter"),
+            Self::Filter { bit, set: false } => write!(f, "clear bit {bit} of the filter"),
+            Self::ServicesV4 { old, new } => write!(f, "number of IPv4 services: {old} -> {new}"),
+            Self::Key { key, new: Some(id), .. } => write!(f, "packets to {key} find {id}"),
+            Self::Key { key, new: None, .. } => write!(f, "packets to {key} find nothing"),
+            Self::Switch { id, old, new, .. } => write!(f, "{id}: switch the table from {old} to {new}"),
+            Self::Timeouts { old, new } => write!(
+                f,
+                "time-outs: tcp {} -> {} s, fin {} -> {} s, udp {} -> {} s",
+                old.tcp_s, new.tcp_s, old.tcp_fin_s, new.tcp_fin_s, old.udp_s, new.udp_s
+            ),
+        }
+    }
+}
+
+fn fmt_dest(f: &mut fmt::Formatter<'_>, id: DestId, old: &Dest, new: &Dest) -> fmt::Result {
+    let verb = match (old.flags & DestFlags::AVAILABLE != 0, new.flags & DestFlags::AVAILABLE != 0) {
+        (false, true) => "make",
+        (true, true) => "change",
+        (_, false) => "remove",
+    };
+    let port = u16::from_be(new.port);
+    write!(f, "{verb} {id}: {} port {port} method {} weight {}", new.addr.to_ip(), new.method, new.weight)
+}
+
+fn fmt_service(f: &mut fmt::Formatter<'_>, id: ServiceId, old: &Service, new: &Service) -> fmt::Result {
+    let live = |service: &Service| {
+        service.flags & (ServiceFlags::USED | ServiceFlags::REMOVED) == ServiceFlags::USED
+    };
+    let (verb, shown) = match (live(old), live(new)) {
+        (false, true) => ("make", new),
+        (true, true) => ("change", new),
+        (_, false) => ("remove", old),
+    };
+    let (vip, port) = (shown.vip.to_ip(), u16::from_be(shown.vport));
+    write!(f, "{verb} {id}: {vip} port {port} protocol {} scheduler {}", shown.protocol, shown.scheduler)
+}

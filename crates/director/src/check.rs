@@ -1,0 +1,91 @@
+//! What IPVS accepts (ipvs.md §1.2), in its order of checks (§1.6).
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use rvs_config::limits::{THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
+use rvs_config::{CommandError, Destination, ForwardingMethod, ServiceKey, TimeoutsUpdate, VirtualService};
+
+/// A new service, after it is known not to exist.
+pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
+    let key = &service.key;
+    if key.address.is_ipv6() {
+        return Err(CommandError::NotSupported { what: format!("service {key}: IPv6 is not supported yet") });
+    }
+    if key.port == 0 {
+        let what = format!("service {key}: port 0 (any port) needs persistence, which is not supported yet");
+        return Err(CommandError::NotSupported { what });
+    }
+    flags(service)
+}
+
+/// The scheduler's options: three bits.
+pub(crate) fn flags(service: &VirtualService) -> Result<(), CommandError> {
+    if service.flags.0 > 7 {
+        let what = format!("service {}: scheduler flags {}, expected 0 to 7", service.key, service.flags.0);
+        return Err(CommandError::Invalid { what });
+    }
+    Ok(())
+}
+
+/// What is checked before the destination is looked for: family, weight, thresholds.
+pub(crate) fn attributes(service: &ServiceKey, dest: &Destination) -> Result<(), CommandError> {
+    let name = format_args!("destination {} of service {service}", dest.key);
+    if dest.key.address.is_ipv4() != service.address.is_ipv4() && dest.method != ForwardingMethod::Tunnel {
+        let what = format!("{name}: another address family than its service's needs a tunnel");
+        return Err(CommandError::Invalid { what });
+    }
+    if dest.weight > WEIGHT_MAX {
+        let what = format!("{name}: weight {}, expected 0 to {WEIGHT_MAX}", dest.weight);
+        return Err(CommandError::OutOfRange { what });
+    }
+    let (upper, lower) = (dest.upper_threshold, dest.lower_threshold);
+    if lower > upper {
+        let what = format!("{name}: lower threshold {lower} is above the upper threshold {upper}");
+        return Err(CommandError::OutOfRange { what });
+    }
+    if upper > THRESHOLD_MAX {
+        let what = format!("{name}: upper threshold {upper}, expected 0 to {THRESHOLD_MAX}");
+        return Err(CommandError::Invalid { what });
+    }
+    Ok(())
+}
+
+/// What is checked of a new destination after that: its address.
+///
+/// IPVS asks the routing table, and so refuses broadcast addresses of the director's own networks too. They are not
+/// known here, and such a destination is harmless: nothing answers.
+pub(crate) fn address(service: &ServiceKey, dest: &Destination) -> Result<(), CommandError> {
+    let unicast = match dest.key.address {
+        IpAddr::V4(v4) => v4.octets()[0] != 0 && !v4.is_multicast() && v4 != Ipv4Addr::BROADCAST,
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
+    };
+    if !unicast {
+        let what = format!("destination {} of service {service}: address is not unicast", dest.key);
+        return Err(CommandError::Invalid { what });
+    }
+    Ok(())
+}
+
+/// What IPVS would accept and this version does not.
+pub(crate) fn supported(service: &ServiceKey, dest: &Destination) -> Result<(), CommandError> {
+    let missing = if dest.key.address.is_ipv6() {
+        "IPv6 is"
+    } else if dest.upper_threshold != 0 {
+        "connection thresholds are"
+    } else {
+        return Ok(());
+    };
+    let what = format!("destination {} of service {service}: {missing} not supported yet", dest.key);
+    Err(CommandError::NotSupported { what })
+}
+
+/// The time-outs of `--set`: at most 31 days (ipvs.md §10.2).
+pub(crate) fn timeouts(update: &TimeoutsUpdate) -> Result<(), CommandError> {
+    for (name, secs) in [("tcp", update.tcp_s), ("tcpfin", update.tcp_fin_s), ("udp", update.udp_s)] {
+        if secs > TIMEOUT_S_MAX {
+            let what = format!("time-out {name}: {secs} s, expected 0 to {TIMEOUT_S_MAX}");
+            return Err(CommandError::Invalid { what });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! From a draft to a plan: compares each touched service with what it was, and puts the steps in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rvs_abi::{Dest, Service};
+use rvs_config::CommandError;
+
+use crate::action::{Action, Block};
+use crate::convert::{dest_record, service_record};
+use crate::draft::{Draft, ServiceDraft};
+use crate::error::Refusal;
+use crate::filter;
+use crate::members::Member;
+use crate::plan::{Outcome, Plan, Retired};
+use crate::row::Row;
+use crate::space::Ranges;
+use crate::state::{DestId, ServiceId, ServiceState, State};
+use crate::tables;
+
+/// Steps by phase, in the order of the phases.
+#[derive(Default)]
+struct Steps {
+    /// What no packet finds yet.
+    prepare: Vec<Action>,
+    keys: Vec<Action>,
+    /// Services that stay, one after the other.
+    switch: Vec<Action>,
+    /// What no packet finds any more.
+    remove: Vec<Action>,
+    retired: Vec<Retired>,
+    /// Counters that nothing counts on so far.
+    hidden: BTreeSet<Row>,
+    filter: BTreeMap<u32, i64>,
+}
+
+pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
+    let Draft { actual, touched, mut space, timeouts, zeroed, .. } = draft;
+    let mut steps = Steps::default();
+    let mut services = BTreeMap::new();
+    let mut live = actual.live;
+    for (id, mut service) in touched {
+        let before = actual.services.get(&id);
+        steps.table(id, &mut service, &mut space.words)?;
+        steps.dests(id, before, &service.state);
+        steps.service(id, before, &service);
+        steps.count_addresses(before, &service.state);
+        live += u32::from(service.state.live.is_some());
+        live -= u32::from(before.is_some_and(|before| before.live.is_some()));
+        services.insert(id, service.state);
+    }
+    steps.zero(&zeroed);
+    let filter = steps.filter(actual);
+    steps.count_services(actual.live, live);
+    if timeouts != actual.timeouts {
+        steps.remove.push(Action::Timeouts { old: actual.timeouts, new: timeouts });
+    }
+    let Steps { prepare, keys, switch, remove, retired, .. } = steps;
+    let actions = [prepare, keys, switch, remove].into_iter().flatten().collect();
+    let zeroed = zeroed.into_iter().collect();
+    Ok(Plan { actions, outcome: Outcome { services, live, space, retired, filter, timeouts, zeroed } })
+}
+
+impl Steps {
+    /// The new table of a service, and the switch to it.
+    fn table(
+        &mut self,
+        id: ServiceId,
+        draft: &mut ServiceDraft,
+        words_free: &mut Ranges,
+    ) -> Result<(), Refusal> {
+        let name = draft.state.key;
+        let Some(live) = draft.state.live.as_mut().filter(|_| draft.dirty) else { return Ok(()) };
+        let mut words = tables::build(live.scheduler, live.flags, &live.members);
+        let block = u32::try_from(words.len()).ok().and_then(|len| {
+            let at = words_free.take(tables::block_words(len))?;
+            Some(Block { at, words: len })
+        });
+        let Some(new) = block else {
+            let (need, capacity) = (words.len(), words_free.capacity());
+            let what = format!(
+                "service {name}: no {need} words in a row are free of {capacity} for scheduler tables"
+            );
+            return Err(Refusal { index: draft.index, error: CommandError::LimitReached { what } });
+        };
+        let old = core::mem::replace(&mut live.table, new);
+        if old.words == 0 {
+            words[0] = draft.carry.state(None, &words);
+        } else {
+            self.switch.push(Action::Switch { id, old, new, carry: draft.carry.clone() });
+            self.retired.push(Retired::Table(old));
+        }
+        self.prepare.push(Action::Table { at: new.at, words });
+        Ok(())
+    }
+
+    /// The records of a service's destinations.
+    fn dests(&mut self, id: ServiceId, before: Option<&ServiceState>, after: &ServiceState) {
+        let stays = after.live.is_some() && before.is_some_and(|before| before.live.is_some());
+        let before = before.map(by_id).unwrap_or_default();
+        for (dest, (member, available)) in by_id(after) {
+            let new = dest_record(id, member, available);
+            let old = before
+                .get(&dest)
+                .map(|(member, available)| (dest_record(id, member, *available), *available));
+            match old {
+                Some((old, _)) if old == new => {}
+                Some((old, true)) if stays => self.switch.push(Action::Dest { id: dest, old, new }),
+                Some((old, true)) => self.remove.push(Action::Dest { id: dest, old, new }),
+                Some((old, false)) => {
+                    self.hidden.insert(Row::Dest(dest));
+                    self.prepare.push(Action::Dest { id: dest, old, new });
+                }
+                None => {
+                    self.hidden.insert(Row::Dest(dest));
+                    self.prepare.push(Action::Dest { id: dest, old: Dest::default(), new });
+                }
+            }
+        }
+    }
+
+    /// A service's record and key.
+    fn service(&mut self, id: ServiceId, before: Option<&ServiceState>, draft: &ServiceDraft) {
+        let after = &draft.state;
+        let new = if after.is_needed() { service_record(after) } else { Service::default() };
+        let old = before.map_or_else(Service::default, service_record);
+        let is_live = after.live.is_some();
+        let was_live = before.is_some_and(|before| before.live.is_some());
+        match (was_live, is_live) {
+            (true, true) => {
+                // The switch wrote where the table is.
+                let old = Service { table: new.table, table_words: new.table_words, ..old };
+                if old != new {
+                    self.switch.push(Action::Service { id, old, new });
+                }
+            }
+            (false, true) => {
+                self.hidden.insert(Row::Service(id));
+                self.prepare.push(Action::Service { id, old, new });
+                self.key(draft, None, Some(id));
+            }
+            (true, false) => {
+                self.key(draft, Some(id), None);
+                self.remove.push(Action::Service { id, old, new });
+                self.retire(id, before, after);
+            }
+            (false, false) => {}
+        }
+    }
+
+    fn key(&mut self, draft: &ServiceDraft, old: Option<ServiceId>, new: Option<ServiceId>) {
+        self.keys.push(Action::Key { key: draft.state.key, command: draft.index, old, new });
+    }
+
+    fn retire(&mut self, id: ServiceId, before: Option<&ServiceState>, after: &ServiceState) {
+        let table = before.and_then(|before| before.live.as_ref()).map(|live| live.table);
+        self.retired.extend(table.map(Retired::Table));
+        if !after.is_needed() {
+            self.retired.push(Retired::Service(id));
+        }
+    }
+
+    fn count_addresses(&mut self, before: Option<&ServiceState>, after: &ServiceState) {
+        let lost = before.into_iter().flat_map(ServiceState::addresses).map(|address| (address, -1));
+        let gained =
+            Some(after).filter(|after| after.is_needed()).into_iter().flat_map(ServiceState::addresses);
+        for (address, change) in lost.chain(gained.map(|address| (address, 1))) {
+            if let Some(bit) = filter::bit(address) {
+                *self.filter.entry(bit).or_default() += change;
+            }
+        }
+    }
+
+    /// Counters that packets don't count on yet are zeroed before they may, all others last.
+    fn zero(&mut self, rows: &BTreeSet<Row>) {
+        let (hidden, seen): (Vec<Row>, Vec<Row>) = rows.iter().partition(|row| self.hidden.contains(row));
+        let to_actions = |rows: Vec<Row>| rows.into_iter().map(|row| Action::Zero { row });
+        self.prepare.splice(0..0, to_actions(hidden));
+        self.remove.extend(to_actions(seen));
+    }
+
+    /// Bits that are needed from now on are set before, those that no longer are cleared last. The new counts.
+    fn filter(&mut self, actual: &State) -> BTreeMap<u32, u32> {
+        let mut counts = BTreeMap::new();
+        for (&bit, &change) in self.filter.iter().filter(|(_, change)| **change != 0) {
+            let old = actual.filter.get(&bit).copied().unwrap_or(0);
+            let new = u32::try_from(i64::from(old) + change).unwrap_or(0);
+            counts.insert(bit, new);
+            match (old, new) {
+                (0, 1..) => self.prepare.push(Action::Filter { bit, set: true }),
+                (1.., 0) => self.remove.push(Action::Filter { bit, set: false }),
+                (0, 0) | (1.., 1..) => {}
+            }
+        }
+        counts
+    }
+
+    fn count_services(&mut self, old: u32, new: u32) {
+        let action = Action::ServicesV4 { old, new };
+        if new > old {
+            self.prepare.push(action);
+        } else if new < old {
+            self.remove.push(action);
+        }
+    }
+}
+
+/// All destinations of a service: their attributes, and whether they are in its list.
+fn by_id(service: &ServiceState) -> BTreeMap<DestId, (&Member, bool)> {
+    let trash = service.trash.values().map(|trashed| (trashed.member.id, (&trashed.member, false)));
+    service.members().map(|member| (member.id, (member, true))).chain(trash).collect()
+}

@@ -1,0 +1,109 @@
+//! What is configured, as read from memory once and kept in step with it.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Timeouts, VirtualService};
+
+use crate::action::Block;
+use crate::members::{Member, Members};
+use crate::space::Ranges;
+
+/// Number of a service in the data plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub u32);
+
+/// Number of a destination in the data plane. Connections refer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestId(pub u32);
+
+impl fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service #{}", self.0)
+    }
+}
+
+impl fmt::Display for DestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "destination #{}", self.0)
+    }
+}
+
+/// Everything configured.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    /// By id: those that exist, and those removed whose destinations are in the trash.
+    pub(crate) services: BTreeMap<ServiceId, ServiceState>,
+    pub(crate) ids: BTreeMap<ServiceKey, ServiceId>,
+    /// How many exist: `Config::services_v4`.
+    pub(crate) live: u32,
+    pub(crate) space: Space,
+    /// How many addresses need each bit of the filter.
+    pub(crate) filter: BTreeMap<u32, u32>,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// What is free. Quarantined is not free.
+#[derive(Debug, Clone)]
+pub(crate) struct Space {
+    pub(crate) services: Ranges,
+    pub(crate) dests: Ranges,
+    pub(crate) words: Ranges,
+}
+
+/// A service that exists or whose removed destinations are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceState {
+    pub(crate) key: ServiceKey,
+    /// `None`: removed.
+    pub(crate) live: Option<Live>,
+    /// Removed destinations (ipvs.md §1.3).
+    pub(crate) trash: BTreeMap<DestKey, Trashed>,
+}
+
+/// A service that exists.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) flags: SchedulerFlags,
+    pub(crate) members: Members,
+    /// Where its table is; of a service that is being planned: where the table was, if it had one.
+    pub(crate) table: Block,
+}
+
+/// A removed destination.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trashed {
+    pub(crate) member: Member,
+    /// When; 0: before this director took over, which takes longer than any packet in flight.
+    pub(crate) removed_at: u64,
+    /// When it was first seen without connections.
+    pub(crate) idle_since: Option<u64>,
+}
+
+impl ServiceState {
+    /// Attributes, if it exists.
+    pub(crate) fn service(&self) -> Option<VirtualService> {
+        let live = self.live.as_ref()?;
+        Some(VirtualService { key: self.key, scheduler: live.scheduler, flags: live.flags })
+    }
+
+    /// Its destinations in list order, if it exists.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.live.iter().flat_map(|live| live.members.newest_first())
+    }
+
+    /// Whether there is a reason to keep it.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.live.is_some() || !self.trash.is_empty()
+    }
+
+    /// The addresses that the filter must let through for it: its own and those of all its destinations, of the removed
+    /// ones too. Destinations that are not NAT are among them, because they may have been, and their connections stay
+    /// NAT (ipvs.md §1.2).
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = core::net::IpAddr> {
+        let trash = self.trash.keys().map(|key| key.address);
+        let members = self.members().map(|member| member.key.address);
+        core::iter::once(self.key.address).chain(members).chain(trash)
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the director through its public interface, on memory on the heap.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::cast_possible_truncation, reason = "tests: small numbers")]
+
+mod crash;
+mod housekeeping;
+mod limits;
+mod packet;
+mod properties;
+mod reference;
+mod statements;
+mod support;

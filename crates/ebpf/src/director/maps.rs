@@ -1,0 +1,38 @@
+//! The maps. Their layout and their names are those of `rvs_abi`; sizes are set when they are created.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use rvs_core::pipeline::Scratch;
+use rvs_abi::{Bucket, Config, Dest, Service, ServiceKey, Stats, limits};
+
+use crate::next_hop::Cached;
+
+#[map]
+pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static FILTER: Array<u64> = Array::with_max_entries(limits::FILTER_WORDS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static SERVICE_KEYS: HashMap<ServiceKey, u32> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static SERVICES: Array<Service> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static DESTS: Array<Dest> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static DEST_CONNS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static SCHED_TABLES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static CONNS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static CONN_OVERFLOW: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static STATS: Array<Stats> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static FIB_QUERY: PerCpuArray<bpf_fib_lookup> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static NEXT_HOPS: PerCpuArray<Cached> = PerCpuArray::with_max_entries(limits::NEXT_HOPS, 0);

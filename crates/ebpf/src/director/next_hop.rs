@@ -1,0 +1,144 @@
+//! Next hops: the kernel's routes and neighbours, asked at most every 4 ms per CPU and address.
+//!
+//! The kernel's own tables are the truth, with or without a daemon; a change takes effect within one period. Only where
+//! the kernel will not tell a program (forwarding is off, as direct routing allows) does the route count that the director
+//! keeps in the destination's record.
+
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
+};
+use aya_ebpf::helpers::bpf_fib_lookup as fib_lookup;
+use rvs_abi::{Outcome, limits};
+use rvs_core::{Flow, Link, NextHop, Tables as _};
+
+use crate::maps;
+use crate::tables::{Tables, field};
+
+/// `AF_INET`.
+const AF_INET: u8 = 2;
+/// What was looked up stays true for 2^22 ns (4.2 ms).
+const PERIOD_SHIFT: u32 = 22;
+/// Every 2^8 periods (1.07 s) one packet takes the stack's way, where the kernel checks that the neighbour is still there.
+const REFRESH_SHIFT: u32 = PERIOD_SHIFT + 8;
+
+/// A cached next hop.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cached {
+    to: [u8; 4],
+    from: [u8; 4],
+    /// Period of the look-up plus one; 0: empty.
+    period: u64,
+    /// Refresh period of the last packet that took the stack's way.
+    refreshed: u64,
+    ifindex: u32,
+    mtu: u32,
+    /// As in [`Link`].
+    resolved: u32,
+    gateway: [u8; 4],
+    macs: [u32; 3],
+    ingress: u32,
+}
+
+impl Cached {
+    #[inline(always)]
+    fn next_hop(&self) -> NextHop {
+        let link =
+            Link { ifindex: self.ifindex, resolved: self.resolved, macs: self.macs, gateway: self.gateway };
+        NextHop { link, mtu: self.mtu }
+    }
+}
+
+/// Where packets of `flow` leave.
+#[inline(always)]
+pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
+    let now = tables.now();
+    let period = (now >> PERIOD_SHIFT) + 1;
+    let key = u32::from_ne_bytes(flow.to) ^ u32::from_ne_bytes(flow.from).rotate_left(16);
+    let index = key.wrapping_mul(0x9e37_79b1) >> 20;
+    let Some(cached) = maps::NEXT_HOPS.get_ptr_mut(index & (limits::NEXT_HOPS - 1)) else {
+        return Err(Outcome::Inconsistent);
+    };
+    // SAFETY: a value of this CPU's own part of the map, and the program is not preempted by itself.
+    let cached = unsafe { &mut *cached };
+    let same = cached.to == flow.to && cached.from == flow.from && cached.ingress == tables.ingress;
+    if !(same && cached.period == period) {
+        look_up(tables, flow, cached, same)?;
+        cached.period = period;
+    }
+    if tables.is_xdp {
+        if cached.resolved == 0 {
+            return Err(Outcome::HandOverNeighbour);
+        }
+        let refresh = now >> REFRESH_SHIFT;
+        if cached.refreshed != refresh {
+            cached.refreshed = refresh;
+            return Err(Outcome::HandOverRefresh);
+        }
+    }
+    Ok(cached.next_hop())
+}
+
+/// Asks the kernel. Not inlined, for its query's room on the stack.
+#[inline(never)]
+fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Result<(), Outcome> {
+    let Some(query) = maps::FIB_QUERY.get_ptr_mut(0) else { return Err(Outcome::Inconsistent) };
+    // SAFETY: this CPU's own part of the map; all fields are integers.
+    let query = unsafe {
+        query.write(core::mem::zeroed());
+        &mut *query
+    };
+    query.family = AF_INET;
+    query.ifindex = tables.ingress;
+    // A length that fits any MTU: the helper then tells the MTU, and judges nothing.
+    query.__bindgen_anon_1.tot_len = 1;
+    query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(flow.from);
+    query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(flow.to);
+    // SAFETY: a valid context and a query of the size that is given.
+    let result = unsafe {
+        fib_lookup(tables.context, &raw mut *query, size_of::<bpf_fib_lookup>() as i32, 0)
+    };
+    cached.period = 0;
+    if !same {
+        cached.to = flow.to;
+        cached.from = flow.from;
+        cached.ingress = tables.ingress;
+        cached.refreshed = 0;
+    }
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
+            // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
+            cached.resolved = u32::from(result as u32 == BPF_FIB_LKUP_RET_SUCCESS && tables.is_xdp);
+            cached.ifindex = query.ifindex;
+            // SAFETY: plain integers; the helper wrote both members.
+            unsafe {
+                cached.mtu = u32::from(query.__bindgen_anon_1.mtu_result);
+                cached.gateway = query.__bindgen_anon_4.ipv4_dst.to_ne_bytes();
+            }
+            let (d, s) = (query.dmac, query.smac);
+            cached.macs = [
+                u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
+                u32::from_ne_bytes([d[4], d[5], s[0], s[1]]),
+                u32::from_ne_bytes([s[2], s[3], s[4], s[5]]),
+            ];
+            Ok(())
+        }
+        BPF_FIB_LKUP_RET_FWD_DISABLED => from_record(tables, flow, cached),
+        _ => Err(Outcome::NoRoute),
+    }
+}
+
+/// The route that the director last saw, for requests.
+#[inline(always)]
+fn from_record(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outcome> {
+    let dest = flow.dest.and_then(|id| tables.dest(id)).ok_or(Outcome::NoRoute)?;
+    let ifindex = field!(dest.0, ifindex);
+    if ifindex == 0 {
+        return Err(Outcome::NoRoute);
+    }
+    cached.resolved = 0;
+    cached.ifindex = ifindex;
+    cached.mtu = field!(dest.0, mtu);
+    cached.gateway = field!(dest.0, gateway).v4_bytes();
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! The core's view of the maps.
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
+use core::ffi::c_void;
+use rvs_abi::sched::{high, low};
+use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Service, ServiceKey, Stats, limits};
+use rvs_core::conn::Geometry;
+use rvs_core::pipeline::Scratch;
+use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
+use rvs_ebpf::atomic;
+
+use crate::bucket::Bucket;
+use crate::{maps, next_hop};
+
+/// The maps, seen by the program that handles one packet.
+pub(crate) struct Tables {
+    /// The program's context, for helpers.
+    pub(crate) context: *mut c_void,
+    /// Interface that the packet came in on.
+    pub(crate) ingress: u32,
+    /// XDP, and not TC.
+    pub(crate) is_xdp: bool,
+    config: *const Config,
+}
+
+impl Tables {
+    /// For a packet under XDP. `None` only if the map of the configuration were empty.
+    #[inline(always)]
+    pub(crate) fn of_xdp(context: *mut xdp_md) -> Option<Self> {
+        // SAFETY: the kernel's context is valid for the program's whole run.
+        let ingress = unsafe { (*context).ingress_ifindex };
+        Some(Self { context: context.cast(), ingress, is_xdp: true, ..Self::without_packet()? })
+    }
+
+    /// For a packet under TC.
+    #[inline(always)]
+    pub(crate) fn of_skb(context: *mut __sk_buff) -> Option<Self> {
+        // SAFETY: the kernel's context is valid for the program's whole run.
+        let ingress = unsafe { (*context).ifindex };
+        Some(Self { context: context.cast(), ingress, ..Self::without_packet()? })
+    }
+
+    /// For what needs neither a packet nor a route.
+    #[inline(always)]
+    fn without_packet() -> Option<Self> {
+        let config = maps::CONFIG.get_ptr(0)?;
+        Some(Self { context: core::ptr::null_mut(), ingress: 0, is_xdp: false, config })
+    }
+
+    #[inline(always)]
+    fn config(&self) -> &Config {
+        // SAFETY: the kernel gave this pointer for a map's value; single words are read, and each is valid by itself.
+        unsafe { &*self.config }
+    }
+
+    /// Counts where a packet ended.
+    #[inline(always)]
+    pub(crate) fn count_outcome(&self, outcome: Outcome) {
+        // SAFETY: a helper without arguments.
+        let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+        if let Some(counter) = maps::COUNTERS.get_ptr_mut(cpu * limits::COUNTERS + outcome as u32) {
+            // SAFETY: a live word of a map, of this CPU alone.
+            unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn add_stats(row: u32, delta: &Stats) {
+        if let Some(stats) = maps::STATS.get_ptr_mut(row) {
+            // SAFETY: a live record of a map, of this CPU alone.
+            let stats = unsafe { &mut *stats };
+            stats.conns += delta.conns;
+            stats.in_packets += delta.in_packets;
+            stats.out_packets += delta.out_packets;
+            stats.in_bytes += delta.in_bytes;
+            stats.out_bytes += delta.out_bytes;
+        }
+    }
+}
+
+/// A destination in map memory: a pointer that the kernel gave, valid for the program's whole run.
+#[derive(Clone, Copy)]
+pub(crate) struct DestPointer(pub(crate) *const Dest);
+
+/// A service in map memory.
+#[derive(Clone, Copy)]
+pub(crate) struct ServicePointer(*const Service);
+
+/// Reads a field of a record in map memory, once: user space changes it.
+macro_rules! field {
+    ($pointer:expr, $field:ident) => {
+        // SAFETY: the pointer is that of a live record in a map.
+        unsafe { (&raw const (*$pointer).$field).read_volatile() }
+    };
+}
+pub(crate) use field;
+
+impl DestRecord for DestPointer {
+    #[inline(always)]
+    fn addr(self) -> Addr {
+        field!(self.0, addr)
+    }
+    #[inline(always)]
+    fn port(self) -> u16 {
+        field!(self.0, port)
+    }
+    #[inline(always)]
+    fn method(self) -> u8 {
+        field!(self.0, method)
+    }
+    #[inline(always)]
+    fn flags(self) -> u16 {
+        field!(self.0, flags)
+    }
+    #[inline(always)]
+    fn source(self) -> Addr {
+        field!(self.0, source)
+    }
+}
+
+impl ServiceRecord for ServicePointer {
+    #[inline(always)]
+    fn flags(self) -> u16 {
+        field!(self.0, flags)
+    }
+    #[inline(always)]
+    fn table(self) -> (u32, u32) {
+        // SAFETY: the pointer is that of a live record in a map; both halves are of one aligned word.
+        let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };
+        (low(word), high(word))
+    }
+}
+
+/// Body of a loop, as the kernel calls it.
+#[inline(never)]
+extern "C" fn round<S: Step<Tables>>(round: u32, context: *mut Loop<'_, S>) -> i64 {
+    // SAFETY: `repeat` passed a pointer to its own `Loop`, which lives until the loop ends.
+    let context = unsafe { &mut *context };
+    i64::from(context.step.step(context.tables, round))
+}
+
+struct Loop<'a, S> {
+    tables: &'a Tables,
+    step: &'a mut S,
+}
+
+/// Calls of the stages of the pipeline as global functions: the kernel verifies each once, by itself, and not anew for each
+/// way that leads to it. They take the context or nothing; the rest is in the scratch memory.
+mod stage {
+    use aya_ebpf::bindings::{__sk_buff, xdp_md};
+    use rvs_abi::Outcome;
+    use rvs_core::pipeline;
+    use rvs_ebpf::skb::Skb;
+    use rvs_ebpf::xdp::Xdp;
+
+    use super::Tables;
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub extern "C" fn rvs_xdp_forward(context: *mut xdp_md) -> u32 {
+        match Tables::of_xdp(context) {
+            Some(tables) => pipeline::forward(&mut Xdp::new(context), &tables) as u32,
+            None => Outcome::Inconsistent as u32,
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub extern "C" fn rvs_tc_forward(context: *mut __sk_buff) -> u32 {
+        match Tables::of_skb(context) {
+            Some(tables) => pipeline::forward(&mut Skb::new(context), &tables) as u32,
+            None => Outcome::Inconsistent as u32,
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub extern "C" fn rvs_prepare() -> u32 {
+        match Tables::without_packet() {
+            Some(tables) => pipeline::prepare(&tables) as u32,
+            None => Outcome::Inconsistent as u32,
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub extern "C" fn rvs_insert() -> u32 {
+        match Tables::without_packet() {
+            Some(tables) => pipeline::insert(&tables) as u32,
+            None => Outcome::Inconsistent as u32,
+        }
+    }
+}
+
+/// The outcome that a stage returned as a number.
+#[inline(always)]
+fn outcome(number: u32) -> Outcome {
+    // SAFETY: the stages return nothing but numbers of outcomes.
+    unsafe { core::mem::transmute::<u32, Outcome>(number) }
+}
+
+impl rvs_core::Tables for Tables {
+    type Bucket = Bucket;
+    type Dest = DestPointer;
+    type Service = ServicePointer;
+
+    #[inline(always)]
+    fn services_v4(&self) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe { (&raw const (*self.config).services_v4).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn geometry(&self) -> Option<Geometry> {
+        let config = self.config();
+        Some(Geometry {
+            buckets: config.buckets,
+            overflow_buckets: config.overflow_buckets,
+            seed: config.hash_seed,
+        })
+    }
+
+    #[inline(always)]
+    fn timeout(&self, index: u32) -> u32 {
+        let index = atomic::opaque(u64::from(index)) as usize & 31;
+        // SAFETY: 32 time-outs; user space changes them, hence volatile.
+        unsafe { (&raw const (*self.config).timeouts).cast::<u32>().add(index).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn filter_word(&self, index: u32) -> u64 {
+        maps::FILTER.get(index).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<Bucket> {
+        maps::CONNS.get_ptr_mut(index).map(Bucket)
+    }
+
+    #[inline(always)]
+    fn overflow_bucket(&self, index: u32) -> Option<Bucket> {
+        maps::CONN_OVERFLOW.get_ptr_mut(index).map(Bucket)
+    }
+
+    #[inline(always)]
+    fn service_id(&self, key: &ServiceKey) -> Option<u32> {
+        // SAFETY: the value is one word, and is read at once.
+        unsafe { maps::SERVICE_KEYS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn service(&self, id: u32) -> Option<ServicePointer> {
+        maps::SERVICES.get_ptr(id).map(ServicePointer)
+    }
+
+    #[inline(always)]
+    fn dest(&self, id: u32) -> Option<DestPointer> {
+        maps::DESTS.get_ptr(id).map(DestPointer)
+    }
+
+    #[inline(always)]
+    fn dest_conns(&self, id: u32) -> DestConns {
+        DestConns::from_word(maps::DEST_CONNS.get(id).copied().unwrap_or(0))
+    }
+
+    #[inline(always)]
+    fn add_dest_conns(&self, id: u32, delta: u64) {
+        if let Some(word) = maps::DEST_CONNS.get_ptr_mut(id) {
+            // SAFETY: a live, aligned word of a map.
+            unsafe { atomic::add(word, delta) };
+        }
+    }
+
+    #[inline(always)]
+    fn sched_word(&self, index: u32) -> Option<u64> {
+        maps::SCHED_TABLES.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn swap_sched_word(&self, index: u32, old: u64, new: u64) -> bool {
+        // SAFETY: a live, aligned word of a map.
+        maps::SCHED_TABLES.get_ptr_mut(index).is_some_and(|word| unsafe { atomic::swap(word, old, new) })
+    }
+
+    #[inline(always)]
+    fn count(&self, service: u32, dest: u32, delta: &Stats) {
+        let config = self.config();
+        // SAFETY: a helper without arguments.
+        let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+        let part = cpu * config.stats_rows;
+        Self::add_stats(part, delta);
+        Self::add_stats(part + 1 + service, delta);
+        Self::add_stats(part + 1 + config.services_max + dest, delta);
+    }
+
+    #[inline(always)]
+    fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: this CPU's own part of the map, and one program runs on it at a time.
+        Some(use_it(unsafe { &mut *scratch }))
+    }
+
+    #[inline(always)]
+    fn forward<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_forward(self.context.cast())
+        } else {
+            stage::rvs_tc_forward(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn prepare(&self) -> Outcome {
+        outcome(stage::rvs_prepare())
+    }
+
+    #[inline(always)]
+    fn insert(&self) -> Outcome {
+        outcome(stage::rvs_insert())
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {
+        next_hop::find(self, flow)
+    }
+
+    #[inline(always)]
+    fn repeat<S: Step<Self>>(&self, rounds: u32, step: &mut S) {
+        let mut context = Loop { tables: self, step };
+        // SAFETY: the callback takes what is passed here, and the loop is over before `context` is.
+        unsafe {
+            bpf_loop(rounds, round::<S> as *mut c_void, (&raw mut context).cast(), 0);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Packets under TC. They may be bundles of segments, and their checksums may be left to the device: the kernel's helpers
+//! know both.
+
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode,
+};
+use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_pull_data};
+use rvs_core::Packet;
+use rvs_wire::checksum::Delta;
+use rvs_wire::eth;
+
+use crate::atomic::opaque;
+
+const OFFSET_MAX: usize = 0x3fff;
+/// `PACKET_HOST` of `linux/if_packet.h`.
+const PACKET_HOST: u32 = 0;
+/// Headers that should be in linear memory: Ethernet, IPv4 with all options, TCP without.
+const HEADERS_MAX: u32 = 14 + 60 + 20;
+
+/// A packet in a socket buffer.
+#[derive(Debug)]
+pub struct Skb {
+    context: *mut __sk_buff,
+}
+
+impl Skb {
+    /// Of a program's context, with its headers in linear memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(context: *mut __sk_buff) -> Self {
+        let skb = Self { context };
+        let (start, end) = skb.bounds();
+        let linear = opaque((end - start) as u64) as u32;
+        let len = skb.frame_len();
+        if linear < HEADERS_MAX && linear < len {
+            let wanted = if len < HEADERS_MAX { len } else { HEADERS_MAX };
+            // SAFETY: a valid context; pointers are made anew afterwards. If it fails, less can be read, no more.
+            unsafe { bpf_skb_pull_data(context, wanted) };
+        }
+        skb
+    }
+
+    /// First byte and end of the linear part; see `Xdp::bounds`.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        // SAFETY: the kernel's context is valid for the program's whole run.
+        let (start, end) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.context).data),
+                core::ptr::read_volatile(&raw const (*self.context).data_end),
+            )
+        };
+        (opaque(u64::from(start)) as usize, opaque(u64::from(end)) as usize)
+    }
+
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+        let (start, end) = self.bounds();
+        if offset > OFFSET_MAX {
+            return None;
+        }
+        let pointer = start + offset;
+        (pointer + N <= end).then_some(pointer as *mut [u8; N])
+    }
+
+    #[inline(always)]
+    fn replace(&mut self, offset: usize, pseudo: Delta, fields: Delta, flags: u64) -> Option<()> {
+        // SAFETY: a valid context; the helper checks the offset. Size 0 means that the last argument is a difference.
+        let results = unsafe {
+            bpf_l4_csum_replace(
+                self.context,
+                offset as u32,
+                0,
+                u64::from(pseudo.sum()),
+                flags | u64::from(BPF_F_PSEUDO_HDR),
+            ) | bpf_l4_csum_replace(self.context, offset as u32, 0, u64::from(fields.sum()), flags)
+        };
+        (results == 0).then_some(())
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn frame_len(&self) -> u32 {
+        // SAFETY: a valid context.
+        unsafe { core::ptr::read_volatile(&raw const (*self.context).len) }
+    }
+
+    #[inline(always)]
+    fn wire_len(&self, total_len: u32) -> u32 {
+        // SAFETY: a valid context.
+        let segment = unsafe { core::ptr::read_volatile(&raw const (*self.context).gso_size) };
+        // The kernel cuts a bundle into packets that fit; what it is made of fitted the link that it came from.
+        if segment == 0 { total_len } else { 0 }
+    }
+
+    #[inline(always)]
+    fn for_host(&self) -> bool {
+        // SAFETY: a valid context.
+        unsafe { core::ptr::read_volatile(&raw const (*self.context).pkt_type) == PACKET_HOST }
+    }
+
+    #[inline(always)]
+    fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // SAFETY: `at` compared the end of these bytes with the end of the linear part.
+        self.at::<N>(offset).map(|bytes| unsafe { *bytes })
+    }
+
+    #[inline(always)]
+    fn set<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> Option<()> {
+        // SAFETY: as above; the kernel made the packet's head writable before the program ran.
+        self.at::<N>(offset).map(|to| unsafe { *to = *bytes })
+    }
+
+    #[inline(always)]
+    fn update_tcp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        self.replace(offset, pseudo, fields, 0)
+    }
+
+    #[inline(always)]
+    fn update_udp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        self.replace(offset, pseudo, fields, u64::from(BPF_F_MARK_MANGLED_0))
+    }
+
+    #[inline(always)]
+    fn push_ipv4(&mut self, header: &[u8; 20]) -> Option<()> {
+        // SAFETY: a valid context; pointers are made anew afterwards.
+        let result = unsafe {
+            bpf_skb_adjust_room(
+                self.context,
+                20,
+                bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+                u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4),
+            )
+        };
+        if result != 0 {
+            return None;
+        }
+        self.set(eth::LEN, header)
+    }
+}

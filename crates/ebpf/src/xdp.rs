@@ -1,0 +1,106 @@
+//! Packets under XDP.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use rvs_core::Packet;
+use rvs_wire::checksum::Delta;
+use rvs_wire::eth;
+
+use crate::atomic::opaque;
+
+/// Offsets beyond this are refused: the verifier follows a packet's offsets only so far (ebpf-notes §3.1).
+const OFFSET_MAX: usize = 0x3fff;
+
+/// A packet in an XDP context.
+#[derive(Debug)]
+pub struct Xdp {
+    context: *mut xdp_md,
+}
+
+impl Xdp {
+    /// Of a program's context.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(context: *mut xdp_md) -> Self {
+        Self { context }
+    }
+
+    /// First byte and end. Read anew each time, and volatile (ebpf-notes §3.1, point 1); behind a veil, since the
+    /// optimizer would compare these as the 32-bit numbers that they are in the context, and the verifier does not.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        // SAFETY: the kernel's context is valid for the program's whole run.
+        let (start, end) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.context).data),
+                core::ptr::read_volatile(&raw const (*self.context).data_end),
+            )
+        };
+        (opaque(u64::from(start)) as usize, opaque(u64::from(end)) as usize)
+    }
+
+    /// `N` bytes from `offset`, if they are all there.
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+        let (start, end) = self.bounds();
+        if offset > OFFSET_MAX {
+            return None;
+        }
+        let pointer = start + offset;
+        (pointer + N <= end).then_some(pointer as *mut [u8; N])
+    }
+}
+
+impl Packet for Xdp {
+    #[inline(always)]
+    fn frame_len(&self) -> u32 {
+        let (start, end) = self.bounds();
+        // Behind a veil: the difference of pointers must be taken in 64 bits.
+        opaque((end - start) as u64) as u32
+    }
+
+    #[inline(always)]
+    fn wire_len(&self, total_len: u32) -> u32 {
+        total_len
+    }
+
+    #[inline(always)]
+    fn for_host(&self) -> bool {
+        self.get::<1>(0).is_some_and(|first| !eth::is_group(first[0]))
+    }
+
+    #[inline(always)]
+    fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // SAFETY: `at` compared the end of these bytes with the end of the packet.
+        self.at::<N>(offset).map(|bytes| unsafe { *bytes })
+    }
+
+    #[inline(always)]
+    fn set<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> Option<()> {
+        // SAFETY: as above; nothing else refers to the packet's bytes.
+        self.at::<N>(offset).map(|to| unsafe { *to = *bytes })
+    }
+
+    #[inline(always)]
+    fn update_tcp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        let field = self.get::<2>(offset)?;
+        self.set(offset, &pseudo.and(fields).apply(field))
+    }
+
+    #[inline(always)]
+    fn update_udp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        let field = self.get::<2>(offset)?;
+        self.set(offset, &pseudo.and(fields).apply_udp(field))
+    }
+
+    #[inline(always)]
+    fn push_ipv4(&mut self, header: &[u8; 20]) -> Option<()> {
+        let ethernet = self.get::<{ eth::LEN }>(0)?;
+        // SAFETY: a valid context; all pointers into the packet are made anew afterwards.
+        if unsafe { bpf_xdp_adjust_head(self.context, -20) } != 0 {
+            return None;
+        }
+        self.set(0, &ethernet)?;
+        self.set(eth::LEN, header)
+    }
+}

@@ -1,0 +1,49 @@
+//! What `ipvsadm -S` prints (ipvs.md §10.6): the commands that make the present services and destinations. Thresholds,
+//! time-outs and statistics are not part of it.
+
+use rvs_config::{DestListing, Destination, ForwardingMethod, Listing, Protocol, ServiceKey, ServiceListing};
+
+use crate::list::{Endpoints, sorted};
+use crate::{Names, sched_flags};
+
+/// The rules, in the order of listings. `numeric` (`-n`) makes them independent of name services.
+#[must_use]
+pub fn save(listing: &Listing, numeric: bool, names: &dyn Names) -> String {
+    let endpoints = Endpoints::new(numeric, names);
+    let mut out = String::new();
+    let services: Vec<&ServiceListing> = listing.services.iter().collect();
+    for listed in sorted(services, |listed| &listed.service.key) {
+        let service = &listed.service;
+        let name = service_option(&service.key, endpoints);
+        out.push_str(&format!("-A {name} -s {}", service.scheduler));
+        let flags = sched_flags::saved(service.flags, service.scheduler);
+        if !flags.is_empty() {
+            out.push_str(" -b ");
+            out.push_str(&flags);
+        }
+        out.push('\n');
+        let dests: Vec<&DestListing> = listed.destinations.iter().collect();
+        for dest in sorted(dests, |listed| &listed.destination.key) {
+            out.push_str(&dest_rule(&name, &dest.destination, service.key.protocol, endpoints));
+        }
+    }
+    out
+}
+
+fn service_option(key: &ServiceKey, endpoints: Endpoints<'_>) -> String {
+    let option = match key.protocol {
+        Protocol::Tcp => "-t",
+        Protocol::Udp => "-u",
+    };
+    format!("{option} {}", endpoints.show(key.address, key.port, key.protocol))
+}
+
+fn dest_rule(service: &str, dest: &Destination, protocol: Protocol, endpoints: Endpoints<'_>) -> String {
+    let name = endpoints.show(dest.key.address, dest.key.port, protocol);
+    let (method, tunnel) = match dest.method {
+        ForwardingMethod::Masq => ("-m", ""),
+        ForwardingMethod::Dr => ("-g", ""),
+        ForwardingMethod::Tunnel => ("-i", " --tun-type ipip"),
+    };
+    format!("-a {service} -r {name} {method} -w {}{tunnel}\n", dest.weight)
+}

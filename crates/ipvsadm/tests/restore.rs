@@ -1,0 +1,231 @@
+//! Reading rules back: which lines are rules, what a bad one does, and that nothing is lost between -S and -R.
+#![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use proptest::prelude::*;
+use rvs_config::{
+    Command, CommandError, DestKey, Destination, ForwardingMethod, Listing, Protocol, Scheduler,
+    SchedulerFlags, ServiceKey, VirtualService,
+};
+use rvs_ipvsadm::{Failure, Numeric, Rules, ServiceTable, restore, save};
+use support::{Few, run};
+
+fn lines(text: &str, rules: Rules) -> Vec<usize> {
+    restore(text, rules, &Few).unwrap().into_iter().map(|(line, _)| line).collect()
+}
+
+fn failure(text: &str, rules: Rules) -> (String, u8) {
+    let Failure { message, status } = Failure::from(&restore(text, rules, &Few).unwrap_err());
+    (message, status)
+}
+
+#[test]
+fn words_are_separated_by_blanks() {
+    let text = "-A -t 10.0.0.1:80\n\n  \n\t-A   -t\t10.0.0.1:81  \nipvsadm -A ipvsadm -t 10.0.0.1:82\r\nipvsadm\n--set 1 2 3";
+    assert_eq!(lines(text, Rules::Add), [1, 4, 5, 7]);
+    // No other space separates, and there is no quoting.
+    let message = "line 1: -A\u{b}-t: unknown option".to_owned();
+    assert_eq!(failure("-A\u{b}-t", Rules::Add), (message, 255));
+    let message = "line 1: illegal virtual server address[:port] specified".to_owned();
+    assert_eq!(failure("-A -t \"10.0.0.1:80\"", Rules::Add), (message, 2));
+}
+
+#[test]
+fn replacing_clears_first_and_takes_comments() {
+    let text = "# saved\n-A -t 10.0.0.1:80\n#-A\n";
+    let commands = restore(text, Rules::Replace, &Few).unwrap();
+    assert_eq!(commands[0], (0, Command::Clear));
+    assert_eq!(lines(text, Rules::Replace), [0, 2]);
+    // Only at the beginning of a line.
+    assert_eq!(failure(" # x", Rules::Replace).1, 255);
+    assert_eq!(lines("", Rules::Replace), [0]);
+    assert_eq!(lines("", Rules::Add), [0_usize; 0]);
+}
+
+#[test]
+fn the_first_bad_line_is_named_and_nothing_is_given() {
+    let good = "-A -t 10.0.0.1:80\n";
+    let cases = [
+        ("-A -t 10.0.0.1\n", "Zero port specified for non-persistent service", 2),
+        ("bogus\n", "Try `ipvsadm -h' or 'ipvsadm --help' for more information.", 255),
+        ("-R\n", "Try `ipvsadm -h' or 'ipvsadm --help' for more information.", 255),
+        ("-A -t 10.0.0.1:80 -Q\n", "-Q: unknown option", 255),
+        ("-A -t 10.0.0.1:80 -s nosuch\n", "Scheduler or persistence engine not found", 255),
+        ("-A -t 10.0.0.1:80 -p\n", "persistence (-p): not supported by this version of rvs", 255),
+        ("-Ln\n", "-Ln among rules: not supported by this version of rvs", 255),
+        ("-S\n", "-S among rules: not supported by this version of rvs", 255),
+        ("ipvsadm -v\n", "-v among rules: not supported by this version of rvs", 255),
+        ("-h\n", "-h among rules: not supported by this version of rvs", 255),
+    ];
+    for (bad, message, status) in cases {
+        let text = format!("{good}{bad}{good}bogus\n");
+        assert_eq!(failure(&text, Rules::Add), (format!("line 2: {message}"), status), "{bad}");
+    }
+}
+
+#[test]
+fn a_refused_line_keeps_its_number() {
+    let commands = restore("\n-D -t 10.0.0.1:80\n", Rules::Add, &Few).unwrap();
+    let service = "10.0.0.1:80/tcp".parse().unwrap();
+    assert_eq!(commands, [(2, Command::DeleteService { service })]);
+    let failure = Failure::refused(&CommandError::NoSuchService { service }).at_line(2);
+    assert_eq!(failure, Failure { message: "line 2: No such service".to_owned(), status: 255 });
+}
+
+#[test]
+fn limits_say_which() {
+    let what = "service 10.0.0.1:80/tcp: 4097 destinations, maximum 4096".to_owned();
+    let failure = Failure::refused(&CommandError::LimitReached { what: what.clone() });
+    assert_eq!(failure.message, format!("Memory allocation problem: {what}"));
+}
+
+fn configured(services: &Services) -> Listing {
+    let mut commands = Vec::new();
+    for (key, (service, dests)) in services {
+        commands.push(Command::AddService(service.clone()));
+        let add = |dest: &Destination| Command::AddDestination { service: *key, destination: *dest };
+        commands.extend(dests.values().map(add));
+    }
+    run(commands)
+}
+
+fn apply(text: &str) -> Listing {
+    run(restore(text, Rules::Replace, &Numeric).unwrap().into_iter().map(|(_, command)| command))
+}
+
+/// Some addresses often, so that keys meet; of the others, those within one half (`mask`) have a simple order.
+fn address(mask: u32) -> impl Strategy<Value = IpAddr> {
+    let bits = prop_oneof![any::<u32>(), Just(0x0a00_0001), Just(0x0a00_0002)];
+    bits.prop_map(move |bits| Ipv4Addr::from_bits(bits & mask).into())
+}
+
+type Services = BTreeMap<ServiceKey, (VirtualService, BTreeMap<DestKey, Destination>)>;
+
+fn services(mask: u32) -> impl Strategy<Value = Services> {
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
+    let key = (protocol, address(mask), 1..=u16::MAX).prop_map(|(protocol, address, port)| ServiceKey {
+        protocol,
+        address,
+        port,
+    });
+    let attributes = (prop::sample::select(Scheduler::ALL), 0..=SchedulerFlags::ALL);
+    let service = (attributes, prop::collection::vec(dest(mask), 0..8));
+    prop::collection::btree_map(key, service, 0..12).prop_map(|services| {
+        let with_key =
+            |(key, ((scheduler, flags), dests)): (ServiceKey, ((Scheduler, u8), Vec<Destination>))| {
+                let service = VirtualService { key, scheduler, flags: SchedulerFlags(flags) };
+                let dests = dests.into_iter().map(|dest| in_service(dest, &key)).map(|dest| (dest.key, dest));
+                (key, (service, dests.collect()))
+            };
+        services.into_iter().map(with_key).collect()
+    })
+}
+
+fn dest(mask: u32) -> impl Strategy<Value = Destination> {
+    let weight = 0..=i32::MAX.cast_unsigned();
+    (address(mask), any::<u16>(), prop::sample::select(ForwardingMethod::ALL), weight).prop_map(
+        |(address, port, method, weight)| {
+            let key = DestKey { address, port };
+            Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0 }
+        },
+    )
+}
+
+/// Only NAT has a port of its own.
+fn in_service(mut dest: Destination, service: &ServiceKey) -> Destination {
+    if dest.method != ForwardingMethod::Masq {
+        dest.key.port = service.port;
+    }
+    dest
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// -S | -R brings back every service and destination, at whatever addresses.
+    #[test]
+    fn saved_rules_are_the_configuration(services in services(u32::MAX)) {
+        let restored = apply(&save(&configured(&services), true, &Numeric));
+        let found: Services = restored.services.iter().map(|listed| {
+            let dests = listed.destinations.iter().map(|dest| (dest.destination.key, dest.destination));
+            (listed.service.key, (listed.service.clone(), dests.collect()))
+        }).collect();
+        prop_assert_eq!(found, services);
+    }
+
+    /// -S | -R | -S prints the same text. (At addresses more than 2^31 apart the order of listings depends on the order
+    /// of creation, in `ipvsadm` as here.)
+    #[test]
+    fn saved_rules_are_saved_again(services in services(0x7fff_ffff)) {
+        let saved = save(&configured(&services), true, &Numeric);
+        prop_assert_eq!(save(&apply(&saved), true, &Numeric), saved);
+    }
+
+    /// Whatever is on standard input, it is refused by a line of it or understood.
+    #[test]
+    fn any_input_is_answered(text in "[-AEDCaedLlZSRhv tusr0-9.:\\[\\]\n#]{0,120}", replace in any::<bool>()) {
+        let rules = if replace { Rules::Replace } else { Rules::Add };
+        if let Err(error) = restore(&text, rules, &Numeric) {
+            prop_assert!((1..=text.split('\n').count()).contains(&error.line));
+        }
+    }
+
+    /// Whatever the arguments are, they are refused with a status of `ipvsadm` or understood.
+    #[test]
+    fn any_arguments_are_answered(args in prop::collection::vec("-{0,2}[a-zA-Z0-9.:=,é-]{0,12}", 0..6)) {
+        if let Err(error) = rvs_ipvsadm::parse(&args, &Numeric) {
+            prop_assert!(matches!(error.status(), 2 | 255) && !error.to_string().is_empty());
+        }
+    }
+}
+
+/// The bound is many times what it takes; it is there to find an algorithm that isn't linear.
+#[test]
+fn ten_thousand_services_take_no_time() {
+    let mut rules = String::new();
+    for i in 0..10_000_u32 {
+        let service = format!("{}:80", Ipv4Addr::from_bits(0x0a00_0000 | i));
+        writeln!(rules, "-A -t {service} -s wrr").unwrap();
+        for j in 0..4 {
+            let real_server = Ipv4Addr::from_bits(0xc0a8_0000 | (i * 4 + j) & 0xffff);
+            writeln!(rules, "-a -t {service} -r {real_server}:8080 -m -w 5").unwrap();
+        }
+    }
+    let start = Instant::now();
+    let commands = restore(&rules, Rules::Add, &Numeric).unwrap();
+    assert_eq!(commands.len(), 50_000);
+    let restored = start.elapsed();
+    let listing = fast_run(commands);
+    let start = Instant::now();
+    let saved = save(&listing, true, &Numeric);
+    let table = ServiceTable { numeric: true, ..ServiceTable::default() }.render(&listing, &Numeric).unwrap();
+    let listed = start.elapsed();
+    assert_eq!(saved, rules);
+    assert_eq!(table.lines().count(), 3 + 50_000);
+    println!("50 000 rules read in {restored:?}, saved and listed in {listed:?}");
+    assert!(restored.as_secs() < 5 && listed.as_secs() < 5, "{restored:?}, {listed:?}");
+}
+
+/// Like `run`, which searches all services for each rule, for rules in which destinations follow their service.
+fn fast_run(commands: Vec<(usize, Command)>) -> Listing {
+    let mut services = Vec::new();
+    for (_, command) in commands {
+        match command {
+            Command::AddService(_) => services.extend(run([command]).services),
+            Command::AddDestination { service, destination } => {
+                let listed: &mut rvs_config::ServiceListing = services.last_mut().unwrap();
+                assert_eq!(listed.service.key, service);
+                let key = destination.key.to_string();
+                listed.destinations.insert(0, support::dest(&key, destination.method, destination.weight));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    support::listing(services)
+}

@@ -1,0 +1,108 @@
+//! How large a data plane is made. Chosen once, when its maps are created.
+
+use rvs_abi::map::Region;
+use rvs_abi::{Config, SLOTS, limits, ticks_from_secs};
+
+/// Capacities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Virtual services.
+    pub services: u32,
+    /// Destinations of all services together, those in the trash included.
+    pub dests: u32,
+    /// Connections that the table holds at 60 % fill.
+    pub conns: u32,
+    /// Possible CPUs.
+    pub cpus: u32,
+}
+
+impl Capacity {
+    /// The defaults for a machine with that many possible CPUs.
+    #[must_use]
+    pub const fn for_cpus(cpus: u32) -> Self {
+        Self {
+            services: limits::SERVICES_DEFAULT,
+            dests: limits::DESTS_DEFAULT,
+            conns: limits::CONNS_DEFAULT,
+            cpus,
+        }
+    }
+
+    /// Buckets of the connection table: as many as `conns` need at 60 % fill, an eighth of them in the overflow
+    /// (conntable.md §4).
+    #[must_use]
+    pub const fn buckets(&self) -> u32 {
+        let slots = self.conns as u64 * 5 / 3;
+        let all = slots.div_ceil(SLOTS as u64);
+        let main = all * 8 / 9;
+        #[allow(clippy::cast_possible_truncation, reason = "fewer than the connections, which are u32")]
+        let main = main as u32;
+        if main < 8 { 8 } else { main }
+    }
+
+    /// Buckets of the overflow table.
+    #[must_use]
+    pub const fn overflow_buckets(&self) -> u32 {
+        self.buckets().div_ceil(8)
+    }
+
+    /// Rows of one part of the statistics: the total, services, destinations.
+    #[must_use]
+    pub const fn stats_rows(&self) -> u32 {
+        1 + self.services + self.dests
+    }
+
+    /// Entries of a region's map.
+    #[must_use]
+    pub const fn entries(&self, region: Region) -> u32 {
+        match region {
+            Region::Config => 1,
+            Region::Filter => limits::FILTER_WORDS,
+            Region::Services => self.services,
+            Region::Dests | Region::DestConns => self.dests,
+            Region::SchedTables => self.dests * limits::SCHED_WORDS_PER_DEST,
+            Region::Conns => self.buckets(),
+            Region::ConnOverflow => self.overflow_buckets(),
+            Region::Stats => self.stats_rows() * (self.cpus + 1),
+            Region::Counters => limits::COUNTERS * self.cpus,
+        }
+    }
+
+    /// The first configuration record of a data plane of this capacity, with IPVS's time-outs (ipvs.md §5.3, §5.6).
+    #[must_use]
+    pub fn config(&self, abi_version: u32, hash_seed: [u64; 3]) -> Config {
+        Config {
+            abi_version,
+            services_v4: 0,
+            buckets: self.buckets(),
+            overflow_buckets: self.overflow_buckets(),
+            stats_rows: self.stats_rows(),
+            cpus: self.cpus,
+            services_max: self.services,
+            zero: 0,
+            hash_seed,
+            timeouts: timeouts(),
+            set_timeouts_s: [900, 120, 300, 0],
+        }
+    }
+}
+
+/// Seconds by TCP state 0 to 10, ipvs.md §5.3.
+const TCP_S: [u64; 11] = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
+/// ipvs.md §5.6.
+const UDP_S: u64 = 300;
+
+fn timeouts() -> [u32; 32] {
+    let mut ticks = [0; 32];
+    for (tick, secs) in ticks.iter_mut().zip(TCP_S) {
+        *tick = ticks_u32(secs);
+    }
+    ticks[rvs_abi::Timeout::Udp as usize] = ticks_u32(UDP_S);
+    ticks
+}
+
+/// Ticks of a time-out in seconds; the longest that IPVS knows, 31 days, is 2^25 of them.
+#[must_use]
+pub fn ticks_u32(secs: u64) -> u32 {
+    u32::try_from(ticks_from_secs(secs)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,288 @@
+//! The core's view of a data plane's memory, on the host.
+
+use core::cell::RefCell;
+use core::mem::offset_of;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+use rvs_abi::map::Region;
+use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Service, ServiceKey, Stats};
+use rvs_core::conn::Geometry;
+use rvs_core::pipeline::{self, Scratch};
+use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step};
+
+use crate::bucket::HostBucket;
+use crate::{Memory, records};
+
+/// What handling a packet needs and memory does not hold: clock, CPU, chance, service keys, routes.
+pub trait World {
+    /// Nanoseconds of the data plane's clock, the same for the whole handling of one packet.
+    fn now_ns(&self) -> u64;
+    /// The CPU whose part of the statistics is counted in.
+    fn cpu(&self) -> u32;
+    /// A random number.
+    fn random(&self) -> u32;
+    /// The id that packets to `key` find.
+    fn service_key(&self, key: &ServiceKey) -> Option<u32>;
+    /// Where packets of this flow leave.
+    ///
+    /// # Errors
+    /// The outcome of a packet that can't leave: a hand-over or a drop.
+    fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome>;
+}
+
+/// The world of work that sees no packet: sweeping, listing, flushing. It has no time of its own; those take `now`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NoPackets;
+
+impl World for NoPackets {
+    fn now_ns(&self) -> u64 {
+        0
+    }
+
+    fn cpu(&self) -> u32 {
+        0
+    }
+
+    fn random(&self) -> u32 {
+        0
+    }
+
+    fn service_key(&self, _key: &ServiceKey) -> Option<u32> {
+        None
+    }
+
+    fn next_hop(&self, _flow: &Flow) -> Result<NextHop, Outcome> {
+        Err(Outcome::NoRoute)
+    }
+}
+
+/// [`rvs_core::Tables`] over a [`Memory`]: the maps of the programs in the kernel, or their twin on the heap.
+///
+/// One value serves one thread, as one CPU's scratch memory serves one program; any number of them may work on the same
+/// memory at the same time, and beside the programs.
+#[derive(Debug)]
+pub struct HostTables<'a, W = NoPackets> {
+    world: W,
+    config: &'a [AtomicU64],
+    filter: &'a [AtomicU64],
+    services: &'a [AtomicU64],
+    dests: &'a [AtomicU64],
+    dest_conns: &'a [AtomicU64],
+    sched: &'a [AtomicU64],
+    conns: &'a [AtomicU64],
+    overflow: &'a [AtomicU64],
+    stats: &'a [AtomicU64],
+    geometry: Geometry,
+    stats_rows: u32,
+    services_max: u32,
+    scratch: RefCell<Scratch>,
+}
+
+impl<'a> HostTables<'a> {
+    /// For work that sees no packet.
+    #[must_use]
+    pub fn without_packets<M: Memory + ?Sized>(memory: &'a M) -> Self {
+        Self::new(memory, NoPackets)
+    }
+}
+
+impl<'a, W: World> HostTables<'a, W> {
+    /// Of a memory that was made with a configuration record ([`crate::Capacity::config`]).
+    #[must_use]
+    pub fn new<M: Memory + ?Sized>(memory: &'a M, world: W) -> Self {
+        let config = records::config(memory);
+        Self {
+            world,
+            config: memory.region(Region::Config),
+            filter: memory.region(Region::Filter),
+            services: memory.region(Region::Services),
+            dests: memory.region(Region::Dests),
+            dest_conns: memory.region(Region::DestConns),
+            sched: memory.region(Region::SchedTables),
+            conns: memory.region(Region::Conns),
+            overflow: memory.region(Region::ConnOverflow),
+            stats: memory.region(Region::Stats),
+            geometry: Geometry {
+                buckets: config.buckets,
+                overflow_buckets: config.overflow_buckets,
+                seed: config.hash_seed,
+            },
+            stats_rows: config.stats_rows,
+            services_max: config.services_max,
+            scratch: RefCell::new(Scratch::default()),
+        }
+    }
+
+    fn add_stats(&self, row: u32, delta: &Stats) {
+        let index = self.world.cpu() as usize * self.stats_rows as usize + row as usize;
+        let Some(words) = self.stats.as_chunks::<STATS_WORDS>().0.get(index) else { return };
+        let delta: [u64; STATS_WORDS] = zerocopy::transmute!(*delta);
+        for (word, add) in words.iter().zip(delta) {
+            if add != 0 {
+                word.fetch_add(add, Relaxed);
+            }
+        }
+    }
+}
+
+const STATS_WORDS: usize = size_of::<Stats>() / 8;
+const DEST_WORDS: usize = size_of::<Dest>() / 8;
+const SERVICE_WORDS: usize = size_of::<Service>() / 8;
+
+/// `N` bytes of a record, which lie within one word of it.
+#[inline]
+fn bytes<const N: usize>(words: &[AtomicU64], offset: usize) -> [u8; N] {
+    let word = words[offset / 8].load(Relaxed).to_ne_bytes();
+    core::array::from_fn(|i| word[offset % 8 + i])
+}
+
+#[inline]
+fn addr(words: &[AtomicU64], offset: usize) -> Addr {
+    Addr([words[offset / 8].load(Relaxed), words[offset / 8 + 1].load(Relaxed)])
+}
+
+/// A destination's record, read field by field while the director may change it.
+#[derive(Debug, Clone, Copy)]
+pub struct HostDest<'a>(&'a [AtomicU64; DEST_WORDS]);
+
+impl DestRecord for HostDest<'_> {
+    fn addr(self) -> Addr {
+        addr(self.0, offset_of!(Dest, addr))
+    }
+
+    fn port(self) -> u16 {
+        u16::from_ne_bytes(bytes(self.0, offset_of!(Dest, port)))
+    }
+
+    fn method(self) -> u8 {
+        bytes::<1>(self.0, offset_of!(Dest, method))[0]
+    }
+
+    fn flags(self) -> u16 {
+        u16::from_ne_bytes(bytes(self.0, offset_of!(Dest, flags)))
+    }
+
+    fn source(self) -> Addr {
+        addr(self.0, offset_of!(Dest, source))
+    }
+}
+
+/// A service's record, read field by field while the director may change it.
+#[derive(Debug, Clone, Copy)]
+pub struct HostService<'a>(&'a [AtomicU64; SERVICE_WORDS]);
+
+impl ServiceRecord for HostService<'_> {
+    fn flags(self) -> u16 {
+        u16::from_ne_bytes(bytes(self.0, offset_of!(Service, flags)))
+    }
+
+    fn scheduler(self) -> u8 {
+        bytes::<1>(self.0, offset_of!(Service, scheduler))[0]
+    }
+
+    fn sched_flags(self) -> u8 {
+        bytes::<1>(self.0, offset_of!(Service, sched_flags))[0]
+    }
+
+    fn table(self) -> u32 {
+        u32::from_ne_bytes(bytes(self.0, offset_of!(Service, table)))
+    }
+}
+
+impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
+    type Bucket = HostBucket<'a>;
+    type Dest = HostDest<'a>;
+    type Service = HostService<'a>;
+
+    fn services_v4(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, services_v4)))
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        Some(self.geometry)
+    }
+
+    fn timeout(&self, index: u32) -> u32 {
+        // The programs take it modulo the number of time-outs as well.
+        let index = index as usize % 32;
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, timeouts) + 4 * index))
+    }
+
+    fn filter_word(&self, index: u32) -> u64 {
+        self.filter.get(index as usize).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn bucket(&self, index: u32) -> Option<HostBucket<'a>> {
+        HostBucket::of(self.conns, index)
+    }
+
+    fn overflow_bucket(&self, index: u32) -> Option<HostBucket<'a>> {
+        HostBucket::of(self.overflow, index)
+    }
+
+    fn service_id(&self, key: &ServiceKey) -> Option<u32> {
+        self.world.service_key(key)
+    }
+
+    fn service(&self, id: u32) -> Option<HostService<'a>> {
+        self.services.as_chunks().0.get(id as usize).map(HostService)
+    }
+
+    fn dest(&self, id: u32) -> Option<HostDest<'a>> {
+        self.dests.as_chunks().0.get(id as usize).map(HostDest)
+    }
+
+    fn dest_conns(&self, id: u32) -> DestConns {
+        DestConns::from_word(self.dest_conns.get(id as usize).map_or(0, |word| word.load(Relaxed)))
+    }
+
+    fn add_dest_conns(&self, id: u32, delta: u64) {
+        if let Some(word) = self.dest_conns.get(id as usize) {
+            word.fetch_add(delta, Relaxed);
+        }
+    }
+
+    fn sched_word(&self, index: u32) -> Option<u64> {
+        self.sched.get(index as usize).map(|word| word.load(Relaxed))
+    }
+
+    fn swap_sched_word(&self, index: u32, old: u64, new: u64) -> bool {
+        let swap = |word: &AtomicU64| word.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
+        self.sched.get(index as usize).is_some_and(swap)
+    }
+
+    fn count(&self, service: u32, dest: u32, delta: &Stats) {
+        for row in [0, 1 + service, 1 + self.services_max + dest] {
+            self.add_stats(row, delta);
+        }
+    }
+
+    fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        Some(use_it(&mut *self.scratch.try_borrow_mut().ok()?))
+    }
+
+    fn schedule(&self) -> Outcome {
+        pipeline::schedule(self)
+    }
+
+    fn now(&self) -> u64 {
+        self.world.now_ns()
+    }
+
+    fn random(&self) -> u32 {
+        self.world.random()
+    }
+
+    fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {
+        self.world.next_hop(flow)
+    }
+
+    fn repeat<S: Step<Self>>(&self, rounds: u32, step: &mut S) {
+        for round in 0..rounds {
+            if step.step(self, round) {
+                break;
+            }
+        }
+    }
+}

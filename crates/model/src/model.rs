@@ -1,0 +1,115 @@
+//! A data plane in this process: packets in, verdicts and counters out, as the programs in the kernel do it.
+
+use core::cell::Cell;
+use core::sync::atomic::Ordering::Relaxed;
+
+use rvs_abi::map::Region;
+use rvs_abi::{Class, Outcome, ServiceKey, limits};
+use rvs_core::{Flow, NextHop, Packet, Verdict, pipeline};
+
+use crate::{Heap, HostTables, Memory, World};
+
+/// A data plane over [`Heap`], with routes from a function and a clock that stands until it is set.
+#[derive(Debug)]
+pub struct Model<R> {
+    heap: Heap,
+    routes: R,
+    now_ns: u64,
+    cpu: u32,
+    chance: Cell<u64>,
+}
+
+/// What one packet sees.
+struct Site<'a, R>(&'a Model<R>);
+
+impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
+    fn now_ns(&self) -> u64 {
+        self.0.now_ns
+    }
+
+    fn cpu(&self) -> u32 {
+        self.0.cpu
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the low half is as random as the other")]
+    fn random(&self) -> u32 {
+        // A Weyl sequence, mixed (splitmix64): repeatable, and good enough for an IP identification.
+        let state = self.0.chance.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0.chance.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)) as u32
+    }
+
+    fn service_key(&self, key: &ServiceKey) -> Option<u32> {
+        self.0.heap.service_key(key)
+    }
+
+    fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {
+        (self.0.routes)(flow)
+    }
+}
+
+impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
+    /// Of that memory, on CPU 0 at time 0.
+    #[must_use]
+    pub const fn new(heap: Heap, routes: R) -> Self {
+        Self { heap, routes, now_ns: 0, cpu: 0, chance: Cell::new(0) }
+    }
+
+    /// Its memory: what a director works on.
+    #[must_use]
+    pub const fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
+    /// The time, in nanoseconds.
+    #[must_use]
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Sets the time, in nanoseconds.
+    pub const fn set_now_ns(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    /// Sets the CPU on which packets arrive; its part of statistics and counters is counted in.
+    pub const fn set_cpu(&mut self, cpu: u32) {
+        self.cpu = cpu;
+    }
+
+    /// Handles a packet as the programs do under XDP, and under TC on an interface without XDP: its one outcome is counted.
+    pub fn ingress<P: Packet>(&self, packet: &mut P) -> Verdict {
+        let verdict = self.decide(packet);
+        self.count(verdict.outcome);
+        verdict
+    }
+
+    /// Handles a packet as the program under TC does on an interface with XDP: what XDP had no interest in was counted
+    /// there.
+    pub fn ingress_after_xdp<P: Packet>(&self, packet: &mut P) -> Verdict {
+        let verdict = self.decide(packet);
+        if verdict.outcome.class() != Class::Pass {
+            self.count(verdict.outcome);
+        }
+        verdict
+    }
+
+    fn decide<P: Packet>(&self, packet: &mut P) -> Verdict {
+        pipeline::ingress(packet, &HostTables::new(&self.heap, Site(self)))
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let index = self.cpu as usize * limits::COUNTERS as usize + outcome as usize;
+        if let Some(counter) = self.heap.region(Region::Counters).get(index) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many packets ended so, on all CPUs.
+    #[must_use]
+    pub fn outcomes(&self, outcome: Outcome) -> u64 {
+        let counters = self.heap.region(Region::Counters).chunks_exact(limits::COUNTERS as usize);
+        counters.map(|of_cpu| of_cpu[outcome as usize].load(Relaxed)).sum()
+    }
+}

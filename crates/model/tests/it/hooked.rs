@@ -1,0 +1,181 @@
+//! A table that calls back before each access to a bucket: to let another party act at that very moment, or to make
+//! threads change places there.
+
+use core::fmt;
+
+use rvs_abi::{DestConns, Outcome, ServiceKey, Stats};
+use rvs_core::conn::word::Word;
+use rvs_core::conn::{Bucket, Geometry};
+use rvs_core::pipeline::{self, Scratch};
+use rvs_core::{Flow, NextHop, Step, Tables};
+use rvs_model::{HostBucket, HostDest, HostService, HostTables, World};
+
+/// What is about to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A slot word is read.
+    Word,
+    /// A slot word is swapped.
+    Swap,
+    /// A word of an entry is read.
+    Entry,
+    /// A word of an entry is written.
+    SetEntry,
+    /// Statistics are counted.
+    Count,
+}
+
+type Hook<'a> = &'a dyn Fn(Event);
+
+/// [`HostTables`] with a hook.
+pub(crate) struct Hooked<'a, W> {
+    pub(crate) tables: HostTables<'a, W>,
+    pub(crate) hook: Hook<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct HookedBucket<'a> {
+    bucket: HostBucket<'a>,
+    hook: Hook<'a>,
+}
+
+impl fmt::Debug for HookedBucket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bucket.fmt(f)
+    }
+}
+
+impl Bucket for HookedBucket<'_> {
+    fn word(self, slot: usize) -> Word {
+        (self.hook)(Event::Word);
+        self.bucket.word(slot)
+    }
+
+    fn swap(self, slot: usize, old: Word, new: Word) -> bool {
+        (self.hook)(Event::Swap);
+        self.bucket.swap(slot, old, new)
+    }
+
+    fn entry_word(self, slot: usize, index: usize) -> u64 {
+        (self.hook)(Event::Entry);
+        self.bucket.entry_word(slot, index)
+    }
+
+    fn set_entry_word(self, slot: usize, index: usize, value: u64) {
+        (self.hook)(Event::SetEntry);
+        self.bucket.set_entry_word(slot, index, value);
+    }
+
+    fn spare(self) -> u64 {
+        self.bucket.spare()
+    }
+
+    fn add_overflow(self, delta: u32) {
+        self.bucket.add_overflow(delta);
+    }
+
+    fn prefetch(self, slot: usize) {
+        self.bucket.prefetch(slot);
+    }
+
+    fn opaque(number: u64) -> u64 {
+        number
+    }
+}
+
+impl<'a, W: World> Hooked<'a, W> {
+    fn hooked(&self, bucket: HostBucket<'a>) -> HookedBucket<'a> {
+        HookedBucket { bucket, hook: self.hook }
+    }
+}
+
+impl<'a, W: World> Tables for Hooked<'a, W> {
+    type Bucket = HookedBucket<'a>;
+    type Dest = HostDest<'a>;
+    type Service = HostService<'a>;
+
+    fn services_v4(&self) -> u32 {
+        self.tables.services_v4()
+    }
+
+    fn geometry(&self) -> Option<Geometry> {
+        self.tables.geometry()
+    }
+
+    fn timeout(&self, index: u32) -> u32 {
+        self.tables.timeout(index)
+    }
+
+    fn filter_word(&self, index: u32) -> u64 {
+        self.tables.filter_word(index)
+    }
+
+    fn bucket(&self, index: u32) -> Option<Self::Bucket> {
+        self.tables.bucket(index).map(|bucket| self.hooked(bucket))
+    }
+
+    fn overflow_bucket(&self, index: u32) -> Option<Self::Bucket> {
+        self.tables.overflow_bucket(index).map(|bucket| self.hooked(bucket))
+    }
+
+    fn service_id(&self, key: &ServiceKey) -> Option<u32> {
+        self.tables.service_id(key)
+    }
+
+    fn service(&self, id: u32) -> Option<Self::Service> {
+        self.tables.service(id)
+    }
+
+    fn dest(&self, id: u32) -> Option<Self::Dest> {
+        self.tables.dest(id)
+    }
+
+    fn dest_conns(&self, id: u32) -> DestConns {
+        self.tables.dest_conns(id)
+    }
+
+    fn add_dest_conns(&self, id: u32, delta: u64) {
+        self.tables.add_dest_conns(id, delta);
+    }
+
+    fn sched_word(&self, index: u32) -> Option<u64> {
+        self.tables.sched_word(index)
+    }
+
+    fn swap_sched_word(&self, index: u32, old: u64, new: u64) -> bool {
+        self.tables.swap_sched_word(index, old, new)
+    }
+
+    fn count(&self, service: u32, dest: u32, delta: &Stats) {
+        (self.hook)(Event::Count);
+        self.tables.count(service, dest, delta);
+    }
+
+    fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        self.tables.with_scratch(use_it)
+    }
+
+    fn schedule(&self) -> Outcome {
+        pipeline::schedule(self)
+    }
+
+    fn now(&self) -> u64 {
+        self.tables.now()
+    }
+
+    fn random(&self) -> u32 {
+        self.tables.random()
+    }
+
+    fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {
+        self.tables.next_hop(flow)
+    }
+
+    fn repeat<S: Step<Self>>(&self, rounds: u32, step: &mut S) {
+        for round in 0..rounds {
+            if step.step(self, round) {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The core's parts over the model's memory: the connection table, alone and with several threads, the schedulers, and
+//! packets that nobody should send.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may fail, and counts small numbers")]
+
+mod fill;
+mod hooked;
+mod malformed;
+mod races;
+mod schedulers;
+mod support;
+mod table;
+mod threads;

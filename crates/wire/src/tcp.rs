@@ -1,0 +1,17 @@
+//! TCP headers (RFC 9293).
+
+/// Bytes of a header without options.
+pub const LEN: usize = 20;
+/// Offset of the checksum.
+pub const CHECKSUM: usize = 16;
+/// Offset of the flags byte.
+pub const FLAGS: usize = 13;
+
+/// FIN in the flags byte.
+pub const FIN: u8 = 0x01;
+/// SYN in the flags byte.
+pub const SYN: u8 = 0x02;
+/// RST in the flags byte.
+pub const RST: u8 = 0x04;
+/// ACK in the flags byte.
+pub const ACK: u8 = 0x10;
