@@ -16,7 +16,7 @@ const USAGE: u8 = 2;
 
 /// Linux Virtual Server for today's kernels: a director that balances packets in eBPF programs.
 #[derive(Debug, Parser)]
-#[command(name = "rvs", version, disable_help_subcommand = true)]
+#[command(name = "rvs", version, disable_help_subcommand = true, arg_required_else_help = false)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -74,13 +74,21 @@ fn exit(result: Result<()>) -> ExitCode {
     }
 }
 
-/// What is wrong with a call, in one line: the paragraphs about usage and help are left out.
+/// What is wrong with a call, in one line: the paragraphs about usage and help become a hint.
 fn usage_error(text: &str) -> String {
     let is_about_usage = |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
     let lines = text.lines().map(str::trim).take_while(|line| !is_about_usage(line));
     let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let line = words.join(" ");
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    match text.lines().find_map(|line| line.strip_prefix("Usage: ")) {
+        None => line.to_owned(),
+        Some(usage) => {
+            let is_name = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
+            let command: Vec<&str> = usage.split(' ').take_while(is_name).collect();
+            format!("{line} (see '{} --help')", command.join(" "))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +108,8 @@ mod tests {
             let error = Cli::try_parse_from(args).err().map(|error| error.render().to_string());
             usage_error(&error.unwrap_or_default())
         };
-        assert_eq!(line(&["rvs", "--frob"]), "unexpected argument '--frob' found");
+        assert_eq!(line(&["rvs", "--frob"]), "unexpected argument '--frob' found (see 'rvs --help')");
+        assert_eq!(line(&["rvs", "status", "x"]), "unexpected argument 'x' found (see 'rvs status --help')");
         assert_eq!(
             line(&["rvs", "director", "--attach", "fast"]),
             "invalid value 'fast' for '--attach <MODE>': expected auto, xdp, xdp-generic or tc, got \"fast\""

@@ -13,7 +13,7 @@ use crate::{output, socket};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    socket: socket::Args,
+    socket: socket::Which,
     /// Print JSON
     #[arg(long)]
     json: bool,

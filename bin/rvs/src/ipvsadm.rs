@@ -47,7 +47,7 @@ fn carry_out(invocation: Invocation, names: &System) -> Result<(), Failure> {
 }
 
 fn connect() -> Result<Client, Failure> {
-    socket::Args::default().connect().map_err(|error| failure(error, Failure::refused))
+    socket::Which::default().connect().map_err(|error| failure(error, Failure::refused))
 }
 
 /// What to say about an error of the socket; `refusal` tells it of an error of the director.
@@ -130,10 +130,10 @@ fn connections(client: &mut Client, table: &ConnTable, names: &System) -> Result
 /// `-R` and `ipvsadm-restore`: all lines as one transaction.
 fn restore(rules: Rules, names: &System) -> Result<(), Failure> {
     let mut text = Vec::new();
-    io::stdin().lock().read_to_end(&mut text).map_err(|error| Failure {
-        message: format!("standard input: {error}"),
-        status: REFUSED,
-    })?;
+    io::stdin()
+        .lock()
+        .read_to_end(&mut text)
+        .map_err(|error| Failure { message: format!("standard input: {error}"), status: REFUSED })?;
     let text = String::from_utf8_lossy(&text);
     let rules = rvs_ipvsadm::restore(&text, rules, names).map_err(|error| Failure::from(&error))?;
     let (lines, commands): (Vec<usize>, Vec<Command>) = rules.into_iter().unzip();

@@ -10,7 +10,7 @@ use crate::{output, socket};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    socket: socket::Args,
+    socket: socket::Which,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -73,9 +73,7 @@ fn join(head: [String; 3], conns: [u64; 2], counters: &Counters, rates: &Rates) 
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
 
-    use rvs_config::{
-        Destination, ForwardingMethod, Scheduler, SchedulerFlags, Timeouts, VirtualService,
-    };
+    use rvs_config::{Destination, ForwardingMethod, Scheduler, SchedulerFlags, Timeouts, VirtualService};
 
     use super::*;
 

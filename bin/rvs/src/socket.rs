@@ -17,7 +17,7 @@ const INSTANCE_LEN_MAX: usize = 64;
 
 /// Which director.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct Which {
     /// Control socket [default: /run/rvs/INSTANCE.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     instance: Option<String>,
 }
 
-impl Args {
+impl Which {
     /// The instance's name.
     pub(crate) fn instance(&self) -> &str {
         self.instance.as_deref().unwrap_or(DEFAULT_INSTANCE)
@@ -77,8 +77,8 @@ fn instance_name(name: &str) -> Result<String, DataplaneError> {
 mod tests {
     use super::*;
 
-    fn args(socket: Option<&str>, instance: Option<&str>) -> Args {
-        Args { socket: socket.map(PathBuf::from), instance: instance.map(str::to_owned) }
+    fn args(socket: Option<&str>, instance: Option<&str>) -> Which {
+        Which { socket: socket.map(PathBuf::from), instance: instance.map(str::to_owned) }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{output, socket};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    socket: socket::Args,
+    socket: socket::Which,
     /// Show how many packets were dropped, and why
     #[arg(long)]
     drops: bool,
@@ -51,7 +51,8 @@ fn drops_table(drops: &CounterTable) -> String {
 fn text(status: &Status) -> String {
     let Status { instance, pid, version, kernel, .. } = status;
     let uptime = output::duration(status.uptime_s);
-    let head = format!("director {instance}: version {version}, process {pid}, up {uptime}, kernel {kernel}\n");
+    let head =
+        format!("director {instance}: version {version}, process {pid}, up {uptime}, kernel {kernel}\n");
     let mut parts = vec![head, interfaces(status), capacity(status)];
     parts.extend(list("Limits reached since the start", status.limits_reached.iter().map(limit_reached)));
     parts.extend(list("Warnings", status.warnings.iter().cloned()));

@@ -19,7 +19,10 @@ pub(crate) struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     /// A table with these titles.
     pub(crate) fn new(columns: [(&str, Align); N]) -> Self {
-        Self { align: columns.map(|(_, align)| align), rows: vec![columns.map(|(title, _)| title.to_owned())] }
+        Self {
+            align: columns.map(|(_, align)| align),
+            rows: vec![columns.map(|(title, _)| title.to_owned())],
+        }
     }
 
     /// Adds a row.

@@ -62,6 +62,7 @@ outcomes! {
     ReplyUnchanged = 12, Pass, "reply_unchanged", "reply of a DR or tunnel destination: passed on unchanged";
 
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
+    FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
 
     HandOverNeighbour = 24, HandOver, "hand_over_neighbour", "next hop not resolved: taken up under TC";

@@ -17,10 +17,8 @@ pub struct Scratch {
     pub parsed: Parsed,
     /// Now, in ticks.
     pub now: u64,
-    /// 1: its source may be a real server.
-    pub is_reply: u32,
     /// 1: its connection was made by this very packet, and is in the state after it.
-    pub is_fresh: u32,
+    pub is_fresh: u64,
     /// Where it leaves.
     pub link: Link,
     /// The connection to be made.
@@ -34,16 +32,16 @@ pub struct Scratch {
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let mut outcome = receive(packet, tables);
+    if outcome == Outcome::FromServer {
+        outcome = tables.reply(packet);
+    }
     if outcome == Outcome::Balanced {
-        outcome = tables.forward(packet);
-        if outcome == Outcome::NoConnection {
-            outcome = tables.prepare();
-            if outcome == Outcome::Balanced {
-                outcome = tables.insert();
-            }
-            if outcome == Outcome::Balanced {
-                outcome = tables.forward(packet);
-            }
+        outcome = tables.request(packet);
+    }
+    if outcome == Outcome::NoConnection {
+        outcome = connect(tables);
+        if outcome == Outcome::Balanced {
+            outcome = tables.request(packet);
         }
     }
     let link = match outcome.class() {
@@ -53,7 +51,23 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     Verdict { outcome, link }
 }
 
-/// Stage 1: parses, and tells traffic apart that has nothing to do with any service.
+/// Makes a connection for a packet that has none. [`Outcome::Balanced`]: it has one now.
+#[inline(always)]
+fn connect<T: Tables>(tables: &T) -> Outcome {
+    let mut outcome = tables.prepare();
+    if outcome == Outcome::Balanced {
+        outcome = tables.insert();
+        for _ in 1..conn::ATTEMPTS {
+            if outcome == Outcome::ConnContended {
+                outcome = tables.insert();
+            }
+        }
+    }
+    outcome
+}
+
+/// Stage 1: parses, and tells traffic apart that has nothing to do with any service. [`Outcome::FromServer`] is a packet
+/// that may be a reply.
 #[inline(always)]
 fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
     if tables.services_v4() == 0 {
@@ -67,29 +81,42 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
             return outcome;
         }
         let ip = &scratch.parsed.ip;
-        scratch.is_reply = u32::from(filter::has(tables, ip.source()));
-        if scratch.is_reply == 0 && !filter::has(tables, ip.destination()) {
-            return Outcome::NotOurs;
+        // Replies first, as on IPVS's hooks (ipvs.md §2.1).
+        if filter::has(tables, ip.source()) {
+            Outcome::FromServer
+        } else if filter::has(tables, ip.destination()) {
+            Outcome::Balanced
+        } else {
+            Outcome::NotOurs
         }
-        Outcome::Balanced
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// Stage 2: sends on a packet of a connection. Without one: [`Outcome::NoConnection`].
+/// Stage 2a: sends on a reply to a client. [`Outcome::Balanced`]: it is none, but may be a request.
 #[inline(always)]
-pub fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+pub fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let context = Context { tables, now: scratch.now, is_fresh: false };
+        match context.find_reply(&scratch.parsed) {
+            Some(mut found) => {
+                either(context.answer(packet, &scratch.parsed, &mut found, &mut scratch.link))
+            }
+            None => Outcome::Balanced,
+        }
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// Stage 2b: sends on a request of a connection. Without one: [`Outcome::NoConnection`].
+#[inline(always)]
+pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context { tables, now: scratch.now, is_fresh: scratch.is_fresh != 0 };
-        let (parsed, link) = (&scratch.parsed, &mut scratch.link);
-        // Replies first, as on IPVS's hooks (ipvs.md §2.1).
-        if scratch.is_reply != 0 {
-            if let Some(mut found) = context.find_reply(parsed) {
-                return either(context.answer(packet, parsed, &mut found, link));
+        match context.find_request(&scratch.parsed) {
+            Some(mut found) => {
+                either(context.request(packet, &scratch.parsed, &mut found, &mut scratch.link))
             }
-        }
-        match context.find_request(parsed) {
-            Some(mut found) => either(context.request(packet, parsed, &mut found, link)),
             None => Outcome::NoConnection,
         }
     });
@@ -109,7 +136,7 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     outcome.flatten().unwrap_or(Outcome::Inconsistent)
 }
 
-/// Stage 4: makes the connection. Stage 2 then takes the packet.
+/// Stage 4: makes the connection, in one try. Stage 2 then takes the packet.
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
@@ -118,8 +145,7 @@ pub fn insert<T: Tables>(tables: &T) -> Outcome {
             let entry = &scratch.request.entry;
             tables.count(entry.service, entry.dest, &Stats { conns: 1, ..Stats::default() });
         }
-        scratch.is_fresh = u32::from(how == How::New);
-        scratch.is_reply = 0;
+        scratch.is_fresh = u64::from(how == How::New);
         match how {
             How::New | How::Existing => Outcome::Balanced,
             How::Full => Outcome::ConnTableFull,

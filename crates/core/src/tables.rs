@@ -51,8 +51,10 @@ pub trait Tables {
     /// Lends the memory in which the stages hand over. Not within a use of it.
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
 
-    /// [`crate::pipeline::forward`], as it is called here: in the kernel it is a function that is verified by itself.
-    fn forward<P: Packet>(&self, packet: &mut P) -> Outcome;
+    /// [`crate::pipeline::reply`], as it is called here: in the kernel it is a function that is verified by itself.
+    fn reply<P: Packet>(&self, packet: &mut P) -> Outcome;
+    /// [`crate::pipeline::request`], likewise.
+    fn request<P: Packet>(&self, packet: &mut P) -> Outcome;
     /// [`crate::pipeline::prepare`], likewise.
     fn prepare(&self) -> Outcome;
     /// [`crate::pipeline::insert`], likewise.

@@ -34,6 +34,14 @@ pub unsafe fn swap(word: *mut u64, old: u64, new: u64) -> bool {
     }
 }
 
+/// A number that is known to be at most `max`, which is a power of two less one, as one whose own bits show it: the
+/// comparison that proved it may have been of another copy, which the verifier of older kernels does not connect.
+#[inline(always)]
+#[must_use]
+pub fn bounded(number: usize, max: usize) -> usize {
+    if core::intrinsics::is_val_statically_known(number) { number } else { opaque(number as u64) as usize & max }
+}
+
 /// The same number; the compiler no longer knows anything about it. The optimizer removes checks that it can prove, and
 /// the verifier, which can't, refuses the access.
 #[inline(always)]

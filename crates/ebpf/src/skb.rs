@@ -9,7 +9,7 @@ use rvs_core::Packet;
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 
-use crate::atomic::opaque;
+use crate::atomic::{bounded, opaque};
 
 const OFFSET_MAX: usize = 0x3fff;
 /// `PACKET_HOST` of `linux/if_packet.h`.
@@ -59,7 +59,7 @@ impl Skb {
         if offset > OFFSET_MAX {
             return None;
         }
-        let pointer = start + offset;
+        let pointer = start + bounded(offset, OFFSET_MAX);
         (pointer + N <= end).then_some(pointer as *mut [u8; N])
     }
 

@@ -6,7 +6,7 @@ use rvs_core::Packet;
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 
-use crate::atomic::opaque;
+use crate::atomic::{bounded, opaque};
 
 /// Offsets beyond this are refused: the verifier follows a packet's offsets only so far (ebpf-notes §3.1).
 const OFFSET_MAX: usize = 0x3fff;
@@ -46,7 +46,7 @@ impl Xdp {
         if offset > OFFSET_MAX {
             return None;
         }
-        let pointer = start + offset;
+        let pointer = start + bounded(offset, OFFSET_MAX);
         (pointer + N <= end).then_some(pointer as *mut [u8; N])
     }
 }

@@ -3,13 +3,14 @@
 use core::cell::RefCell;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use rvs_abi::map::Region;
+use rvs_abi::sched::{high, low};
 use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Service, ServiceKey, Stats};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::{self, Scratch};
-use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step};
+use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
 
 use crate::bucket::HostBucket;
 use crate::{Memory, records};
@@ -177,18 +178,19 @@ impl ServiceRecord for HostService<'_> {
         u16::from_ne_bytes(bytes(self.0, offset_of!(Service, flags)))
     }
 
-    fn scheduler(self) -> u8 {
-        bytes::<1>(self.0, offset_of!(Service, scheduler))[0]
-    }
-
-    fn sched_flags(self) -> u8 {
-        bytes::<1>(self.0, offset_of!(Service, sched_flags))[0]
-    }
-
-    fn table(self) -> u32 {
-        u32::from_ne_bytes(bytes(self.0, offset_of!(Service, table)))
+    fn table(self) -> (u32, u32) {
+        // One load: the director changes both with one store.
+        let word = self.0[offset_of!(Service, table) / 8].load(Acquire);
+        (low(word), high(word))
     }
 }
+
+// Offset in the low half, length in the high one; the programs' machine is little-endian, and so is this one.
+const _: () = assert!(
+    cfg!(target_endian = "little")
+        && offset_of!(Service, table) % 8 == 0
+        && offset_of!(Service, table_words) == offset_of!(Service, table) + 4
+);
 
 impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     type Bucket = HostBucket<'a>;
@@ -262,8 +264,20 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         Some(use_it(&mut *self.scratch.try_borrow_mut().ok()?))
     }
 
-    fn schedule(&self) -> Outcome {
-        pipeline::schedule(self)
+    fn reply<P: Packet>(&self, packet: &mut P) -> Outcome {
+        pipeline::reply(packet, self)
+    }
+
+    fn request<P: Packet>(&self, packet: &mut P) -> Outcome {
+        pipeline::request(packet, self)
+    }
+
+    fn prepare(&self) -> Outcome {
+        pipeline::prepare(self)
+    }
+
+    fn insert(&self) -> Outcome {
+        pipeline::insert(self)
     }
 
     fn now(&self) -> u64 {

@@ -44,7 +44,8 @@ pub struct DestSetup {
     pub source: [u8; 4],
 }
 
-/// Words of the largest table: a service's place in `SCHED_TABLES` is its id times this.
+/// Words of the largest table: a service's place in `SCHED_TABLES` is its id times this. Memory for n services needs a
+/// capacity of 64 n destinations.
 pub const TABLE_WORDS: u32 = 1024;
 
 /// Writes the services into empty memory.

@@ -73,7 +73,7 @@ impl Ipv4 {
     #[must_use]
     pub fn packet(&self, payload: &Payload) -> Vec<u8> {
         let header_len = ipv4::LEN + self.options.len();
-        assert!(header_len % 4 == 0 && header_len <= 60, "{} bytes of options", self.options.len());
+        assert!(header_len.is_multiple_of(4) && header_len <= 60, "{} bytes of options", self.options.len());
         let payload_bytes = payload.bytes(self.source, self.destination);
         let total = u16::try_from(header_len + payload_bytes.len()).expect("a packet of at most 65535 bytes");
         let fragment = self.fragment_offset
@@ -176,7 +176,7 @@ impl Tcp {
 
     fn bytes(&self, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
         let header_len = tcp::LEN + self.options.len();
-        assert!(header_len % 4 == 0 && header_len <= 60, "{} bytes of options", self.options.len());
+        assert!(header_len.is_multiple_of(4) && header_len <= 60, "{} bytes of options", self.options.len());
         let mut segment = Vec::with_capacity(header_len + self.data.len());
         segment.extend(self.sport.to_be_bytes());
         segment.extend(self.dport.to_be_bytes());

@@ -27,7 +27,7 @@ fn a_syn_byte_by_byte() {
     assert_eq!(syn(), expected);
 }
 
-/// The header of RFC 1071's successors' favourite example, checksum 0xb861.
+/// A header that textbooks work through: its checksum is 0xb861.
 #[test]
 fn a_header_with_a_known_checksum() {
     let ip = Ipv4 { id: 0, ttl: 64, ..Ipv4::new([192, 168, 0, 1], [192, 168, 0, 199]) };

@@ -25,9 +25,9 @@ impl Daemon {
 
     /// What became of packets.
     pub(super) fn counters(&self) -> Response {
-        let counters = OUTCOMES.iter().map(|outcome| {
-            CounterListing::new(*outcome, counter(self.director.memory(), *outcome))
-        });
+        let counters = OUTCOMES
+            .iter()
+            .map(|outcome| CounterListing::new(*outcome, counter(self.director.memory(), *outcome)));
         Response::Counters(CounterTable { counters: counters.collect() })
     }
 
@@ -77,7 +77,9 @@ impl Daemon {
             ("clients of the control socket", Limits::default().clients as u64, refused),
         ];
         let reached = rows.into_iter().filter(|(_, _, times)| *times > 0);
-        reached.map(|(limit, maximum, times)| LimitReached { limit: limit.to_owned(), maximum, times }).collect()
+        reached
+            .map(|(limit, maximum, times)| LimitReached { limit: limit.to_owned(), maximum, times })
+            .collect()
     }
 
     /// What an operator should know.
@@ -86,12 +88,12 @@ impl Daemon {
         let refused = self.routes.refused().map(|(address, kind)| format!("{address} ({kind})"));
         warnings.extend(named("destinations without a route", refused));
         let failed = self.neighbours.failed();
-        let failed = failed.map(|(ifindex, address)| format!("{address} on {}", self.interfaces.name(ifindex)));
+        let failed =
+            failed.map(|(ifindex, address)| format!("{address} on {}", self.interfaces.name(ifindex)));
         warnings.extend(named("next hops that don't answer", failed));
         if self.interfaces.attached() == 0 {
             warnings.push("no interface is attached: no packet is balanced".to_owned());
         }
-        warnings.extend(self.network_lost.clone());
         warnings
     }
 }

@@ -45,7 +45,7 @@ impl Interfaces {
             if let (Err(error), false) = (&result, self.wanted.is_empty()) {
                 bail!("{error}");
             }
-            self.note(link, result);
+            self.places.insert(link.index, place(link, result));
         }
         for attachment in kernel.attachments()? {
             if !self.places.contains_key(&attachment.ifindex) {
@@ -72,7 +72,7 @@ impl Interfaces {
                 Some(place) => place.name.clone_from(&link.name),
                 None => {
                     let result = kernel.attach(link.index, self.mode);
-                    self.note(link, result);
+                    self.places.insert(link.index, place(link, result));
                 }
             }
         }
@@ -88,22 +88,6 @@ impl Interfaces {
                 Err(error) => log::warning(format_args!("interface {}: gone: {error}", place.name)),
             }
         }
-    }
-
-    fn note(&mut self, link: &Link, result: rvs_dataplane::Result<Attached>) {
-        let name = link.name.clone();
-        let place = match result {
-            Ok(Attached { mode, reason, warnings, .. }) => {
-                log::info(format_args!("interface {name}: attached to {mode}: {reason}"));
-                warnings.iter().for_each(|text| log::warning(format_args!("interface {name}: {text}")));
-                Place { name, attach: attach(mode), reason }
-            }
-            Err(error) => {
-                log::warning(format_args!("{error}; its packets are not balanced"));
-                Place { name, attach: Attach::None, reason: error.to_string() }
-            }
-        };
-        self.places.insert(link.index, place);
     }
 
     /// How many interfaces the programs hang on.
@@ -135,6 +119,22 @@ impl Interfaces {
 
 fn wants(wanted: &[String], link: &Link) -> bool {
     if wanted.is_empty() { !link.loopback } else { wanted.contains(&link.name) }
+}
+
+/// What became of an interface; says so.
+fn place(link: &Link, result: rvs_dataplane::Result<Attached>) -> Place {
+    let name = link.name.clone();
+    match result {
+        Ok(Attached { mode, reason, warnings, .. }) => {
+            log::info(format_args!("interface {name}: attached to {mode}: {reason}"));
+            warnings.iter().for_each(|text| log::warning(format_args!("interface {name}: {text}")));
+            Place { name, attach: attach(mode), reason }
+        }
+        Err(error) => {
+            log::warning(format_args!("{error}; its packets are not balanced"));
+            Place { name, attach: Attach::None, reason: error.to_string() }
+        }
+    }
 }
 
 fn attach(mode: Mode) -> Attach {

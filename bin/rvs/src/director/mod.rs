@@ -40,7 +40,7 @@ const CONNS_MAX: i64 = 1 << 28;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    socket: socket::Args,
+    socket: socket::Which,
     /// Interface whose packets are balanced; may be given several times [default: all but loopback, new ones as they
     /// appear]
     #[arg(long = "interface", value_name = "NAME")]

@@ -78,7 +78,7 @@ impl Neighbours {
     }
 
     /// The next hops to ask for now: none more than once in [`PROBE`], and the one that waits longest first.
-    pub(super) fn to_probe(&mut self, now_ns: u64) -> Vec<NextHop> {
+    pub(super) fn take_due(&mut self, now_ns: u64) -> Vec<NextHop> {
         let due = self.hops.iter().filter(|(_, knowledge)| knowledge.is_due(now_ns));
         let mut due: Vec<_> = due.map(|(hop, knowledge)| (knowledge.probed_ns, *hop)).collect();
         due.sort_unstable();
@@ -133,7 +133,7 @@ mod tests {
         let states = [Failed, Incomplete, Reachable, Stale, Delay, Probe, NoArp, Permanent];
         let table: Vec<_> = (2..).zip(states).map(|(n, state)| neighbour(n, state)).collect();
         neighbours.learn(&table);
-        assert_eq!(neighbours.to_probe(SECOND), [hop(1), hop(2)]);
+        assert_eq!(neighbours.take_due(SECOND), [hop(1), hop(2)]);
         assert_eq!(neighbours.failed().collect::<Vec<_>>(), [hop(2)]);
     }
 
@@ -141,23 +141,23 @@ mod tests {
     fn nobody_is_asked_for_more_than_once_a_second() {
         let mut neighbours = neighbours([1]);
         assert_eq!(neighbours.due_ns(), Some(0));
-        assert_eq!(neighbours.to_probe(SECOND), [hop(1)]);
+        assert_eq!(neighbours.take_due(SECOND), [hop(1)]);
         assert_eq!(neighbours.due_ns(), Some(2 * SECOND));
         for state in [NeighbourState::Incomplete, NeighbourState::Failed] {
             neighbours.event(&Event::NeighbourChanged(neighbour(1, state)));
-            assert_eq!(neighbours.to_probe(2 * SECOND - 1), []);
+            assert_eq!(neighbours.take_due(2 * SECOND - 1), []);
         }
-        assert_eq!(neighbours.to_probe(2 * SECOND), [hop(1)]);
+        assert_eq!(neighbours.take_due(2 * SECOND), [hop(1)]);
     }
 
     #[test]
     fn a_forgotten_neighbour_is_asked_for_again() {
         let mut neighbours = neighbours([1]);
         neighbours.learn(&[neighbour(1, NeighbourState::Reachable)]);
-        assert_eq!((neighbours.due_ns(), neighbours.to_probe(SECOND)), (None, vec![]));
+        assert_eq!((neighbours.due_ns(), neighbours.take_due(SECOND)), (None, vec![]));
         let (ifindex, address) = hop(1);
         neighbours.event(&Event::NeighbourRemoved { ifindex, address });
-        assert_eq!(neighbours.to_probe(SECOND), [hop(1)]);
+        assert_eq!(neighbours.take_due(SECOND), [hop(1)]);
     }
 
     #[test]
@@ -165,14 +165,14 @@ mod tests {
         let all = u8::try_from(PROBES_PER_STEP - 1).unwrap_or(u8::MAX);
         let mut neighbours = neighbours(0..=all);
         neighbours.follow(&(0..=all).map(hop).chain([(3, hop(0).1), (3, hop(1).1)]).collect());
-        assert_eq!(neighbours.to_probe(SECOND).len(), PROBES_PER_STEP);
-        assert_eq!(neighbours.to_probe(2 * SECOND)[..3], [(3, hop(0).1), (3, hop(1).1), hop(0)]);
+        assert_eq!(neighbours.take_due(SECOND).len(), PROBES_PER_STEP);
+        assert_eq!(neighbours.take_due(2 * SECOND)[..3], [(3, hop(0).1), (3, hop(1).1), hop(0)]);
     }
 
     #[test]
     fn next_hops_that_are_not_needed_are_forgotten() {
         let mut neighbours = neighbours([1, 2]);
         assert!(!neighbours.follow(&BTreeSet::from([hop(2)])));
-        assert_eq!(neighbours.to_probe(SECOND), [hop(2)]);
+        assert_eq!(neighbours.take_due(SECOND), [hop(2)]);
     }
 }

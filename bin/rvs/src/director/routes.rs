@@ -10,7 +10,6 @@ use rvs_model::Memory;
 use rvs_netlink::{RouteKind, RouteLookup};
 
 use super::limits::ROUTES_PER_STEP;
-use super::log;
 
 /// The kernel's answer for one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +17,15 @@ struct Way {
     info: RouteInfo,
     /// Packets are refused, and how.
     refused: Option<RouteKind>,
+}
+
+/// What a step found out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Learnt {
+    /// Whether any route is another than before.
+    pub(super) changed: bool,
+    /// What an operator should know, a line each.
+    pub(super) news: Vec<String>,
 }
 
 /// The routes of all destinations.
@@ -55,39 +63,45 @@ impl Routes {
         !self.to_ask.is_empty()
     }
 
-    /// Asks for some routes. Tells whether any is another than before.
+    /// Asks for some routes.
     pub(super) fn step<M: Memory>(
         &mut self,
         director: &mut Director<M>,
         mut ask: impl FnMut(IpAddr) -> rvs_netlink::Result<RouteLookup>,
-    ) -> bool {
-        let mut changed = false;
+    ) -> Learnt {
+        let mut learnt = Learnt::default();
         for _ in 0..ROUTES_PER_STEP {
             let Some(address) = self.to_ask.pop_first() else { break };
             match ask(address) {
-                Ok(lookup) => changed |= self.learn(director, address, way(address, &lookup)),
-                Err(error) => log::warning(error),
+                Ok(lookup) => self.learn(director, address, way(address, &lookup), &mut learnt),
+                Err(error) => learnt.news.push(error.to_string()),
             }
         }
-        changed
+        learnt
     }
 
-    fn learn<M: Memory>(&mut self, director: &mut Director<M>, address: IpAddr, way: Way) -> bool {
+    fn learn<M: Memory>(
+        &mut self,
+        director: &mut Director<M>,
+        address: IpAddr,
+        way: Way,
+        learnt: &mut Learnt,
+    ) {
         let before = self.known.insert(address, way);
         if before == Some(way) {
-            return false;
+            return;
         }
         match (way.refused, before.and_then(|before| before.refused)) {
             (Some(kind), was) if was != Some(kind) => {
-                log::warning(format_args!("destination {address}: no route ({kind})"));
+                learnt.news.push(format!("destination {address}: no route ({kind})"));
             }
-            (None, Some(_)) => log::info(format_args!("destination {address}: has a route again")),
+            (None, Some(_)) => learnt.news.push(format!("destination {address}: has a route again")),
             _ => {}
         }
         for id in self.dests.get(&address).into_iter().flatten() {
             director.set_route(*id, &way.info);
         }
-        true
+        learnt.changed = true;
     }
 
     /// The next hops on the way to all destinations: interface and address.
@@ -138,8 +152,7 @@ mod tests {
         let mut director = Director::create(Heap::new(&CAPACITY)).unwrap();
         for vip in ["203.0.113.1:80/tcp", "203.0.113.2:80/tcp"] {
             let key: ServiceKey = vip.parse().unwrap();
-            let service =
-                VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() };
+            let service = VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() };
             director.apply(&[Command::AddService(service)], 0).unwrap();
             for dest in dests {
                 let destination = Destination {
@@ -174,11 +187,12 @@ mod tests {
         let mut routes = Routes::default();
         routes.follow(&mut director);
         let mut asked = Vec::new();
-        let changed = routes.step(&mut director, |address| {
+        let learnt = routes.step(&mut director, |address| {
             asked.push(address.to_string());
             Ok(lookup(RouteKind::Unicast, None))
         });
-        assert!(changed && !routes.is_waiting());
+        assert_eq!(learnt, Learnt { changed: true, news: Vec::new() });
+        assert!(!routes.is_waiting());
         assert_eq!(asked, ["10.0.0.2"]);
         let hop = (3, "10.0.0.2".parse().unwrap());
         assert_eq!(told(&director), BTreeSet::from([hop]));
@@ -190,11 +204,11 @@ mod tests {
         let mut director = director(&["10.0.0.2:80"]);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))));
+        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))).changed);
         routes.ask_all_again();
-        assert!(!routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))));
+        assert!(!routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))).changed);
         routes.ask_all_again();
-        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, Some("10.0.0.254")))));
+        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, Some("10.0.0.254")))).changed);
         assert_eq!(told(&director), BTreeSet::from([(3, "10.0.0.254".parse().unwrap())]));
     }
 
@@ -203,12 +217,14 @@ mod tests {
         let mut director = director(&["10.0.0.2:80"]);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unreachable, None)));
+        let learnt = routes.step(&mut director, |_| Ok(lookup(RouteKind::Unreachable, None)));
+        assert_eq!(learnt.news, ["destination 10.0.0.2: no route (unreachable)"]);
         let address: IpAddr = "10.0.0.2".parse().unwrap();
         assert_eq!(routes.refused().collect::<Vec<_>>(), [(address, RouteKind::Unreachable)]);
         assert_eq!(told(&director).first().map(|(ifindex, _)| *ifindex), Some(0));
         routes.ask_all_again();
-        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
+        let learnt = routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert_eq!(learnt.news, ["destination 10.0.0.2: has a route again"]);
         assert_eq!(routes.refused().count(), 0);
     }
 
@@ -222,7 +238,8 @@ mod tests {
 
     #[test]
     fn many_addresses_take_several_steps() {
-        let dests: Vec<String> = (0..=ROUTES_PER_STEP).map(|n| format!("10.0.{}.{}:80", n / 200, n % 200 + 1)).collect();
+        let dests: Vec<String> =
+            (0..=ROUTES_PER_STEP).map(|n| format!("10.0.{}.{}:80", n / 200, n % 200 + 1)).collect();
         let dests: Vec<&str> = dests.iter().map(String::as_str).collect();
         let mut director = director(&dests);
         let mut routes = Routes::default();

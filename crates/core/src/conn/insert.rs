@@ -8,7 +8,7 @@ use crate::conn::bucket::{at, has_overflow, ids, is_overflow, position};
 use crate::conn::{Bucket, Key, Matcher, Place, account_end, home, leave_overflow, weight_of};
 
 /// How often an insert starts over when another CPU takes its slot or makes the same connection.
-const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
 /// How often a twin is looked at again when it changes under the look.
 const LOOKS: u32 = 3;
 /// Free slots from which the first bucket is taken without asking the second.
@@ -24,7 +24,7 @@ pub enum How {
     Existing,
     /// No slot is free and none may be taken.
     Full,
-    /// Others were in the way too often.
+    /// Somebody was in the way; the next try may do better.
     Contended,
 }
 
@@ -73,19 +73,15 @@ const ALIVE: Twin = 2;
 /// It changed while it was looked at.
 const AGAIN: Twin = 3;
 
-/// Inserts a connection that a look-up did not find.
+/// Tries to insert a connection that a look-up did not find. Up to [`ATTEMPTS`] tries are worth while.
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &T, request: &Request) -> How {
     let Request { place, entry, birth } = request;
     let attempt = Attempt { tables, place, entry, birth };
-    for _ in 0..ATTEMPTS {
-        let Some(target) = attempt.choose() else { return How::Full };
-        let how = attempt.place_in(target.bucket, target.slot);
-        if how != How::Contended {
-            return how;
-        }
+    match attempt.choose() {
+        Some(target) => attempt.place_in(target.bucket, target.slot),
+        None => How::Full,
     }
-    How::Contended
 }
 
 /// Candidates for a twin in one bucket.
@@ -160,7 +156,7 @@ impl<T: Tables> Attempt<'_, T> {
         None
     }
 
-    /// One attempt with one slot. `Contended`: somebody was in the way, start over.
+    /// Takes a slot. `Contended`: somebody was in the way.
     #[inline(always)]
     fn place_in(&self, bucket: T::Bucket, slot: usize) -> How {
         let old = bucket.word(slot);
@@ -324,7 +320,7 @@ impl Score {
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "three bits")]
     fn slot<B: Bucket>(self) -> usize {
-        (B::opaque(self.0 >> 3) & 7) as usize
+        B::opaque(self.0 >> 3 & 7) as usize
     }
 }
 

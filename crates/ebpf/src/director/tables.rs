@@ -158,18 +158,36 @@ mod stage {
 
     #[unsafe(no_mangle)]
     #[inline(never)]
-    pub extern "C" fn rvs_xdp_forward(context: *mut xdp_md) -> u32 {
+    pub extern "C" fn rvs_xdp_reply(context: *mut xdp_md) -> u32 {
         match Tables::of_xdp(context) {
-            Some(tables) => pipeline::forward(&mut Xdp::new(context), &tables) as u32,
+            Some(tables) => pipeline::reply(&mut Xdp::new(context), &tables) as u32,
             None => Outcome::Inconsistent as u32,
         }
     }
 
     #[unsafe(no_mangle)]
     #[inline(never)]
-    pub extern "C" fn rvs_tc_forward(context: *mut __sk_buff) -> u32 {
+    pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff) -> u32 {
         match Tables::of_skb(context) {
-            Some(tables) => pipeline::forward(&mut Skb::new(context), &tables) as u32,
+            Some(tables) => pipeline::reply(&mut Skb::new(context), &tables) as u32,
+            None => Outcome::Inconsistent as u32,
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
+        match Tables::of_xdp(context) {
+            Some(tables) => pipeline::request(&mut Xdp::new(context), &tables) as u32,
+            None => Outcome::Inconsistent as u32,
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
+        match Tables::of_skb(context) {
+            Some(tables) => pipeline::request(&mut Skb::new(context), &tables) as u32,
             None => Outcome::Inconsistent as u32,
         }
     }
@@ -302,11 +320,20 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
-    fn forward<P: Packet>(&self, _packet: &mut P) -> Outcome {
+    fn reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
         outcome(if self.is_xdp {
-            stage::rvs_xdp_forward(self.context.cast())
+            stage::rvs_xdp_reply(self.context.cast())
         } else {
-            stage::rvs_tc_forward(self.context.cast())
+            stage::rvs_tc_reply(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn request<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_request(self.context.cast())
+        } else {
+            stage::rvs_tc_request(self.context.cast())
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rvs_abi::{Addr, ConnEntry, DestConns, Method, OVERFLOW_BUCKET, SLOTS, family, proto};
 use rvs_core::Tables;
-use rvs_core::conn::{self, Birth, Bucket, How, Key, Place, Request};
+use rvs_core::conn::{self, Birth, Bucket, How, Key, Move, Place, Request};
 use rvs_core::state::tcp;
 use rvs_model::{Heap, HostTables, NoPackets, records};
 
@@ -62,19 +62,20 @@ pub(crate) fn place<T: Tables>(tables: &T, entry: &ConnEntry) -> Place {
     Place::of(&tables.geometry().unwrap(), &entry.client, entry.cport.to_ne_bytes(), entry.protocol)
 }
 
-/// Inserts connection `n`, which a look-up did not find.
+/// Inserts connection `n`, which a look-up did not find, with as many tries as a packet has.
 pub(crate) fn insert<T: Tables>(tables: &T, n: u32, birth: Birth) -> How {
     let entry = entry(n);
-    conn::insert(tables, &Request { place: place(tables, &entry), entry, birth })
+    let request = Request { place: place(tables, &entry), entry, birth };
+    let mut tries = (0..conn::ATTEMPTS).map(|_| conn::insert(tables, &request));
+    tries.find(|how| *how != How::Contended).unwrap_or(How::Contended)
 }
 
 /// What a packet does: it is found and moves its connection along, or makes it.
 pub(crate) fn packet<T: Tables>(tables: &T, n: u32, state: u8, now: u64, timeout: u32) -> Option<How> {
     let entry = entry(n);
     if let Some(mut found) = conn::find(tables, &place(tables, &entry), now, &Key::of(&entry)) {
-        if found.touch(tables, state, state == tcp::ESTABLISHED, now, timeout) {
-            return None;
-        }
+        found.touch(tables, Move::new(state, state == tcp::ESTABLISHED, timeout), now);
+        return None;
     }
     Some(insert(tables, n, Birth { state, now, timeout }))
 }
@@ -137,4 +138,24 @@ pub(crate) fn check(heap: &Heap, now: u64) -> usize {
         assert_eq!(count, expected, "overflow count of bucket {index}");
     }
     live
+}
+
+/// Checks that the destinations' counts agree with the connections in a table that nobody works on.
+pub(crate) fn check_sums(heap: &Heap) {
+    let mut conns: BTreeMap<u32, DestConns> = BTreeMap::new();
+    for bucket in buckets(&HostTables::without_packets(heap)) {
+        for slot in (0..SLOTS).filter(|slot| bucket.word(*slot).is_busy()) {
+            let word = bucket.word(slot);
+            assert!(word.is_live(), "{word:x?} is left unfinished");
+            let found = conn::entry(bucket, slot);
+            let of_dest = conns.entry(found.dest).or_default();
+            of_dest.total += 1;
+            of_dest.active += u32::from(found.protocol == proto::TCP && tcp::is_active(word.state()));
+        }
+    }
+    let dests = rvs_model::Memory::region(heap, rvs_abi::map::Region::DestConns).len() as u32;
+    for id in 0..dests {
+        assert_eq!(records::dest_conns(heap, id), conns.remove(&id).unwrap_or_default(), "destination {id}");
+    }
+    assert!(conns.is_empty(), "connections of destinations that are not there: {conns:?}");
 }

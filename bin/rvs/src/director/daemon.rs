@@ -1,0 +1,234 @@
+//! The main loop: one thread that owns everything, takes messages, and does what is due between them.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use rvs_config::Command;
+use rvs_control::api::{Applied, Failure, Request, Response, Stopped};
+use rvs_control::{Peer, Running};
+use rvs_dataplane::Kernel;
+use rvs_director::{Director, Refusal};
+use rvs_netlink::{Event, Netlink};
+
+use super::interfaces::Interfaces;
+use super::limits::{MESSAGES_PER_ROUND, ROUTES_REFRESH};
+use super::memory::Shared;
+use super::message::{End, Message};
+use super::neighbours::Neighbours;
+use super::routes::Routes;
+use super::sweeper::Sweeper;
+use super::{clock, conns, log};
+
+/// Everything that the daemon has.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pub(super) instance: String,
+    pub(super) kernel_release: String,
+    pub(super) started_ns: u64,
+    /// How often the connection table was full before this start.
+    pub(super) full_at_start: u64,
+    /// `None` once it was taken down.
+    pub(super) kernel: Option<Kernel>,
+    pub(super) director: Director<Shared>,
+    pub(super) netlink: Netlink,
+    pub(super) interfaces: Interfaces,
+    pub(super) routes: Routes,
+    pub(super) neighbours: Neighbours,
+    pub(super) sweeper: Sweeper,
+    /// `None` until it serves.
+    pub(super) control: Option<Running>,
+    pub(super) changes: Changes,
+}
+
+/// What changed in the network namespace and was not looked at yet. Events come in crowds; one look serves them all.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    links: bool,
+    routes: bool,
+    /// Events were lost, those of neighbours among them.
+    neighbours: bool,
+    /// When all routes were asked for again last.
+    routes_asked_ns: u64,
+}
+
+impl Changes {
+    /// When routes may be asked for again.
+    fn routes_due_ns(&self) -> Option<u64> {
+        let pause_ns = u64::try_from(ROUTES_REFRESH.as_nanos()).unwrap_or(u64::MAX);
+        self.routes.then(|| self.routes_asked_ns.saturating_add(pause_ns))
+    }
+}
+
+impl Daemon {
+    /// Works until there is a reason to end.
+    ///
+    /// # Errors
+    /// When it can't go on. The data plane stays.
+    pub(super) fn run(&mut self, inbox: &Receiver<Message>) -> Result<End> {
+        loop {
+            let wait = Duration::from_nanos(self.due_ns().saturating_sub(clock::now_ns()?));
+            match inbox.recv_timeout(wait) {
+                Ok(message) => {
+                    let rest = inbox.try_iter().take(MESSAGES_PER_ROUND - 1);
+                    for message in std::iter::once(message).chain(rest) {
+                        if let Some(end) = self.take(message)? {
+                            return Ok(end);
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("all threads have ended")),
+            }
+            self.work(clock::now_ns()?);
+        }
+    }
+
+    /// When there is something to do without being told.
+    fn due_ns(&self) -> u64 {
+        let now = (self.routes.is_waiting() || self.changes.links || self.changes.neighbours).then_some(0);
+        let times = [now, self.changes.routes_due_ns(), self.neighbours.due_ns(), self.director.next_tick()];
+        times.into_iter().flatten().fold(self.sweeper.due_ns(), u64::min)
+    }
+
+    fn take(&mut self, message: Message) -> Result<Option<End>> {
+        match message {
+            Message::Signal(signal) => return Ok(Some(End::Signal(signal))),
+            Message::NetworkLost(error) => return Err(error.into()),
+            Message::Network(event) => self.network(&event),
+            Message::Request { request, peer, reply } => {
+                let (response, result) = self.answer(request, peer, clock::now_ns()?);
+                // A client that went away wants no answer.
+                drop(reply.send(response));
+                return result;
+            }
+        }
+        Ok(None)
+    }
+
+    fn network(&mut self, event: &Event) {
+        match event {
+            Event::LinkAdded { .. } | Event::LinkChanged { .. } | Event::LinkRemoved { .. } => {
+                self.changes.links = true;
+                self.changes.routes = true;
+            }
+            Event::RoutesChanged | Event::AddressesChanged => self.changes.routes = true,
+            Event::NeighbourChanged(_) | Event::NeighbourRemoved { .. } => self.neighbours.event(event),
+            Event::Overrun => {
+                let routes_asked_ns = self.changes.routes_asked_ns;
+                self.changes = Changes { links: true, routes: true, neighbours: true, routes_asked_ns };
+            }
+        }
+    }
+
+    /// The answer to a request, and whether it was the last one.
+    fn answer(&mut self, request: Request, peer: Peer, now_ns: u64) -> (Response, Result<Option<End>>) {
+        let response = match request {
+            Request::Services => Response::Services(self.director.listing()),
+            Request::Service(key) => self.service(key),
+            Request::Connections(query) => {
+                Response::Connections(conns::page(self.director.memory(), query, now_ns))
+            }
+            Request::Status => self.status(now_ns),
+            Request::Counters => self.counters(),
+            Request::Timeouts => Response::Timeouts(self.director.timeouts()),
+            Request::Commands(commands) => self.apply(&commands, peer, now_ns),
+            Request::Stop => return self.stop(peer),
+        };
+        (response, Ok(None))
+    }
+
+    fn apply(&mut self, commands: &[Command], peer: Peer, now_ns: u64) -> Response {
+        if let Err(Refusal { index, error }) = self.director.apply(commands, now_ns) {
+            return Response::Failed(Failure::Refused { index, error });
+        }
+        let count = commands.len();
+        let Peer { pid, uid, .. } = peer;
+        log::info(format_args!("{count} commands of process {pid} (user {uid}) applied"));
+        self.routes.follow(&mut self.director);
+        self.ask_routes(now_ns);
+        Response::Applied(Applied { applied: count as u64 })
+    }
+
+    fn stop(&mut self, peer: Peer) -> (Response, Result<Option<End>>) {
+        log::info(format_args!("process {} (user {}) asks to stop", peer.pid, peer.uid));
+        match self.take_down() {
+            Ok(message) => (Response::Stopped(Stopped { message }), Ok(Some(End::Stopped))),
+            Err(error) => {
+                let message = format!("instance {}: not taken down: {error:#}", self.instance);
+                (Response::Failed(Failure::Internal { message }), Err(error))
+            }
+        }
+    }
+
+    /// Removes the data plane. In one line, what is gone.
+    fn take_down(&mut self) -> Result<String> {
+        let (interfaces, status) = (self.interfaces.attached(), self.director.status());
+        let kernel = self.kernel.take().context("it was taken down already")?;
+        kernel.remove()?;
+        Ok(format!(
+            "instance {}: taken down: programs off {interfaces} interfaces, {} services removed",
+            self.instance, status.services
+        ))
+    }
+
+    /// Does what is due, in steps of a bounded size.
+    fn work(&mut self, now_ns: u64) {
+        self.follow_changes(now_ns);
+        if self.routes.is_waiting() {
+            self.ask_routes(now_ns);
+        }
+        if self.neighbours.due_ns().is_some_and(|due| due <= now_ns) {
+            self.probe(now_ns);
+        }
+        self.sweeper.step(self.director.memory(), now_ns);
+        if self.director.next_tick().is_none_or(|due| due <= now_ns) {
+            self.director.tick(now_ns);
+        }
+    }
+
+    fn follow_changes(&mut self, now_ns: u64) {
+        if core::mem::take(&mut self.changes.links)
+            && let Some(kernel) = &mut self.kernel
+            && let Err(error) = self.interfaces.follow(kernel, &mut self.netlink)
+        {
+            log::warning(format_args!("{error:#}"));
+        }
+        if core::mem::take(&mut self.changes.neighbours) {
+            log::warning("events of the network came faster than they were read: looking at all of it again");
+            self.learn_neighbours();
+        }
+        if self.changes.routes_due_ns().is_some_and(|due| due <= now_ns) {
+            self.changes.routes = false;
+            self.changes.routes_asked_ns = now_ns;
+            self.routes.ask_all_again();
+        }
+    }
+
+    /// Asks for some routes, and for the neighbours on new ones.
+    pub(super) fn ask_routes(&mut self, now_ns: u64) {
+        let netlink = &mut self.netlink;
+        let learnt = self.routes.step(&mut self.director, |address| netlink.route_get(address));
+        learnt.news.iter().for_each(log::info);
+        if learnt.changed {
+            if self.neighbours.follow(&self.routes.next_hops()) {
+                self.learn_neighbours();
+            }
+            self.probe(now_ns);
+        }
+    }
+
+    fn learn_neighbours(&mut self) {
+        match self.netlink.neighbours() {
+            Ok(table) => self.neighbours.learn(&table),
+            Err(error) => log::warning(error),
+        }
+    }
+
+    fn probe(&mut self, now_ns: u64) {
+        for (ifindex, address) in self.neighbours.take_due(now_ns) {
+            // An interface that is down or gone refuses; its event is on the way.
+            drop(self.netlink.probe_neighbour(ifindex, address));
+        }
+    }
+}

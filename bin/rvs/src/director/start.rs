@@ -1,0 +1,134 @@
+//! From nothing, or from what an earlier process left, to a director at work; and its end.
+
+use core::fmt::Display;
+use std::sync::mpsc::channel;
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use nix::sys::utsname::uname;
+use nix::unistd::geteuid;
+use rvs_abi::Outcome;
+use rvs_control::{Access, Server};
+use rvs_dataplane::Kernel;
+use rvs_director::Director;
+use rvs_netlink::{Monitor, Netlink};
+
+use super::answers::counter;
+use super::daemon::{Changes, Daemon};
+use super::interfaces::Interfaces;
+use super::limits::SOCKET_MODE;
+use super::memory::Shared;
+use super::message::End;
+use super::neighbours::Neighbours;
+use super::routes::Routes;
+use super::sweeper::Sweeper;
+use super::{Args, clock, listeners, log, notify};
+use crate::output;
+
+/// Runs the daemon.
+///
+/// # Errors
+/// When it can't start or go on.
+pub(super) fn run(args: &Args) -> Result<()> {
+    listeners::hold_signals()?;
+    // Before anything is made in the kernel: who has the socket is the instance's director.
+    let server = Server::bind(&args.socket.of_director(), SOCKET_MODE, Access::owner()).map_err(hint)?;
+    // Before links are listed, so that no change falls between.
+    let monitor = Monitor::new()?;
+    let mut daemon = open(args)?;
+    let (outbox, inbox) = channel();
+    listeners::signals(outbox.clone())?;
+    listeners::network(monitor, outbox.clone())?;
+    daemon.control = Some(server.start(move |request, peer| listeners::ask(&outbox, request, peer))?);
+    output::print("rvs director ready\n")?;
+    notify::ready();
+
+    let end = daemon.run(&inbox);
+    notify::stopping();
+    // Requests that wait are told that there will be no answer; the server waits for those who ask.
+    drop(inbox);
+    drop(daemon.control.take());
+    finish(&mut daemon, end?, args.detach_on_exit)
+}
+
+/// Opens the data plane and lets packets in. When this returns, they are balanced.
+fn open(args: &Args) -> Result<Daemon> {
+    let mut kernel = Kernel::open(&args.options()?).map_err(hint)?;
+    kernel.warnings().iter().for_each(log::warning);
+    let memory = Shared(kernel.maps());
+    let director = if kernel.adopted() { Director::adopt(memory) } else { Director::create(memory) };
+    let director = director.with_context(|| format!("instance {}", args.socket.instance()))?;
+    let mut netlink = Netlink::new()?;
+    let mut interfaces = Interfaces::new(args.interfaces.clone(), args.attach);
+    interfaces.start(&mut kernel, &mut netlink)?;
+    let now_ns = clock::now_ns()?;
+    let mut daemon = Daemon {
+        instance: args.socket.instance().to_owned(),
+        kernel_release: uname().context("ask for the kernel's release")?.release().to_string_lossy().into(),
+        started_ns: now_ns,
+        full_at_start: counter(director.memory(), Outcome::ConnTableFull),
+        sweeper: Sweeper::new(director.memory()),
+        kernel: Some(kernel),
+        director,
+        netlink,
+        interfaces,
+        routes: Routes::default(),
+        neighbours: Neighbours::default(),
+        control: None,
+        changes: Changes::default(),
+    };
+    daemon.routes.follow(&mut daemon.director);
+    while daemon.routes.is_waiting() {
+        daemon.ask_routes(now_ns);
+    }
+    log::info(opened(&daemon));
+    Ok(daemon)
+}
+
+fn opened(daemon: &Daemon) -> String {
+    let Daemon { instance, kernel, director, .. } = daemon;
+    let status = director.status();
+    let place = kernel.as_ref().map(|kernel| kernel.directory().display().to_string()).unwrap_or_default();
+    if kernel.as_ref().is_some_and(Kernel::adopted) {
+        format!(
+            "instance {instance}: adopted from {place}: {} services, {} destinations",
+            status.services, status.dests
+        )
+    } else {
+        format!(
+            "instance {instance}: made in {place}: room for {} services and {} destinations",
+            status.services_max, status.dests_max
+        )
+    }
+}
+
+/// What is left when the loop has ended.
+fn finish(daemon: &mut Daemon, end: End, detach: bool) -> Result<()> {
+    let Some(kernel) = &mut daemon.kernel else {
+        log::info(format_args!("{end}: instance {} is taken down", daemon.instance));
+        return Ok(());
+    };
+    let place = kernel.directory().display().to_string();
+    if detach {
+        let count = daemon.interfaces.attached();
+        kernel.detach_all()?;
+        log::info(format_args!(
+            "{end}: programs taken off {count} interfaces; services and connections stay in {place} for the next \
+             start, 'rvs director --stop' removes them"
+        ));
+    } else {
+        log::info(format_args!(
+            "{end}: the programs in the kernel go on balancing packets (pinned in {place}); 'rvs director --stop' \
+             takes them down"
+        ));
+    }
+    Ok(())
+}
+
+/// An error of starting, with what is most likely wrong if this is not root.
+fn hint(error: impl Display) -> Error {
+    let user = geteuid();
+    if user.is_root() {
+        return anyhow!("{error}");
+    }
+    anyhow!("{error} (this is user {user}; a director needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)")
+}
