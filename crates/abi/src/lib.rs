@@ -15,6 +15,7 @@
 mod addr;
 mod config;
 mod conn;
+mod decap;
 mod dest;
 pub mod limits;
 pub mod map;
@@ -26,6 +27,7 @@ mod stats;
 pub use addr::Addr;
 pub use config::{Config, Timeout};
 pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
+pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method};
 pub use outcome::{Class, OUTCOMES, Outcome};
 pub use service::{Service, ServiceFlags, ServiceKey};

@@ -7,6 +7,8 @@ pub enum Region {
     Config,
     /// Bits by hash of address: which addresses may belong to a service or a destination.
     Filter,
+    /// Bits by interface: those that XDP frames may be redirected to.
+    XdpPorts,
     /// [`crate::Service`] by id.
     Services,
     /// [`crate::Dest`] by id.
@@ -27,9 +29,10 @@ pub enum Region {
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Config,
         Self::Filter,
+        Self::XdpPorts,
         Self::Services,
         Self::Dests,
         Self::DestConns,
@@ -46,6 +49,7 @@ impl Region {
         match self {
             Self::Config => "CONFIG",
             Self::Filter => "FILTER",
+            Self::XdpPorts => "XDP_PORTS",
             Self::Services => "SERVICES",
             Self::Dests => "DESTS",
             Self::DestConns => "DEST_CONNS",
@@ -66,7 +70,7 @@ impl Region {
             Self::Dests => size_of::<crate::Dest>() / 8,
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
-            Self::Filter | Self::DestConns | Self::SchedTables | Self::Counters => 1,
+            Self::Filter | Self::XdpPorts | Self::DestConns | Self::SchedTables | Self::Counters => 1,
         }
     }
 }

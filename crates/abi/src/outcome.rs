@@ -78,7 +78,7 @@ outcomes! {
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
     DestinationGone = 50, Drop, "destination_gone", "the connection's destination was removed";
     TtlExceeded = 51, Drop, "ttl_exceeded", "time to live used up";
-    TooBig = 52, Drop, "too_big", "larger than the MTU on the way to the destination, and must not be fragmented";
+    TooBig = 52, Drop, "too_big", "larger than the MTU on the way to the destination";
     NoRoute = 53, Drop, "no_route", "no route to the destination, or a route that refuses";
     ConnTableFull = 54, Drop, "conn_table_full", "no slot for a new connection";
     ConnContended = 55, Drop, "conn_contended", "two CPUs made the same connection at the same moment, too often in a row";

@@ -3,7 +3,7 @@
 use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, family};
 use rvs_wire::tcp;
 
-use crate::conn::{self, Found, How, Key, MatchReply, Move, Place};
+use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::{direct_route, masq, tunnel};
 use crate::sched;
 use crate::state::{self, Direction};
@@ -42,6 +42,10 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = connect(tables);
         if outcome == Outcome::Balanced {
             outcome = tables.request(packet);
+            // Made, and gone at once: others are at work on the same slots.
+            if outcome == Outcome::NoConnection {
+                outcome = Outcome::ConnContended;
+            }
         }
     }
     let link = match outcome.class() {
@@ -77,18 +81,16 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         scratch.now = conn::ticks(tables.now());
         scratch.is_fresh = 0;
         let outcome = parse(packet, &mut scratch.parsed);
-        if outcome != Outcome::Balanced {
+        if !matches!(outcome, Outcome::Balanced | Outcome::TruncatedTransport) {
             return outcome;
         }
         let ip = &scratch.parsed.ip;
-        // Replies first, as on IPVS's hooks (ipvs.md §2.1).
-        if filter::has(tables, ip.source()) {
-            Outcome::FromServer
-        } else if filter::has(tables, ip.destination()) {
-            Outcome::Balanced
-        } else {
-            Outcome::NotOurs
+        let from_server = filter::has(tables, ip.source());
+        if !from_server && !filter::has(tables, ip.destination()) {
+            return Outcome::NotOurs;
         }
+        // Replies first, as on IPVS's hooks (ipvs.md §2.1).
+        if from_server && outcome == Outcome::Balanced { Outcome::FromServer } else { outcome }
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -128,6 +130,7 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context { tables, now: scratch.now, is_fresh: false };
+        context.end_previous(&scratch.parsed)?;
         match context.choose(&scratch.parsed) {
             Ok((service, dest)) => context.describe(&scratch.parsed, service, dest, &mut scratch.request),
             Err(outcome) => Some(outcome),
@@ -181,10 +184,8 @@ impl<T: Tables> Context<'_, T> {
     /// goes when the new one is made.
     #[inline(always)]
     fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
-        let client = Addr::v4(parsed.ip.source());
-        let place = self.place(&client, parsed.sport, parsed.ip.protocol())?;
-        let found = conn::find(self.tables, &place, self.now, &Self::key(parsed))?;
-        if Self::is_reused(&found, parsed) { None } else { Some(found) }
+        let found = self.find(parsed)?;
+        if parsed.tcp_flags & tcp::SYN != 0 && Self::is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
@@ -201,17 +202,27 @@ impl<T: Tables> Context<'_, T> {
         if dest.flags() & DestFlags::AVAILABLE == 0 {
             return Err(Outcome::DestinationGone);
         }
-        // Before anything is counted or changed: a packet that is handed over is counted where it is taken up.
-        let hop = self.tables.next_hop(&Flow { to: dest.addr().v4_bytes(), from: [0; 4], dest: Some(dest_id) })?;
+        if parsed.ip.source()[0] == 127 {
+            return Err(Outcome::LoopbackSource);
+        }
+        // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
+        // no route is counted here all the same (ipvs.md §2.2).
+        let hop = self.tables.next_hop(&Flow { to: dest.addr().v4_bytes(), from: [0; 4], dest: Some(dest_id) });
+        if let Err(outcome) = hop {
+            if matches!(outcome.class(), Class::HandOver) {
+                return Err(outcome);
+            }
+        }
         let flags = found.flags();
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
         let bytes = u64::from(parsed.ip.total_len());
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
-        if !self.is_fresh {
-            self.advance(found, parsed, direction);
+        // A first packet that was handed over comes again, and proves nothing.
+        if self.is_fresh || self.advance(found, parsed, direction, found.packets() != 0) {
+            found.count_packet();
         }
-        found.count_packet();
+        let hop = hop?;
         *link = hop.link;
         let (_, dport) = found.ports();
         self.transmit(packet, parsed, dest, flags, dport, &hop)
@@ -254,21 +265,24 @@ impl<T: Tables> Context<'_, T> {
         }
     }
 
-    /// Moves a connection along by a packet.
+    /// Moves a connection along by a packet. `false`: it ended in this very moment; the packet still goes where it would
+    /// have gone an instant before.
     #[inline(always)]
-    fn advance(&self, found: &mut Found<T::Bucket>, parsed: &Parsed, direction: Direction) {
-        let protocol = parsed.ip.protocol();
-        let (next, timeout) = state::next(protocol, found.state(), parsed.tcp_flags, direction);
-        let proven = state::proves(protocol, next);
-        found.touch(self.tables, Move::new(next, proven, self.tables.timeout(timeout)), self.now);
+    fn advance(
+        &self,
+        found: &mut Found<T::Bucket>,
+        parsed: &Parsed,
+        direction: Direction,
+        repeated: bool,
+    ) -> bool {
+        let event = state::Event::new(parsed.ip.protocol(), parsed.tcp_flags, direction);
+        found.touch(self.tables, Event::new(event, repeated), self.now)
     }
 
-    /// Whether a SYN is the beginning of another connection between the same ends: the old one has ended (ipvs.md §2.3
-    /// with `conn_reuse_mode` 1).
+    /// Whether a connection may be replaced by a SYN between the same ends (ipvs.md §2.3 with `conn_reuse_mode` 1).
     #[inline(always)]
-    fn is_reused(found: &Found<T::Bucket>, parsed: &Parsed) -> bool {
-        let over = found.state() == state::tcp::TIME_WAIT || found.state() == state::tcp::CLOSE;
-        parsed.tcp_flags & tcp::SYN != 0 && over
+    fn is_over(found: &Found<T::Bucket>) -> bool {
+        found.state() == state::tcp::TIME_WAIT || found.state() == state::tcp::CLOSE
     }
 
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
@@ -307,16 +321,26 @@ impl<T: Tables> Context<'_, T> {
         in_use.then_some((id, service))
     }
 
-    /// Ends a connection between the same ends, of which the packet is not a part (see [`Self::is_reused`]).
+    /// Ends a connection between the same ends, if the packet begins another (ipvs.md §2.3).
     #[inline(always)]
-    fn end_previous(&self, parsed: &Parsed, place: &Place) {
-        let key = Self::key(parsed);
-        if let Some(found) = conn::find(self.tables, place, self.now, &key) {
-            if Self::is_reused(&found, parsed) {
-                // If this fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
-                let _ended = found.expire(self.tables);
+    fn end_previous(&self, parsed: &Parsed) -> Option<()> {
+        if parsed.tcp_flags & tcp::SYN != 0 {
+            if let Some(found) = self.find(parsed) {
+                if Self::is_over(&found) {
+                    // If this fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
+                    let _ended = found.expire(self.tables);
+                }
             }
         }
+        Some(())
+    }
+
+    /// The connection of a client's packet.
+    #[inline(always)]
+    fn find(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
+        let client = Addr::v4(parsed.ip.source());
+        let place = self.place(&client, parsed.sport, parsed.ip.protocol())?;
+        conn::find(self.tables, &place, self.now, &Self::key(parsed))
     }
 
     /// The key of the connection that a client's packet belongs to.
@@ -339,15 +363,14 @@ impl<T: Tables> Context<'_, T> {
         let protocol = parsed.ip.protocol();
         let masq = dest.method() == Method::MASQ;
         let direction = if masq { Direction::Input } else { Direction::InputOnly };
-        let (state, timeout) = state::next(protocol, 0, parsed.tcp_flags, direction);
+        let next = state::Event::new(protocol, parsed.tcp_flags, direction).next(0);
         let client = Addr::v4(parsed.ip.source());
         let place = self.place(&client, parsed.sport, protocol)?;
-        self.end_previous(parsed, &place);
         // Field by field: a whole record on the stack would be one too many.
         request.place = place;
-        request.birth.state = state;
+        request.birth.state = next.state();
         request.birth.now = self.now;
-        request.birth.timeout = self.tables.timeout(timeout);
+        request.birth.timeout = self.tables.timeout(next.timeout());
         let entry = &mut request.entry;
         entry.client = client;
         entry.vip = Addr::v4(parsed.ip.destination());
@@ -391,8 +414,10 @@ impl<T: Tables> Context<'_, T> {
         link: &mut Link,
     ) -> Result<Outcome, Outcome> {
         if found.flags() & ConnFlags::METHOD != u16::from(Method::MASQ) {
-            self.note_reply(parsed, found)?;
-            found.clear_no_output();
+            // Under TC after XDP it has been seen already.
+            if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
+                found.clear_no_output();
+            }
             return Err(Outcome::ReplyUnchanged);
         }
         let vip = found.vip_v4();
@@ -405,9 +430,9 @@ impl<T: Tables> Context<'_, T> {
         Ok(Outcome::ReplyMasq)
     }
 
-    /// Counts a reply and moves its connection along.
+    /// Counts a reply and moves its connection along; `false` if that ended in this very moment.
     #[inline(always)]
-    fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<(), Outcome> {
+    fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<bool, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
         if dest.flags() & DestFlags::AVAILABLE != 0 {
@@ -415,8 +440,7 @@ impl<T: Tables> Context<'_, T> {
             let delta = Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() };
             self.tables.count(service_id, dest_id, &delta);
         }
-        self.advance(found, parsed, Direction::Output);
-        Ok(())
+        Ok(self.advance(found, parsed, Direction::Output, true))
     }
 }
 

@@ -15,6 +15,8 @@ pub trait Tables {
     /// Handle of a service.
     type Service: ServiceRecord;
 
+    /// Whether another program has looked at this packet before: under TC, where XDP passed it on.
+    fn is_second_look(&self) -> bool;
     /// Number of IPv4 services.
     fn services_v4(&self) -> u32;
     /// Shape and secret of the connection table.

@@ -357,7 +357,7 @@ impl Attach<'_> {
     }
 }
 
-fn text(e: &io::Error) -> String {
+pub(crate) fn text(e: &io::Error) -> String {
     match e.raw_os_error() {
         Some(libc::EPERM) => format!("{e}; CAP_NET_ADMIN and CAP_BPF are needed"),
         _ => e.to_string(),
@@ -365,7 +365,7 @@ fn text(e: &io::Error) -> String {
 }
 
 /// Why a driver refused XDP. Its own sentence goes to the kernel's trace only.
-fn xdp_refusal(interface: &Interface, e: &io::Error) -> String {
+pub(crate) fn xdp_refusal(interface: &Interface, e: &io::Error) -> String {
     let Interface { mtu, .. } = interface;
     match e.raw_os_error() {
         Some(libc::EOPNOTSUPP) => {

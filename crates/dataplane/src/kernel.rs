@@ -1,15 +1,15 @@
 //! The data plane in the kernel.
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rvs_abi::ServiceKey;
 use rvs_abi::map::Region;
-use rvs_model::{Memory, MemoryError};
+use rvs_model::{Memory, MemoryError, records};
 
 use crate::error::Result;
-use crate::hooks::{AttachMode, Attached, Attachment, Hooks};
+use crate::hooks::{AttachMode, Attached, Attachment, Hooks, Mode};
 use crate::instance::{Instance, Options};
 use crate::maps::Maps;
 use crate::netlink::{Interface, Rtnetlink};
@@ -120,7 +120,12 @@ impl Kernel {
     }
 
     fn attach_interface(&mut self, interface: &Interface, mode: AttachMode) -> Result<Attached> {
-        self.hooks.attach(interface, mode, self.programs.descriptors()?)
+        // While its programs change, and for good unless its driver has XDP, frames reach it by way of TC: a driver
+        // without loses redirected XDP frames in silence.
+        records::set_takes_xdp(&*self.maps, interface.index, false);
+        let attached = self.hooks.attach(interface, mode, self.programs.descriptors()?)?;
+        records::set_takes_xdp(&*self.maps, interface.index, attached.mode == Mode::Xdp);
+        Ok(attached)
     }
 
     /// Takes the programs off an interface, which may be gone; tells whether any were there.
@@ -128,6 +133,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses.
     pub fn detach(&mut self, ifindex: u32) -> Result<bool> {
+        records::set_takes_xdp(&*self.maps, ifindex, false);
         self.hooks.detach(ifindex)
     }
 
@@ -136,6 +142,9 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses.
     pub fn detach_all(&mut self) -> Result<()> {
+        for word in self.region(Region::XdpPorts) {
+            word.store(0, Ordering::Relaxed);
+        }
         self.hooks.detach_all()
     }
 
@@ -211,7 +220,6 @@ mod tests {
     use rvs_netlink::Netns;
 
     use super::*;
-    use crate::hooks::Mode;
 
     /// What `auto` does on an interface with a driver: on a veth that claims to have one.
     #[test]

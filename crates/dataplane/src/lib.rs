@@ -17,6 +17,7 @@
 //!
 //! **Unsafe code** is in `bpf` (system calls), `mapping` (mapped memory) and `store` (one system call).
 
+pub mod agent;
 mod bpf;
 mod bpffs;
 mod error;

@@ -36,14 +36,14 @@ impl Kind {
         }
     }
 
-    const fn attach_type(self) -> AttachType {
+    pub(crate) const fn attach_type(self) -> AttachType {
         match self {
             Self::Xdp | Self::XdpGeneric => AttachType::Xdp,
             Self::Tcx => AttachType::TcxIngress,
         }
     }
 
-    const fn flags(self) -> u32 {
+    pub(crate) const fn flags(self) -> u32 {
         match self {
             Self::Xdp => NATIVE,
             Self::XdpGeneric => GENERIC,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use rvs_abi::map::{Region, SERVICE_KEYS};
 use rvs_model::Capacity;
 use zerocopy::IntoBytes;
@@ -158,14 +158,19 @@ fn create(directory: &Path, capacity: &Capacity) -> Result<Ebpf> {
         loader.map_max_entries(region.name(), capacity.entries(region));
     }
     loader.map_max_entries(SERVICE_KEYS, capacity.services);
-    loader.load(OBJECT).map_err(|e| Error::Load {
-        object: "maps".into(),
-        reason: permission_hint(chain(&e), errno(&e)),
-        log: VerifierLog::default(),
-    })
+    loader.load(OBJECT).map_err(|e| refused_maps(&e))
 }
 
-fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramInfo, ProgramError> {
+/// The kernel refused a map, or the object is broken.
+pub(crate) fn refused_maps(e: &EbpfError) -> Error {
+    Error::Load {
+        object: "maps".into(),
+        reason: permission_hint(chain(e), errno(e)),
+        log: VerifierLog::default(),
+    }
+}
+
+pub(crate) fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramInfo, ProgramError> {
     let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
     let start = Instant::now();
     let info = match program {
@@ -189,11 +194,11 @@ fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramInfo, ProgramError
     })
 }
 
-fn missing(name: &'static str) -> Error {
+pub(crate) fn missing(name: &'static str) -> Error {
     Error::Load { object: name.into(), reason: "the object lacks it".into(), log: VerifierLog::default() }
 }
 
-fn refusal(name: &'static str, e: ProgramError) -> Error {
+pub(crate) fn refusal(name: &'static str, e: ProgramError) -> Error {
     let errno = errno(&e);
     let (reason, log) = match e {
         ProgramError::LoadError { io_error, verifier_log } => {

@@ -77,6 +77,7 @@ pub(crate) fn remove(directory: &Path) -> Result<()> {
 pub(crate) fn finish(maps: &Maps, capacity: &Capacity) -> Result<()> {
     let mut config = capacity.config(0, random()?);
     records::write_config(maps, &config);
+    records::number_buckets(maps);
     core::sync::atomic::fence(Ordering::SeqCst);
     config.abi_version = ABI_VERSION;
     records::write_config(maps, &config);

@@ -17,12 +17,14 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// The defaults for a machine with that many possible CPUs.
+    /// The defaults for a machine with that many possible CPUs. Statistics take 64 bytes per CPU and object, so on large
+    /// machines the defaults for objects are lower: beyond 16 CPUs they share out what 16 would take.
     #[must_use]
     pub const fn for_cpus(cpus: u32) -> Self {
+        let share = if cpus > 16 { cpus.div_ceil(16) } else { 1 };
         Self {
-            services: limits::SERVICES_DEFAULT,
-            dests: limits::DESTS_DEFAULT,
+            services: limits::SERVICES_DEFAULT / share,
+            dests: limits::DESTS_DEFAULT / share,
             conns: limits::CONNS_DEFAULT,
             cpus,
         }
@@ -58,6 +60,7 @@ impl Capacity {
         match region {
             Region::Config => 1,
             Region::Filter => limits::FILTER_WORDS,
+            Region::XdpPorts => limits::XDP_PORT_WORDS,
             Region::Services => self.services,
             Region::Dests | Region::DestConns => self.dests,
             Region::SchedTables => self.dests * limits::SCHED_WORDS_PER_DEST,

@@ -197,6 +197,10 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     type Dest = HostDest<'a>;
     type Service = HostService<'a>;
 
+    fn is_second_look(&self) -> bool {
+        false
+    }
+
     fn services_v4(&self) -> u32 {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, services_v4)))
     }

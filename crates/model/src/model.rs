@@ -78,6 +78,11 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
         self.cpu = cpu;
     }
 
+    /// Sets the routes.
+    pub fn set_routes(&mut self, routes: R) {
+        self.routes = routes;
+    }
+
     /// Handles a packet as the programs do under XDP, and under TC on an interface without XDP: its one outcome is counted.
     pub fn ingress<P: Packet>(&self, packet: &mut P) -> Verdict {
         let verdict = self.decide(packet);

@@ -90,3 +90,15 @@ pub fn number_buckets<M: Memory + ?Sized>(memory: &M) {
         }
     }
 }
+
+/// Notes whether an interface takes redirected XDP frames.
+pub fn set_takes_xdp<M: Memory>(memory: &M, ifindex: u32, takes: bool) {
+    if let Some(word) = memory.region(Region::XdpPorts).get((ifindex >> 6) as usize) {
+        let bit = 1 << (ifindex & 63);
+        if takes {
+            word.fetch_or(bit, Relaxed);
+        } else {
+            word.fetch_and(!bit, Relaxed);
+        }
+    }
+}

@@ -44,6 +44,8 @@ pub struct Birth {
 struct Target<B> {
     bucket: B,
     slot: usize,
+    /// Whether a living, unproven connection may be taken out of it.
+    may_evict: bool,
 }
 
 /// A connection to be made. Its room is the program's scratch memory, since a program's stack is too small for it.
@@ -79,7 +81,7 @@ pub fn insert<T: Tables>(tables: &T, request: &Request) -> How {
     let Request { place, entry, birth } = request;
     let attempt = Attempt { tables, place, entry, birth };
     match attempt.choose() {
-        Some(target) => attempt.place_in(target.bucket, target.slot),
+        Some(target) => attempt.place_in(&target),
         None => How::Full,
     }
 }
@@ -140,27 +142,32 @@ impl<T: Tables> Attempt<'_, T> {
             return None;
         }
         let bucket = if take_first { first } else { second };
-        Some(Target { bucket, slot: best.slot::<T::Bucket>() })
+        Some(Target { bucket, slot: best.slot::<T::Bucket>(), may_evict: best.rank() > EXPIRED })
     }
 
-    /// A free or expired slot in the overflow table.
+    /// A free or expired slot in the overflow table, of the emptier bucket.
     #[inline(always)]
     fn choose_overflow(&self) -> Option<Target<T::Bucket>> {
-        for index in self.place.overflow(self.tables.geometry()?.overflow_buckets) {
-            let bucket = self.tables.overflow_bucket(index)?;
-            let score = score(bucket, self.place.preferred(), self.birth.now);
-            if score.rank() <= EXPIRED {
-                return Some(Target { bucket, slot: score.slot::<T::Bucket>() });
-            }
+        let [first, second] = self.place.overflow(self.tables.geometry()?.overflow_buckets);
+        let (first, second) = (self.tables.overflow_bucket(first)?, self.tables.overflow_bucket(second)?);
+        let a = score(first, self.place.preferred(), self.birth.now);
+        let b = score(second, self.place.preferred(), self.birth.now);
+        let take_first = if a.free() == b.free() { a.best() <= b.best() } else { a.free() > b.free() };
+        let (bucket, best) = if take_first { (first, a) } else { (second, b) };
+        if best.rank() > EXPIRED {
+            return None;
         }
-        None
+        Some(Target { bucket, slot: best.slot::<T::Bucket>(), may_evict: false })
     }
 
     /// Takes a slot. `Contended`: somebody was in the way.
     #[inline(always)]
-    fn place_in(&self, bucket: T::Bucket, slot: usize) -> How {
+    fn place_in(&self, target: &Target<T::Bucket>) -> How {
+        let Target { bucket, slot, may_evict } = *target;
         let old = bucket.word(slot);
-        if old.is_busy() && old.is_proven() && !old.is_expired(self.birth.now) {
+        // What was chosen may have changed hands since: a slot that is being filled must not be taken from its owner.
+        let evictable = may_evict && old.is_live() && !old.is_proven();
+        if old.is_busy() && !old.is_expired(self.birth.now) && !evictable {
             return How::Contended;
         }
         // Read before the claim: as long as the word is the same, so is the entry (conntable.md §5, step 2).

@@ -3,6 +3,7 @@
 use rvs_abi::{ConnFlags, SLOTS};
 
 use crate::Tables;
+use crate::state;
 use crate::conn::bucket::{at, has_overflow, ids};
 use crate::conn::word::{LIVE, PROVEN, TENTATIVE, Word};
 use crate::conn::{Bucket, Matcher, Place, account_end, home, leave_overflow, weight_of};
@@ -66,37 +67,44 @@ impl<B: Bucket> Found<B> {
         u16::from_ne_bytes([p[6], p[7]])
     }
 
-    /// Moves the connection to a state, its deadline to a time-out from `now`. If it ended in this very moment, nothing is
-    /// changed: the packet still goes where it would have gone an instant before.
+    /// Moves the connection along by an event. `false`: it ended in this very moment, and nothing was changed.
     #[inline(always)]
-    pub fn touch<T: Tables<Bucket = B>>(&mut self, tables: &T, to: Move, now: u64) {
-        if !to.is_small(self.word, now) {
-            self.change(tables, to, now);
+    #[must_use]
+    pub fn touch<T: Tables<Bucket = B>>(&mut self, tables: &T, event: Event, now: u64) -> bool {
+        let new = event.applied(tables, self.word, now);
+        let gain = new.remaining(now) - self.word.remaining(now);
+        // Most packets change nothing but the deadline, and that by too little to be worth a write.
+        if self.word.same_but_deadline(new) && 0 <= gain && gain < REFRESH_TICKS {
+            return true;
         }
+        self.change(tables, event, now) != 0
     }
 
-    /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it.
+    /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it. 1: done.
     #[inline(never)]
-    fn change<T: Tables<Bucket = B>>(&mut self, tables: &T, to: Move, now: u64) {
+    fn change<T: Tables<Bucket = B>>(&mut self, tables: &T, event: Event, now: u64) -> u64 {
         for _ in 0..RETRIES {
             let old = self.word;
-            let new = to.applied(old, now);
+            let new = event.applied(tables, old, now);
+            // Before the swap: afterwards the slot may be another connection's.
+            let (dest, _) = self.ids();
             if self.bucket.swap(self.slot, old, new) {
                 self.word = new;
-                let (dest, _) = self.ids();
-                let delta = weight_of(to.state()).wrapping_sub(weight_of(old.state()));
+                let delta = weight_of(new.state()).wrapping_sub(weight_of(old.state()));
                 if delta != 0 {
                     tables.add_dest_conns(dest, delta);
                 }
-                return;
+                return 1;
             }
             let again = self.bucket.word(self.slot);
             if !again.same_live(old) {
-                return;
+                return 0;
             }
+            // Another CPU moved it: this event comes after that one.
             self.word = again;
         }
         // Others keep moving it along: one of them has set a deadline as good as this one.
+        1
     }
 
     /// Counts a packet from the client. Plain: the entry's line is there, and nothing is decided by this number.
@@ -109,10 +117,21 @@ impl<B: Bucket> Found<B> {
         self.bucket.set_entry_word(self.slot, at::PACKETS, u64::from_ne_bytes(new));
     }
 
-    /// Notes that a reply was seen (ipvs.md §5.1).
+    /// Packets from the client so far.
+    #[inline(always)]
+    #[must_use]
+    pub fn packets(&self) -> u32 {
+        let b = self.bucket.entry_word(self.slot, at::PACKETS).to_ne_bytes();
+        u32::from_ne_bytes([b[0], b[1], b[2], b[3]])
+    }
+
+    /// Notes that a reply was seen (ipvs.md §5.1). Only right after a successful [`Self::touch`], which keeps the slot.
     #[inline(always)]
     pub fn clear_no_output(&self) {
         let mut p = self.bucket.entry_word(self.slot, at::PORTS).to_ne_bytes();
+        if u16::from_ne_bytes([p[6], p[7]]) & ConnFlags::NO_OUTPUT == 0 {
+            return;
+        }
         let flags = (u16::from_ne_bytes([p[6], p[7]]) & !ConnFlags::NO_OUTPUT).to_ne_bytes();
         p[6] = flags[0];
         p[7] = flags[1];
@@ -133,38 +152,27 @@ impl<B: Bucket> Found<B> {
     }
 }
 
-/// What a packet does to its connection, in one number: time-out in ticks (high half), whether it is proven, state.
+/// What a packet means to its connection, in one number, so that it is passed in a register: bits 0 to 15 the event of its
+/// protocol, bit 16 whether it is not the first packet of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Move(u64);
+pub struct Event(u64);
 
-impl Move {
-    const PROVEN: u64 = 1 << 8;
-
-    /// To `state`, for `timeout` ticks.
+impl Event {
+    /// Of that packet.
     #[inline(always)]
     #[must_use]
-    pub const fn new(state: u8, proven: bool, timeout: u32) -> Self {
-        Self(state as u64 | (proven as u64) << 8 | (timeout as u64) << 32)
+    pub const fn new(event: state::Event, repeated: bool) -> Self {
+        Self(event.to_bits() as u64 | (repeated as u64) << 16)
     }
 
+    /// The word after this event.
     #[inline(always)]
-    const fn state(self) -> u8 {
-        self.0.to_le_bytes()[0]
-    }
-
-    /// The word after this.
-    #[inline(always)]
-    const fn applied(self, old: Word, now: u64) -> Word {
-        let proven = (self.0 & Self::PROVEN) << (PROVEN.trailing_zeros() - 8) | old.0 & PROVEN;
-        old.owned(old.0, LIVE | proven, self.state(), now.wrapping_add(self.0 >> 32))
-    }
-
-    /// Whether nothing changes but the deadline, and that by too little to be worth a write.
-    #[inline(always)]
-    const fn is_small(self, old: Word, now: u64) -> bool {
-        let new = self.applied(old, now);
-        let gain = new.remaining(now) - old.remaining(now);
-        (old.0 ^ new.0) << 28 == 0 && 0 <= gain && gain < REFRESH_TICKS
+    #[allow(clippy::cast_possible_truncation, reason = "the low 16 bits")]
+    fn applied<T: Tables>(self, tables: &T, old: Word, now: u64) -> Word {
+        let next = state::Event::from_bits(self.0 as u16).next(old.state());
+        let proven = (next.proves() & self.0 >> 16) * PROVEN | old.0 & PROVEN;
+        let deadline = now.wrapping_add(u64::from(tables.timeout(next.timeout())));
+        old.owned(old.0, LIVE | proven, next.state(), deadline)
     }
 }
 

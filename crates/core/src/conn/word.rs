@@ -124,6 +124,13 @@ impl Word {
         (self.0 ^ other.0) & (GENERATION_MASK | LIVE | TENTATIVE | CLAIMED) == 0
     }
 
+    /// Whether two words differ in nothing but their deadlines.
+    #[inline(always)]
+    #[must_use]
+    pub const fn same_but_deadline(self, other: Self) -> bool {
+        (self.0 ^ other.0) << (64 - DEADLINE_SHIFT) == 0
+    }
+
     /// Ticks from `now` to the deadline; negative when it is over. Right for up to 2^27 ticks (104 days) either way.
     #[inline(always)]
     #[must_use]

@@ -31,11 +31,16 @@ pub(crate) fn send<P: Packet>(
     id: u16,
 ) -> Result<(), Outcome> {
     check(packet, ip, hop, 20)?;
+    // A bundle of segments gets its lengths when it is cut.
+    let total_len = ip.total_len().checked_add(20);
+    if total_len.is_none() && packet.wire_len(1) != 0 {
+        return Err(Outcome::TooBig);
+    }
     let (inner, delta) = ip.decrement_ttl();
     store_ip(packet, inner, delta)?;
     let outer = ipv4::Outer {
         tos: outer_tos(ip.tos()),
-        total_len: ip.total_len().wrapping_add(20),
+        total_len: total_len.unwrap_or(u16::MAX),
         id: if ip.dont_fragment() { 0 } else { id },
         dont_fragment: ip.dont_fragment(),
         ttl: inner.ttl(),

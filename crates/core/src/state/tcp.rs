@@ -3,8 +3,6 @@
 
 use rvs_wire::tcp;
 
-use crate::state::Direction;
-
 /// State number of ESTABLISHED.
 pub const ESTABLISHED: u8 = ES;
 /// State number of SYN_RECV.
@@ -31,9 +29,7 @@ const NAMES: [&str; 11] = [
     "LISTEN", "SYNACK",
 ];
 
-/// Rows of 16 states (the last five unused), by direction times four plus event: syn, fin, ack, rst.
-static NEXT: [u8; 256] = table();
-
+/// By direction times four plus event: syn, fin, ack, rst.
 #[rustfmt::skip]
 const ROWS: [[u8; 11]; 12] = [
     // NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
@@ -51,18 +47,41 @@ const ROWS: [[u8; 11]; 12] = [
     [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL], // input-only rst
 ];
 
-const fn table() -> [u8; 256] {
-    let mut table = [CL; 256];
-    let mut row = 0;
-    while row < ROWS.len() {
-        let mut state = 0;
-        while state < 11 {
-            table[row * 16 + state] = ROWS[row][state];
-            state += 1;
+/// Event of a packet with none of the four flags: it closes.
+const NO_EVENT: u8 = 4;
+
+/// The state after `state`, for the table of all protocols.
+pub(crate) const fn transition(direction: usize, event: usize, state: usize) -> u8 {
+    if event < NO_EVENT as usize && state < 11 { ROWS[direction * 4 + event][state] } else { CL }
+}
+
+/// By the lower five flags: the first of rst, syn, fin, ack that is set decides (ipvs.md §5.2).
+static EVENTS: [u8; 32] = events();
+
+const fn events() -> [u8; 32] {
+    let mut events = [NO_EVENT; 32];
+    let mut flags = 0;
+    while flags < events.len() {
+        #[allow(clippy::cast_possible_truncation, reason = "below 32")]
+        let f = flags as u8;
+        if f & tcp::RST != 0 {
+            events[flags] = 3;
+        } else if f & tcp::SYN != 0 {
+            events[flags] = 0;
+        } else if f & tcp::FIN != 0 {
+            events[flags] = 1;
+        } else if f & tcp::ACK != 0 {
+            events[flags] = 2;
         }
-        row += 1;
+        flags += 1;
     }
-    table
+    events
+}
+
+/// The event of a packet with those flags.
+#[inline(always)]
+pub(crate) fn event(flags: u8) -> u8 {
+    EVENTS[(flags & 31) as usize]
 }
 
 /// Whether that state counts as active.
@@ -71,25 +90,6 @@ const fn table() -> [u8; 256] {
 pub const fn is_active(state: u8) -> bool {
     const ACTIVE: u32 = 1 << ES | 1 << SS | 1 << SR | 1 << SA;
     ACTIVE >> (state & 31) & 1 != 0
-}
-
-/// The state after a packet with those flags. The first of rst, syn, fin, ack that is set decides; none: CLOSE.
-#[inline(always)]
-#[must_use]
-pub fn next(state: u8, flags: u8, direction: Direction) -> u8 {
-    let event = if flags & tcp::RST != 0 {
-        3
-    } else if flags & tcp::SYN != 0 {
-        0
-    } else if flags & tcp::FIN != 0 {
-        1
-    } else if flags & tcp::ACK != 0 {
-        2
-    } else {
-        return CL;
-    };
-    let index = (direction as u8) << 6 | event << 4 | (state & 15);
-    NEXT[index as usize]
 }
 
 /// The name of a state in listings.

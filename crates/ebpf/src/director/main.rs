@@ -5,6 +5,7 @@
 mod bucket;
 mod maps;
 mod next_hop;
+mod stage;
 mod tables;
 
 use aya_ebpf::bindings::{
@@ -53,7 +54,7 @@ pub fn rvs_tc_after_xdp(context: TcContext) -> i32 {
 #[inline(always)]
 fn tc(context: &TcContext, after_xdp: bool) -> i32 {
     let skb = context.skb.skb;
-    let Some(tables) = Tables::of_skb(skb) else { return TC_ACT_UNSPEC };
+    let Some(tables) = Tables::of_skb(skb, after_xdp) else { return TC_ACT_UNSPEC };
     let verdict = pipeline::ingress(&mut Skb::new(skb), &tables);
     let class = verdict.outcome.class();
     if !(after_xdp && class == Class::Pass) {

@@ -5,7 +5,8 @@
 //! keeps in the destination's record.
 
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
+    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+    BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup,
 };
 use aya_ebpf::helpers::bpf_fib_lookup as fib_lookup;
 use rvs_abi::{Outcome, limits};
@@ -108,7 +109,8 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Res
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
             // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
-            cached.resolved = u32::from(result as u32 == BPF_FIB_LKUP_RET_SUCCESS && tables.is_xdp);
+            let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
+            cached.resolved = u32::from(known && tables.is_xdp && takes_xdp(query.ifindex));
             cached.ifindex = query.ifindex;
             // SAFETY: plain integers; the helper wrote both members.
             unsafe {
@@ -124,8 +126,17 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Res
             Ok(())
         }
         BPF_FIB_LKUP_RET_FWD_DISABLED => from_record(tables, flow, cached),
+        // A route with an encapsulation of its own, which only the stack can do.
+        BPF_FIB_LKUP_RET_UNSUPP_LWT if tables.is_xdp => Err(Outcome::HandOverRoute),
         _ => Err(Outcome::NoRoute),
     }
+}
+
+/// Whether an interface takes redirected XDP frames. Those that don't lose them in silence.
+#[inline(always)]
+fn takes_xdp(ifindex: u32) -> bool {
+    let word = maps::XDP_PORTS.get(ifindex >> 6).copied().unwrap_or(0);
+    word >> (ifindex & 63) & 1 != 0
 }
 
 /// The route that the director last saw, for requests.

@@ -11,7 +11,7 @@ use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
-use crate::{maps, next_hop};
+use crate::{maps, next_hop, stage};
 
 /// The maps, seen by the program that handles one packet.
 pub(crate) struct Tables {
@@ -21,6 +21,8 @@ pub(crate) struct Tables {
     pub(crate) ingress: u32,
     /// XDP, and not TC.
     pub(crate) is_xdp: bool,
+    /// TC, after XDP.
+    is_second_look: bool,
     config: *const Config,
 }
 
@@ -35,17 +37,17 @@ impl Tables {
 
     /// For a packet under TC.
     #[inline(always)]
-    pub(crate) fn of_skb(context: *mut __sk_buff) -> Option<Self> {
+    pub(crate) fn of_skb(context: *mut __sk_buff, is_second_look: bool) -> Option<Self> {
         // SAFETY: the kernel's context is valid for the program's whole run.
         let ingress = unsafe { (*context).ifindex };
-        Some(Self { context: context.cast(), ingress, ..Self::without_packet()? })
+        Some(Self { context: context.cast(), ingress, is_second_look, ..Self::without_packet()? })
     }
 
     /// For what needs neither a packet nor a route.
     #[inline(always)]
-    fn without_packet() -> Option<Self> {
+    pub(crate) fn without_packet() -> Option<Self> {
         let config = maps::CONFIG.get_ptr(0)?;
-        Some(Self { context: core::ptr::null_mut(), ingress: 0, is_xdp: false, config })
+        Some(Self { context: core::ptr::null_mut(), ingress: 0, is_xdp: false, is_second_look: false, config })
     }
 
     #[inline(always)]
@@ -145,72 +147,6 @@ struct Loop<'a, S> {
     step: &'a mut S,
 }
 
-/// Calls of the stages of the pipeline as global functions: the kernel verifies each once, by itself, and not anew for each
-/// way that leads to it. They take the context or nothing; the rest is in the scratch memory.
-mod stage {
-    use aya_ebpf::bindings::{__sk_buff, xdp_md};
-    use rvs_abi::Outcome;
-    use rvs_core::pipeline;
-    use rvs_ebpf::skb::Skb;
-    use rvs_ebpf::xdp::Xdp;
-
-    use super::Tables;
-
-    #[unsafe(no_mangle)]
-    #[inline(never)]
-    pub extern "C" fn rvs_xdp_reply(context: *mut xdp_md) -> u32 {
-        match Tables::of_xdp(context) {
-            Some(tables) => pipeline::reply(&mut Xdp::new(context), &tables) as u32,
-            None => Outcome::Inconsistent as u32,
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    #[inline(never)]
-    pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff) -> u32 {
-        match Tables::of_skb(context) {
-            Some(tables) => pipeline::reply(&mut Skb::new(context), &tables) as u32,
-            None => Outcome::Inconsistent as u32,
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    #[inline(never)]
-    pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
-        match Tables::of_xdp(context) {
-            Some(tables) => pipeline::request(&mut Xdp::new(context), &tables) as u32,
-            None => Outcome::Inconsistent as u32,
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    #[inline(never)]
-    pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
-        match Tables::of_skb(context) {
-            Some(tables) => pipeline::request(&mut Skb::new(context), &tables) as u32,
-            None => Outcome::Inconsistent as u32,
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    #[inline(never)]
-    pub extern "C" fn rvs_prepare() -> u32 {
-        match Tables::without_packet() {
-            Some(tables) => pipeline::prepare(&tables) as u32,
-            None => Outcome::Inconsistent as u32,
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    #[inline(never)]
-    pub extern "C" fn rvs_insert() -> u32 {
-        match Tables::without_packet() {
-            Some(tables) => pipeline::insert(&tables) as u32,
-            None => Outcome::Inconsistent as u32,
-        }
-    }
-}
-
 /// The outcome that a stage returned as a number.
 #[inline(always)]
 fn outcome(number: u32) -> Outcome {
@@ -222,6 +158,11 @@ impl rvs_core::Tables for Tables {
     type Bucket = Bucket;
     type Dest = DestPointer;
     type Service = ServicePointer;
+
+    #[inline(always)]
+    fn is_second_look(&self) -> bool {
+        self.is_second_look
+    }
 
     #[inline(always)]
     fn services_v4(&self) -> u32 {
@@ -324,7 +265,7 @@ impl rvs_core::Tables for Tables {
         outcome(if self.is_xdp {
             stage::rvs_xdp_reply(self.context.cast())
         } else {
-            stage::rvs_tc_reply(self.context.cast())
+            stage::rvs_tc_reply(self.context.cast(), u32::from(self.is_second_look))
         })
     }
 

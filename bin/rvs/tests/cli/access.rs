@@ -1,0 +1,63 @@
+//! Who may do what: everybody may ask, root may change.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::{Director, RVS, Ran, SMALL, namespace};
+
+/// User and group `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// The binary where everybody may run it: the folder that it is built in may be closed to others.
+fn public_binary(director: &Director<'_>) -> PathBuf {
+    let path = director.folder().join("rvs");
+    fs::copy(RVS, &path).unwrap();
+    path
+}
+
+fn as_nobody(mut command: Command, args: &[&str]) -> Ran {
+    Ran::of(command.args(args).uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap())
+}
+
+#[test]
+fn others_may_ask_and_not_change() {
+    let netns = namespace();
+    let director = Director::start(&netns, &SMALL);
+    let rvs = public_binary(&director);
+    let nobody = |args: &[&str]| as_nobody(director.client(&rvs), args);
+
+    for args in [&["status"][..], &["services"], &["connections"], &["ipvsadm", "-Ln"], &["ipvsadm", "-S"]] {
+        assert_eq!(nobody(args).status, Some(0), "{args:?}");
+    }
+    let changes = [&["-A", "-t", "203.0.113.1:80"][..], &["-C"], &["--set", "1", "1", "1"], &["-Z"]];
+    for args in changes {
+        let message = nobody(&[&["ipvsadm"], args].concat()).failure(255);
+        assert_eq!(message, "Permission denied (you must be root)\n", "{args:?}");
+    }
+    let message = nobody(&["director", "--stop"]).failure(1);
+    assert!(message.starts_with("rvs: ") && message.contains("65534"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert_eq!(director.ipvsadm(&["-Sn"]).success(), "");
+}
+
+#[test]
+fn a_director_needs_privileges_and_says_which() {
+    let netns = namespace();
+    let director = Director::start(&netns, &SMALL);
+    let rvs = public_binary(&director);
+    let start =
+        |socket: &str| as_nobody(Command::new(&rvs), &["director", "--instance", "x", "--socket", socket]);
+    let hint = " (this is user 65534; a director needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)\n";
+
+    let closed = director.folder().join("closed.sock");
+    let message = start(closed.to_str().unwrap()).failure(1);
+    assert!(message.contains("closed.sock: can't ") && message.ends_with(hint), "{message}");
+
+    let socket = std::env::temp_dir().join(format!("{}.sock", director.instance()));
+    let message = start(socket.to_str().unwrap()).failure(1);
+    fs::remove_file(socket.with_extension("sock.lock")).unwrap();
+    assert!(message.starts_with("rvs: ") && message.ends_with(hint), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}

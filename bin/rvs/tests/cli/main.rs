@@ -1,0 +1,13 @@
+//! The real binary, from the outside: what it prints, its exit statuses, and the life of a director. Needs root: directors
+//! run in network namespaces of their own and under names of their own.
+#![allow(clippy::unwrap_used, reason = "in tests, what is not there is a failure")]
+
+mod access;
+mod help;
+mod interfaces;
+mod ipvsadm;
+mod lifecycle;
+mod restore;
+mod support;
+mod traffic;
+mod usage;

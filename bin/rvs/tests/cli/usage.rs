@@ -1,0 +1,127 @@
+//! Calls that are wrong, and calls without a director.
+
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use crate::support::{Folder, RVS, Ran, rvs};
+
+#[test]
+fn a_wrong_call_is_named_in_one_line_and_exits_2() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["frob"], "unrecognized subcommand 'frob' (see 'rvs --help')"),
+        (&["--frob"], "unexpected argument '--frob' found (see 'rvs --help')"),
+        (&["director", "eth0"], "unexpected argument 'eth0' found (see 'rvs director --help')"),
+        (&["director", "--conns-max"], "a value is required for '--conns-max <N>' but none was supplied"),
+        (
+            &["director", "--dests-max", "0"],
+            "invalid value '0' for '--dests-max <N>': 0 is not in 1..=16777216",
+        ),
+        (
+            &["director", "--attach", "fast"],
+            "invalid value 'fast' for '--attach <MODE>': expected auto, xdp, xdp-generic or tc, got \"fast\"",
+        ),
+        (
+            &["director", "--instance", "a/b"],
+            "invalid value 'a/b' for '--instance <NAME>': instance \"a/b\": expected 1 to 64 letters, digits, '-' and \
+             '_'",
+        ),
+        (
+            &["director", "--stop", "--openapi"],
+            "the argument '--stop' cannot be used with '--openapi' (see 'rvs director --help')",
+        ),
+        (&["status", "now"], "unexpected argument 'now' found (see 'rvs status --help')"),
+    ];
+    for (args, message) in cases {
+        assert_eq!(rvs(args).failure(2), format!("rvs: {message}\n"), "{args:?}");
+    }
+}
+
+#[test]
+fn a_call_without_a_sub_command_names_them() {
+    let message = rvs(&[]).failure(2);
+    assert!(
+        message.starts_with(
+            "rvs: 'rvs' requires a subcommand but one was not provided [subcommands: director, "
+        )
+    );
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn without_a_director_clients_say_where_they_looked() {
+    let folder = Folder::new();
+    let socket = folder.join("none.sock").display().to_string();
+    for command in ["status", "services", "connections"] {
+        let message = rvs(&[command, "--socket", &socket]).failure(1);
+        let expected = "No such file or directory (is 'rvs director' running?)";
+        assert_eq!(message, format!("rvs: no director answers at {socket}: {expected}\n"));
+    }
+}
+
+#[test]
+fn without_a_director_ipvsadm_is_without_ipvs() {
+    let folder = Folder::new();
+    let socket = folder.join("none.sock");
+    for args in [&["-Ln"][..], &["-C"], &["-A", "-t", "10.0.0.1:80"], &["-S"], &["-Ln", "--timeout"]] {
+        let ran = Command::new(RVS).arg("ipvsadm").args(args).env("RVS_SOCKET", &socket).output().unwrap();
+        let expected = format!(
+            "Can't initialize ipvs: {}: No such file or directory\n\
+             Are you sure that a director is running ('rvs director')?\n",
+            socket.display()
+        );
+        assert_eq!(Ran::of(ran).failure(2), expected, "{args:?}");
+    }
+}
+
+/// What is wrong with the words themselves is said without asking anybody (ipvs.md §10.4).
+#[test]
+fn ipvsadm_checks_its_words_first() {
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["-A"], 2, "You need to supply the 'service-address' option for the 'add-service' command\n"),
+        (&["-A", "-E"], 2, "invalid option `-E'\n"),
+        (&["-A", "-t", "10.0.0.1"], 2, "Zero port specified for non-persistent service\n"),
+        (&["--set", "1", "2"], 2, "--set option requires 3 timeout values\n"),
+        (&["nonsense"], 255, "Try `ipvsadm -h' or 'ipvsadm --help' for more information.\n"),
+    ];
+    for (args, status, message) in cases {
+        assert_eq!(rvs(&[&["ipvsadm"], *args].concat()).failure(*status), *message, "{args:?}");
+    }
+}
+
+#[test]
+fn the_binary_is_the_tool_that_it_is_called() {
+    let folder = Folder::new();
+    let run = |name: &str, args: &[&str]| {
+        let link = folder.join(name);
+        symlink(RVS, &link).unwrap();
+        let socket = folder.join("none.sock");
+        Ran::of(Command::new(link).args(args).env("RVS_SOCKET", socket).output().unwrap())
+    };
+    assert_eq!(run("ipvsadm", &["-h"]), rvs(&["ipvsadm", "-h"]));
+    assert!(run("ipvsadm-restore", &["whatever"]).failure(2).starts_with("Can't initialize ipvs: "));
+    assert!(run("ipvsadm-save", &["-n"]).failure(2).starts_with("Can't initialize ipvs: "));
+    assert!(run("other", &["ipvsadm", "-v"]).success().starts_with("ipvsadm v1.31 "));
+}
+
+#[test]
+fn the_openapi_document_is_printed_without_a_director() {
+    let text = rvs(&["director", "--openapi"]).success();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["paths"]["/v1/commands"]["post"].is_object());
+}
+
+#[test]
+fn an_output_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ran = Command::new(RVS).arg("--help").stdout(full).output().unwrap();
+    let message = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(message, "rvs: standard output: No space left on device (os error 28)\n");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = Command::new(RVS).arg("--help").stdout(writer).output().unwrap();
+    assert_eq!((ran.status.code(), ran.stderr), (Some(0), Vec::new()));
+}

@@ -1,0 +1,60 @@
+//! The stages of the pipeline as global functions: the kernel verifies each once, by itself, and not anew for each way that
+//! leads to it. They take the context and numbers; the rest is in the scratch memory.
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use rvs_abi::Outcome;
+use rvs_core::pipeline;
+use rvs_ebpf::skb::Skb;
+use rvs_ebpf::xdp::Xdp;
+
+use crate::tables::Tables;
+
+const INCONSISTENT: u32 = Outcome::Inconsistent as u32;
+
+/// Stage 2a under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_reply(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::reply(&mut Xdp::new(context), &tables) as u32
+}
+
+/// Stage 2a under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, is_second_look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+    pipeline::reply(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2b under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::request(&mut Xdp::new(context), &tables) as u32
+}
+
+/// Stage 2b under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::request(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 3.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_prepare() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::prepare(&tables) as u32
+}
+
+/// Stage 4.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_insert() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::insert(&tables) as u32
+}
