@@ -112,10 +112,12 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Res
             let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
             cached.resolved = u32::from(known && tables.is_xdp && takes_xdp(query.ifindex));
             cached.ifindex = query.ifindex;
-            // SAFETY: plain integers; the helper wrote both members.
+            // SAFETY: plain integers.
             unsafe {
-                cached.mtu = u32::from(query.__bindgen_anon_1.mtu_result);
                 cached.gateway = query.__bindgen_anon_4.ipv4_dst.to_ne_bytes();
+                // Without a neighbour the helper ends before it tells the MTU.
+                let mtu = if known { query.__bindgen_anon_1.mtu_result } else { 0 };
+                cached.mtu = u32::from(mtu);
             }
             let (d, s) = (query.dmac, query.smac);
             cached.macs = [
