@@ -43,14 +43,26 @@ pub enum DecapMode {
     Tc,
 }
 
-/// Outer headers that are taken off; those of other packets stay, and the stack does with them what it does
-/// without this program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Accept {
-    /// Only of packets to this address. `None`: to any, as long as the frame is for this host.
+/// What is taken out of its tunnel, and where. Other packets pass, and the stack does with them what it does without
+/// this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecapOptions {
+    /// Where.
+    pub mode: DecapMode,
+    /// Only packets to this address. `None`: to any, as long as the frame is for this host.
     pub destination: Option<Ipv4Addr>,
-    /// Only of packets from this address, the director's. `None`: from any.
+    /// Only packets from this address, the director's. `None`: from any.
     pub source: Option<Ipv4Addr>,
+    /// How the program is attached to TC.
+    pub tc: TcHook,
+}
+
+impl DecapOptions {
+    /// Every tunnel that ends here.
+    #[must_use]
+    pub const fn new(mode: DecapMode) -> Self {
+        Self { mode, destination: None, source: None, tc: TcHook::Auto }
+    }
 }
 
 /// An interface that takes packets out of their tunnel, until this value is dropped.
@@ -72,30 +84,26 @@ enum Hook {
 ///
 /// # Errors
 /// When there is no such interface, its frames have no Ethernet header, or the kernel refuses.
-pub fn attach_decap(interface: &str, mode: DecapMode, accept: Accept) -> Result<Decap> {
-    attach(interface, mode, accept, TcHook::Auto)
-}
-
-fn attach(interface: &str, mode: DecapMode, accept: Accept, tc: TcHook) -> Result<Decap> {
+pub fn attach_decap(interface: &str, options: &DecapOptions) -> Result<Decap> {
     let mut rtnetlink = Rtnetlink::open()?;
     let interface = rtnetlink.interface_by_name(interface)?;
     if !interface.is_ethernet {
         return Err(Error::NotEthernet { interface: interface.name });
     }
-    let name = if mode == DecapMode::Tc { TC } else { XDP };
-    let ebpf = load(name, accept)?;
+    let name = if options.mode == DecapMode::Tc { TC } else { XDP };
+    let ebpf = load(name, options)?;
     let program = descriptor(&ebpf, name)?;
-    let hook = match mode {
+    let hook = match options.mode {
         DecapMode::Xdp => Hook::Link(link(program, &interface, Kind::Xdp)?),
         DecapMode::XdpGeneric => Hook::Link(link(program, &interface, Kind::XdpGeneric)?),
-        DecapMode::Tc => put_tc(program, &interface, rtnetlink, tc)?,
+        DecapMode::Tc => put_tc(program, &interface, rtnetlink, options.tc)?,
     };
     Ok(Decap { ebpf, hook })
 }
 
-fn load(name: &'static str, accept: Accept) -> Result<Ebpf> {
+fn load(name: &'static str, options: &DecapOptions) -> Result<Ebpf> {
     let address = |wanted: Option<Ipv4Addr>| wanted.map_or(0, |address| u32::from_ne_bytes(address.octets()));
-    let (destination, source) = (address(accept.destination), address(accept.source));
+    let (destination, source) = (address(options.destination), address(options.source));
     let mut loader = EbpfLoader::new();
     // Nothing in the object is relocated against the kernel's own types.
     loader.btf(None);

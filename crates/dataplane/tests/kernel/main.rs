@@ -2,6 +2,7 @@
 //! instance of its own.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod agent;
 mod attach;
 mod lifecycle;
 mod privileges;
