@@ -1,1 +1,4 @@
 //! Shared by the tests in this package.
+#![forbid(unsafe_code)]
+
+pub mod fixtures;

@@ -110,6 +110,9 @@ fn rust_flags() -> Result<OsString> {
     flags.extend(["-C", "link-arg=--btf", "-C", "debuginfo=2"].map(OsString::from));
     // v3: atomics that return a value. Not v4, which kernel 6.1 doesn't know.
     flags.extend(["-C", "target-cpu=v3"].map(OsString::from));
+    // Headers are not aligned in a frame, and the kernel allows such reads; without this LLVM reads byte by byte (DR: 124
+    // against 111 ns).
+    flags.extend(["-C", "target-feature=+allows-misaligned-mem-access"].map(OsString::from));
     flags.push(remap(root(), "/rvs"));
     for registry in registry_folders()? {
         flags.push(remap(&registry, "/crates"));

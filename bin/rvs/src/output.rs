@@ -48,6 +48,14 @@ pub(crate) fn one_line(text: &str) -> String {
     lines.join(" ")
 }
 
+/// A number of things: `1 service`, `2 services`.
+pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
+    match number.into() {
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
+}
+
 /// A time for people: its two largest units.
 pub(crate) fn duration(secs: u64) -> String {
     let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
@@ -77,6 +85,11 @@ mod tests {
         for (secs, text) in texts {
             assert_eq!(duration(secs), text);
         }
+    }
+
+    #[test]
+    fn one_thing_is_singular() {
+        assert_eq!([0_u64, 1, 2].map(|n| count(n, "service")), ["0 services", "1 service", "2 services"]);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::{DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tabl
 pub struct Scratch {
     /// The packet.
     pub parsed: Parsed,
-    /// Now, in ticks.
-    pub now: u64,
+    /// Now, in nanoseconds of the data plane's clock.
+    pub clock: u64,
     /// 1: its connection was made by this very packet, and is in the state after it.
     pub is_fresh: u64,
     /// Where it leaves.
@@ -78,7 +78,7 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         return Outcome::NoServices;
     }
     let outcome = tables.with_scratch(|scratch| {
-        scratch.now = conn::ticks(tables.now());
+        scratch.clock = tables.now();
         scratch.is_fresh = 0;
         let outcome = parse(packet, &mut scratch.parsed);
         if !matches!(outcome, Outcome::Balanced | Outcome::TruncatedTransport) {
@@ -99,7 +99,7 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
 #[inline(always)]
 pub fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
-        let context = Context { tables, now: scratch.now, is_fresh: false };
+        let context = Context::new(tables, scratch.clock, false);
         match context.find_reply(&scratch.parsed) {
             Some(mut found) => {
                 either(context.answer(packet, &scratch.parsed, &mut found, &mut scratch.link))
@@ -114,7 +114,7 @@ pub fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 #[inline(always)]
 pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
-        let context = Context { tables, now: scratch.now, is_fresh: scratch.is_fresh != 0 };
+        let context = Context::new(tables, scratch.clock, scratch.is_fresh != 0);
         match context.find_request(&scratch.parsed) {
             Some(mut found) => {
                 either(context.request(packet, &scratch.parsed, &mut found, &mut scratch.link))
@@ -129,7 +129,7 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 #[inline(always)]
 pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
-        let context = Context { tables, now: scratch.now, is_fresh: false };
+        let context = Context::new(tables, scratch.clock, false);
         context.end_previous(&scratch.parsed)?;
         match context.choose(&scratch.parsed) {
             Ok((service, dest)) => context.describe(&scratch.parsed, service, dest, &mut scratch.request),
@@ -167,13 +167,20 @@ fn either(result: Result<Outcome, Outcome>) -> Outcome {
 /// What the steps of a stage share.
 struct Context<'a, T: Tables> {
     tables: &'a T,
-    /// Ticks.
+    /// Nanoseconds.
+    clock: u64,
+    /// The same in ticks.
     now: u64,
     /// Whether the packet's connection was made by this very packet.
     is_fresh: bool,
 }
 
-impl<T: Tables> Context<'_, T> {
+impl<'a, T: Tables> Context<'a, T> {
+    #[inline(always)]
+    const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
+        Self { tables, clock, now: conn::ticks(clock), is_fresh }
+    }
+
     /// Where the connections of a client may be.
     #[inline(always)]
     fn place(&self, client: &Addr, cport: [u8; 2], protocol: u8) -> Option<Place> {
@@ -207,7 +214,9 @@ impl<T: Tables> Context<'_, T> {
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
-        let hop = self.tables.next_hop(&Flow { to: dest.addr().v4_bytes(), from: [0; 4], dest: Some(dest_id) });
+        let to = dest.addr().v4_bytes();
+        let flow = Flow { to, from: [0; 4], dest: Some(dest_id), now: self.clock };
+        let hop = self.tables.next_hop(&flow);
         if let Err(outcome) = hop {
             if matches!(outcome.class(), Class::HandOver) {
                 return Err(outcome);
@@ -422,7 +431,8 @@ impl<T: Tables> Context<'_, T> {
         }
         let vip = found.vip_v4();
         // Routed as if it came from the director (`snat_reroute`).
-        let hop = self.tables.next_hop(&Flow { to: parsed.ip.destination(), from: vip, dest: None })?;
+        let flow = Flow { to: parsed.ip.destination(), from: vip, dest: None, now: self.clock };
+        let hop = self.tables.next_hop(&flow)?;
         self.note_reply(parsed, found)?;
         *link = hop.link;
         let (vport, _) = found.ports();

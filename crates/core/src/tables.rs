@@ -62,7 +62,7 @@ pub trait Tables {
     /// [`crate::pipeline::insert`], likewise.
     fn insert(&self) -> Outcome;
 
-    /// Nanoseconds of the data plane's clock, the same for the whole handling of one packet.
+    /// Nanoseconds of the data plane's clock. Asked once for each packet.
     fn now(&self) -> u64;
     /// A random number.
     fn random(&self) -> u32;
@@ -115,6 +115,8 @@ pub struct Flow {
     pub from: [u8; 4],
     /// The destination, for requests.
     pub dest: Option<u32>,
+    /// Nanoseconds of the data plane's clock.
+    pub now: u64,
 }
 
 /// Where a packet leaves.

@@ -30,7 +30,10 @@ impl Heap {
             .collect();
         let heap =
             Self { regions, keys: Mutex::new(BTreeMap::new()), services_max: capacity.services as usize };
-        crate::records::write_config(&heap, &capacity.config(ABI_VERSION, [0x5eed, 0x1234_5678_9abc, 0xfeed_beef]));
+        crate::records::write_config(
+            &heap,
+            &capacity.config(ABI_VERSION, [0x5eed, 0x1234_5678_9abc, 0xfeed_beef]),
+        );
         crate::records::number_buckets(&heap);
         heap
     }
@@ -69,4 +72,3 @@ impl Memory for Heap {
         Ok(())
     }
 }
-

@@ -30,6 +30,10 @@ pub trait World {
     /// # Errors
     /// The outcome of a packet that can't leave: a hand-over or a drop.
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome>;
+    /// Whether the packet has been through the program under XDP on the same interface, which passed it on.
+    fn is_second_look(&self) -> bool {
+        false
+    }
 }
 
 /// The world of work that sees no packet: sweeping, listing, flushing. It has no time of its own; those take `now`.
@@ -198,7 +202,7 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     type Service = HostService<'a>;
 
     fn is_second_look(&self) -> bool {
-        false
+        self.world.is_second_look()
     }
 
     fn services_v4(&self) -> u32 {

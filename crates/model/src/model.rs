@@ -20,32 +20,39 @@ pub struct Model<R> {
 }
 
 /// What one packet sees.
-struct Site<'a, R>(&'a Model<R>);
+struct Site<'a, R> {
+    model: &'a Model<R>,
+    is_second_look: bool,
+}
 
 impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
     fn now_ns(&self) -> u64 {
-        self.0.now_ns
+        self.model.now_ns
     }
 
     fn cpu(&self) -> u32 {
-        self.0.cpu
+        self.model.cpu
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the low half is as random as the other")]
     fn random(&self) -> u32 {
         // A Weyl sequence, mixed (splitmix64): repeatable, and good enough for an IP identification.
-        let state = self.0.chance.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0.chance.set(state);
+        let state = self.model.chance.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.model.chance.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         (mixed ^ (mixed >> 27)) as u32
     }
 
     fn service_key(&self, key: &ServiceKey) -> Option<u32> {
-        self.0.heap.service_key(key)
+        self.model.heap.service_key(key)
     }
 
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {
-        (self.0.routes)(flow)
+        (self.model.routes)(flow)
+    }
+
+    fn is_second_look(&self) -> bool {
+        self.is_second_look
     }
 }
 
@@ -85,7 +92,7 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
 
     /// Handles a packet as the programs do under XDP, and under TC on an interface without XDP: its one outcome is counted.
     pub fn ingress<P: Packet>(&self, packet: &mut P) -> Verdict {
-        let verdict = self.decide(packet);
+        let verdict = self.decide(packet, false);
         self.count(verdict.outcome);
         verdict
     }
@@ -93,15 +100,15 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
     /// Handles a packet as the program under TC does on an interface with XDP: what XDP had no interest in was counted
     /// there.
     pub fn ingress_after_xdp<P: Packet>(&self, packet: &mut P) -> Verdict {
-        let verdict = self.decide(packet);
+        let verdict = self.decide(packet, true);
         if verdict.outcome.class() != Class::Pass {
             self.count(verdict.outcome);
         }
         verdict
     }
 
-    fn decide<P: Packet>(&self, packet: &mut P) -> Verdict {
-        pipeline::ingress(packet, &HostTables::new(&self.heap, Site(self)))
+    fn decide<P: Packet>(&self, packet: &mut P, is_second_look: bool) -> Verdict {
+        pipeline::ingress(packet, &HostTables::new(&self.heap, Site { model: self, is_second_look }))
     }
 
     fn count(&self, outcome: Outcome) {

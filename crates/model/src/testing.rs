@@ -64,7 +64,8 @@ pub fn install<M: Memory>(memory: &M, services: &[ServiceSetup]) {
 }
 
 fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &ServiceSetup) {
-    let list: Vec<(u32, u32)> = (first_dest..).zip(&setup.dests).map(|(id, dest)| (id, dest.weight)).collect();
+    let list: Vec<(u32, u32)> =
+        (first_dest..).zip(&setup.dests).map(|(id, dest)| (id, dest.weight)).collect();
     write_table(memory, id, &Table { scheduler: setup.scheduler, flags: setup.sched_flags, list: &list });
     for (dest_id, dest) in (first_dest..).zip(&setup.dests) {
         let record = Dest {
@@ -130,7 +131,8 @@ pub fn write_table<M: Memory>(memory: &M, service: u32, table: &Table<'_>) {
     let di = weights().filter(|weight| *weight > 0).fold(0, gcd).max(1);
     let mw = weights().max().unwrap_or(0).saturating_sub(di - 1);
     let (state, di, mw) = if table.scheduler == id::WRR { (word(0, mw), di, mw) } else { (0, 0, 0) };
-    let mut words = vec![state, word(count(table.list.len()), mw), word(di, 0), kind(table.scheduler, table.flags)];
+    let mut words =
+        vec![state, word(count(table.list.len()), mw), word(di, 0), kind(table.scheduler, table.flags)];
     words.extend(table.list.iter().map(|(id, weight)| word(*id, *weight)));
     if table.scheduler == id::SH {
         words.extend(sh_buckets(table.list));

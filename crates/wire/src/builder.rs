@@ -76,9 +76,8 @@ impl Ipv4 {
         assert!(header_len.is_multiple_of(4) && header_len <= 60, "{} bytes of options", self.options.len());
         let payload_bytes = payload.bytes(self.source, self.destination);
         let total = u16::try_from(header_len + payload_bytes.len()).expect("a packet of at most 65535 bytes");
-        let fragment = self.fragment_offset
-            | u16::from(self.more_fragments) << 13
-            | u16::from(self.dont_fragment) << 14;
+        let fragment =
+            self.fragment_offset | u16::from(self.more_fragments) << 13 | u16::from(self.dont_fragment) << 14;
         #[allow(clippy::cast_possible_truncation, reason = "at most 15")]
         let mut packet = alloc::vec![0x40 | (header_len / 4) as u8, self.tos];
         packet.extend(total.to_be_bytes());

@@ -36,9 +36,11 @@ prop_compose! {
 
 fn payload() -> impl Strategy<Value = Payload> {
     let data = || prop::collection::vec(any::<u8>(), 0..100);
-    let tcp = (word(), word(), any::<u8>(), any::<u32>(), data()).prop_map(|(sport, dport, flags, sequence, data)| {
-        Payload::Tcp(Tcp { sport, dport, flags, sequence, data, ..Tcp::default() })
-    });
+    let tcp = (word(), word(), any::<u8>(), any::<u32>(), data()).prop_map(
+        |(sport, dport, flags, sequence, data)| {
+            Payload::Tcp(Tcp { sport, dport, flags, sequence, data, ..Tcp::default() })
+        },
+    );
     let udp = (word(), word(), any::<bool>(), data())
         .prop_map(|(sport, dport, no_checksum, data)| Payload::Udp(Udp { sport, dport, no_checksum, data }));
     prop_oneof![tcp, udp]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use core::sync::atomic::AtomicU64;
 use rvs_abi::map::Region;
 use rvs_config::{
     Command, DestKey, Destination, ForwardingMethod, Protocol, Scheduler, SchedulerFlags, ServiceKey,
@@ -15,7 +16,6 @@ use rvs_director::{Director, RouteInfo};
 use rvs_model::{Memory, MemoryError};
 use rvs_testkit::{Cluster, HttpClient, HttpServer, Offloads, Replies, Report};
 use std::sync::Arc;
-use core::sync::atomic::AtomicU64;
 
 struct Shared(Arc<Maps>);
 impl Memory for Shared {
@@ -114,7 +114,10 @@ impl Stage {
         for (i, w) in words.iter().enumerate() {
             let v = w.load(Ordering::Relaxed);
             if v != 0 {
-                eprintln!("  word {i}: {v} ({:?})", rvs_abi::OUTCOMES.iter().find(|o| **o as usize == i % 128));
+                eprintln!(
+                    "  word {i}: {v} ({:?})",
+                    rvs_abi::OUTCOMES.iter().find(|o| **o as usize == i % 128)
+                );
             }
         }
     }

@@ -68,10 +68,10 @@ impl Daemon {
         });
         let full = counter(self.director.memory(), Outcome::ConnTableFull);
         let rows = [
-            ("new connections: the table is full", capacity.connections.maximum, full - self.full_at_start),
+            ("connections", capacity.connections.maximum, full - self.full_at_start),
             (
-                "commands: no room for services or destinations",
-                capacity.destinations.maximum,
+                "services, or destinations or scheduler tables (the log says which)",
+                capacity.services.maximum,
                 self.director.status().limits_reached,
             ),
             ("clients of the control socket", Limits::default().clients as u64, refused),

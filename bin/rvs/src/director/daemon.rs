@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use rvs_config::Command;
+use rvs_config::{Command, CommandError};
 use rvs_control::api::{Applied, Failure, Request, Response, Stopped};
 use rvs_control::{Peer, Running};
 use rvs_dataplane::Kernel;
@@ -19,6 +19,7 @@ use super::neighbours::Neighbours;
 use super::routes::Routes;
 use super::sweeper::Sweeper;
 use super::{clock, conns, log};
+use crate::output;
 
 /// Everything that the daemon has.
 #[derive(Debug)]
@@ -140,14 +141,18 @@ impl Daemon {
 
     fn apply(&mut self, commands: &[Command], peer: Peer, now_ns: u64) -> Response {
         if let Err(Refusal { index, error }) = self.director.apply(commands, now_ns) {
+            if let CommandError::LimitReached { what } = &error {
+                log::warning(format_args!("limit reached: {what}"));
+            }
             return Response::Failed(Failure::Refused { index, error });
         }
-        let count = commands.len();
+        let applied = commands.len() as u64;
         let Peer { pid, uid, .. } = peer;
-        log::info(format_args!("{count} commands of process {pid} (user {uid}) applied"));
+        let commands = output::count(applied, "command");
+        log::info(format_args!("{commands} of process {pid} (user {uid}) applied"));
         self.routes.follow(&mut self.director);
         self.ask_routes(now_ns);
-        Response::Applied(Applied { applied: count as u64 })
+        Response::Applied(Applied { applied })
     }
 
     fn stop(&mut self, peer: Peer) -> (Response, Result<Option<End>>) {
@@ -167,8 +172,10 @@ impl Daemon {
         let kernel = self.kernel.take().context("it was taken down already")?;
         kernel.remove()?;
         Ok(format!(
-            "instance {}: taken down: programs off {interfaces} interfaces, {} services removed",
-            self.instance, status.services
+            "instance {}: taken down: programs off {}, {} removed",
+            self.instance,
+            output::count(interfaces, "interface"),
+            output::count(status.services, "service"),
         ))
     }
 

@@ -67,13 +67,15 @@ impl Interfaces {
         let links: BTreeMap<u32, Link> =
             netlink.links()?.into_iter().map(|link| (link.index, link)).collect();
         self.forget_gone(kernel, &links);
+        for (index, place) in &mut self.places {
+            if let Some(link) = links.get(index) {
+                place.name.clone_from(&link.name);
+            }
+        }
         for link in links.values().filter(|link| wants(&self.wanted, link)) {
-            match self.places.get_mut(&link.index) {
-                Some(place) => place.name.clone_from(&link.name),
-                None => {
-                    let result = kernel.attach(link.index, self.mode);
-                    self.places.insert(link.index, place(link, result));
-                }
+            if !self.places.contains_key(&link.index) {
+                let result = kernel.attach(link.index, self.mode);
+                self.places.insert(link.index, place(link, result));
             }
         }
         Ok(())
@@ -91,8 +93,8 @@ impl Interfaces {
     }
 
     /// How many interfaces the programs hang on.
-    pub(super) fn attached(&self) -> usize {
-        self.places.values().filter(|place| place.attach != Attach::None).count()
+    pub(super) fn attached(&self) -> u64 {
+        self.places.values().filter(|place| place.attach != Attach::None).count() as u64
     }
 
     /// All of them, by name.

@@ -1,6 +1,7 @@
 //! From nothing, or from what an earlier process left, to a director at work; and its end.
 
 use core::fmt::Display;
+use std::io::{self, Write as _};
 use std::sync::mpsc::channel;
 
 use anyhow::{Context as _, Error, Result, anyhow};
@@ -39,8 +40,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     listeners::signals(outbox.clone())?;
     listeners::network(monitor, outbox.clone())?;
     daemon.control = Some(server.start(move |request, peer| listeners::ask(&outbox, request, peer))?);
-    output::print("rvs director ready\n")?;
-    notify::ready();
+    announce();
 
     let end = daemon.run(&inbox);
     notify::stopping();
@@ -50,19 +50,36 @@ pub(super) fn run(args: &Args) -> Result<()> {
     finish(&mut daemon, end?, args.detach_on_exit)
 }
 
+/// Says that packets are handled, to whoever wants to know. Nobody has to.
+fn announce() {
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(b"rvs director ready\n").and_then(|()| out.flush()) {
+        log::warning(format_args!("standard output: {error}"));
+    }
+    notify::ready();
+}
+
 /// Opens the data plane and lets packets in. When this returns, they are balanced.
 fn open(args: &Args) -> Result<Daemon> {
+    let instance = args.socket.instance();
     let mut kernel = Kernel::open(&args.options()?).map_err(hint)?;
     kernel.warnings().iter().for_each(log::warning);
     let memory = Shared(kernel.maps());
     let director = if kernel.adopted() { Director::adopt(memory) } else { Director::create(memory) };
-    let director = director.with_context(|| format!("instance {}", args.socket.instance()))?;
+    let director = director
+        .map_err(|error| anyhow!("instance {instance}: {error}; 'rvs director --stop' removes it"))?;
     let mut netlink = Netlink::new()?;
     let mut interfaces = Interfaces::new(args.interfaces.clone(), args.attach);
-    interfaces.start(&mut kernel, &mut netlink)?;
+    if let Err(error) = interfaces.start(&mut kernel, &mut netlink) {
+        if !kernel.adopted() {
+            // Nothing is to be left of a first start that fails.
+            kernel.remove()?;
+        }
+        return Err(error);
+    }
     let now_ns = clock::now_ns()?;
     let mut daemon = Daemon {
-        instance: args.socket.instance().to_owned(),
+        instance: instance.to_owned(),
         kernel_release: uname().context("ask for the kernel's release")?.release().to_string_lossy().into(),
         started_ns: now_ns,
         full_at_start: counter(director.memory(), Outcome::ConnTableFull),
@@ -90,8 +107,9 @@ fn opened(daemon: &Daemon) -> String {
     let place = kernel.as_ref().map(|kernel| kernel.directory().display().to_string()).unwrap_or_default();
     if kernel.as_ref().is_some_and(Kernel::adopted) {
         format!(
-            "instance {instance}: adopted from {place}: {} services, {} destinations",
-            status.services, status.dests
+            "instance {instance}: adopted from {place}: {}, {}",
+            output::count(status.services, "service"),
+            output::count(status.dests, "destination"),
         )
     } else {
         format!(
@@ -109,10 +127,10 @@ fn finish(daemon: &mut Daemon, end: End, detach: bool) -> Result<()> {
     };
     let place = kernel.directory().display().to_string();
     if detach {
-        let count = daemon.interfaces.attached();
+        let interfaces = output::count(daemon.interfaces.attached(), "interface");
         kernel.detach_all()?;
         log::info(format_args!(
-            "{end}: programs taken off {count} interfaces; services and connections stay in {place} for the next \
+            "{end}: programs taken off {interfaces}; services and connections stay in {place} for the next \
              start, 'rvs director --stop' removes them"
         ));
     } else {

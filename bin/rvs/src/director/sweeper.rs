@@ -43,3 +43,53 @@ impl Sweeper {
         rvs_model::sweep(memory, from, self.buckets_per_step, ticks(now_ns))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::Ordering::Relaxed;
+
+    use rvs_abi::map::Region;
+    use rvs_core::conn::word::{LIVE, Word};
+    use rvs_model::{Capacity, Heap};
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    /// When the connections of these tests end.
+    const END: u64 = 100 * SECOND;
+
+    /// A table with a connection in every bucket.
+    fn heap() -> Heap {
+        let heap = Heap::new(&Capacity { services: 1, dests: 1, conns: 10_000, cpus: 1 });
+        let word = Word(0).owned(7, LIVE, 0, ticks(END));
+        for region in [Region::Conns, Region::ConnOverflow] {
+            let buckets = heap.region(region).chunks_exact(region.value_words());
+            buckets.for_each(|bucket| bucket[0].store(word.0, Relaxed));
+        }
+        heap
+    }
+
+    fn alive(heap: &Heap) -> usize {
+        rvs_model::conns(heap, 0..u64::MAX, ticks(END)).count()
+    }
+
+    /// Calls at all times from `from` to `to`; the most buckets that one call looked at.
+    fn sweep(sweeper: &mut Sweeper, heap: &Heap, from: u64, to: u64) -> u32 {
+        let times = (from..to).step_by(usize::try_from(SECOND / 100).unwrap_or(1));
+        let swept = times.map(|now| sweeper.step(heap, now));
+        swept.map(|swept| swept.live + swept.ended).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn the_whole_table_is_swept_in_two_seconds_in_small_steps() {
+        let heap = heap();
+        let buckets = rvs_model::buckets(&heap);
+        assert_eq!(alive(&heap), buckets as usize);
+        let mut sweeper = Sweeper::new(&heap);
+        sweep(&mut sweeper, &heap, END - 10 * SECOND, END);
+        assert_eq!(alive(&heap), buckets as usize, "connections ended before their time");
+        let most = sweep(&mut sweeper, &heap, END + SECOND, END + 3 * SECOND);
+        assert_eq!(alive(&heap), 0);
+        assert!(most <= buckets / 15, "{most} of {buckets} buckets in one step");
+    }
+}

@@ -14,7 +14,7 @@ const RULES: &str = "\
 ";
 
 const LISTING: &str = "\
-IP Virtual Server version 1.2.1 (size=1484)
+IP Virtual Server version 1.2.1 (size=1477)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
 TCP  203.0.113.1:80 wrr

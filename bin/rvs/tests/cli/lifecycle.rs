@@ -88,7 +88,7 @@ fn stop_takes_everything_down_with_a_living_director() {
     let mut director = Director::start(&netns, &SMALL);
     configured(&director);
     let (place, instance) = (director.pins(), director.instance());
-    let message = format!("instance {instance}: taken down: programs off 0 interfaces, 1 services removed\n");
+    let message = format!("instance {instance}: taken down: programs off 0 interfaces, 1 service removed\n");
     assert_eq!(director.stop().success(), message);
     assert_eq!(director.wait().code(), Some(0));
     assert!(!place.exists() && !director.socket().exists());

@@ -35,7 +35,7 @@ fn packets_and_connections_outlive_the_daemon() {
     }
     let report = run.wait();
     assert_eq!(report.failed(), 0, "{report:?}");
-    assert_eq!((report.answers_of("s1"), report.answers_of("s2")), (2_000, 2_000), "{report:?}");
+    assert_eq!(report.answers_of("s1") + report.answers_of("s2"), 4_000, "{report:?}");
 
     let shown = director.json(&["connections"]);
     let shown = shown["connections"].as_array().unwrap();
@@ -45,8 +45,10 @@ fn packets_and_connections_outlive_the_daemon() {
     assert_eq!(listed.lines().count() - 2, shown.len());
     let line = format!(" {}:80    10.10.0.11:80\n", cluster.vip());
     assert!(listed.contains(&line), "{listed}");
-    let services = director.json(&["services"]);
-    assert_eq!(services["services"][0]["counters"]["conns"], report.connections);
+    let service = &director.json(&["services"])["services"][0];
+    assert_eq!(service["counters"]["conns"], report.connections);
+    let shares = [0, 1].map(|n| service["destinations"][n]["counters"]["conns"].as_u64().unwrap());
+    assert!(shares[0].abs_diff(shares[1]) <= 1, "in turn, across restarts: {shares:?}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Cached {
 /// Where packets of `flow` leave.
 #[inline(always)]
 pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
-    let now = tables.now();
+    let now = flow.now;
     let period = (now >> PERIOD_SHIFT) + 1;
     let key = u32::from_ne_bytes(flow.to) ^ u32::from_ne_bytes(flow.from).rotate_left(16);
     let index = key.wrapping_mul(0x9e37_79b1) >> 20;

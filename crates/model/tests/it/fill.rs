@@ -1,10 +1,11 @@
 //! How full the table gets, and who gives way (conntable.md §4).
 
+use rvs_abi::ticks_from_secs;
 use rvs_core::conn::{Birth, How};
 use rvs_core::state::tcp;
 use rvs_model::{Capacity, Heap, HostTables, flush};
 
-use crate::support::{Random, START, check, insert, is_found, number, packet};
+use crate::support::{Random, START, check, establish, insert, is_found, number};
 
 const CAPACITY: Capacity = Capacity { services: 8, dests: 8, conns: 20_000, cpus: 1 };
 
@@ -32,12 +33,8 @@ fn refused(percent: u32) -> f64 {
             let victim: u32 = alive.swap_remove(random.below(alive.len() as u64) as usize);
             end(&tables, victim);
         }
-        let how = packet(&tables, next, tcp::SYN_RECV, START, 10_000);
-        match how {
-            Some(How::New) => {
-                assert_eq!(packet(&tables, next, tcp::ESTABLISHED, START, 10_000), None);
-                alive.push(next);
-            }
+        match establish(&tables, next, START) {
+            Some(How::New) => alive.push(next),
             Some(How::Full) => refused += 1,
             other => panic!("{other:?}"),
         }
@@ -66,7 +63,10 @@ fn a_table_refuses_next_to_nothing_up_to_80_percent() {
     let at_80 = refused(80);
     assert!(at_80 < 2e-3, "{at_80}");
     let at_90 = refused(90);
-    assert!((0.08..0.25).contains(&at_90), "{at_90}: conntable.md says 0.15; the table is not the size it says");
+    assert!(
+        (0.08..0.25).contains(&at_90),
+        "{at_90}: conntable.md says 0.15; the table is not the size it says"
+    );
 }
 
 /// A flood of connections of one packet each: established ones stay, all of them, and the flood finds room among its own.
@@ -76,8 +76,7 @@ fn only_unproven_connections_give_way() {
     let tables = HostTables::without_packets(&heap);
     let established = slots() / 2;
     for n in 0..established {
-        assert_eq!(packet(&tables, n, tcp::SYN_RECV, START, 10_000), Some(How::New));
-        assert_eq!(packet(&tables, n, tcp::ESTABLISHED, START, 10_000), None);
+        assert_eq!(establish(&tables, n, START), Some(How::New));
     }
     let mut full = 0;
     for n in established..established + 3 * slots() {
@@ -101,8 +100,7 @@ fn a_table_full_of_established_connections_refuses() {
     let heap = Heap::new(&Capacity { conns: 100, ..CAPACITY });
     let tables = HostTables::without_packets(&heap);
     for n in 0..4000 {
-        packet(&tables, n, tcp::SYN_RECV, START, 10_000);
-        packet(&tables, n, tcp::ESTABLISHED, START, 10_000);
+        establish(&tables, n, START);
     }
     let before = check(&heap, START);
     for n in 10_000..14_000 {
@@ -110,7 +108,7 @@ fn a_table_full_of_established_connections_refuses() {
     }
     assert_eq!(check(&heap, START), before);
     // When their time is over, all of it is free again, without any sweeper.
-    let later = START + 10_001;
+    let later = START + ticks_from_secs(900) + 1;
     for n in 10_000..10_050 {
         let birth = Birth { state: tcp::SYN_RECV, now: later, timeout: 100 };
         assert_eq!(insert(&tables, n, birth), How::New);

@@ -94,6 +94,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
     type Dest = HostDest<'a>;
     type Service = HostService<'a>;
 
+    fn is_second_look(&self) -> bool {
+        self.tables.is_second_look()
+    }
+
     fn services_v4(&self) -> u32 {
         self.tables.services_v4()
     }

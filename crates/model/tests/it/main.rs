@@ -1,7 +1,11 @@
 //! The core's parts over the model's memory: the connection table, alone and with several threads, the schedulers, and
 //! packets that nobody should send.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may fail, and counts small numbers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail, and counts small numbers"
+)]
 
 mod fill;
 mod hooked;

@@ -81,18 +81,19 @@ fn good() -> Vec<Vec<u8>> {
 fn run(model: &Model<Routes>, bytes: &[u8]) -> (Outcome, Vec<u8>) {
     let mut frame = Frame::<512>::new(bytes).expect("test frames are small");
     let verdict = model.ingress(&mut frame);
-    assert!(
-        !INTERNAL.contains(&verdict.outcome),
-        "{:?}: {bytes:02x?}",
-        verdict.outcome
-    );
+    assert!(!INTERNAL.contains(&verdict.outcome), "{:?}: {bytes:02x?}", verdict.outcome);
     let is_sent = verdict.outcome.class() == Class::Forward;
     assert_eq!(verdict.link.ifindex, if is_sent { 7 } else { 0 }, "{:?}: {bytes:02x?}", verdict.outcome);
     (verdict.outcome, frame.bytes().to_vec())
 }
 
 fn counted(model: &Model<Routes>) -> u64 {
-    model.heap().region(Region::Counters).iter().map(|word| word.load(std::sync::atomic::Ordering::Relaxed)).sum()
+    model
+        .heap()
+        .region(Region::Counters)
+        .iter()
+        .map(|word| word.load(std::sync::atomic::Ordering::Relaxed))
+        .sum()
 }
 
 /// What is passed on is passed on as it came, whatever was done before; what is sent on is whole.
@@ -190,6 +191,18 @@ fn a_million_malformed_frames_do_no_harm() {
     }
     let reached = seen.iter().filter(|runs| **runs > 100).count();
     assert!(reached >= 15, "the frames are all alike: {seen:?}");
+    check_end(&model);
+}
+
+/// A driver may have no room before a frame, or behind it.
+#[test]
+fn a_frame_without_room_for_an_outer_header_is_dropped() {
+    let model = model();
+    let bytes = good().swap_remove(3);
+    let mut frame = Frame::<80>::new(&bytes).unwrap();
+    assert!(bytes.len() + 20 > 80);
+    assert_eq!(model.ingress(&mut frame).outcome, Outcome::RewriteFailed);
+    assert_eq!(model.outcomes(Outcome::RewriteFailed), 1);
     check_end(&model);
 }
 

@@ -26,8 +26,14 @@ impl Service {
             DestSetup { addr, port: 80, method: Method::MASQ, weight: *weight, source: [0; 4] }
         };
         let dests = (0..).zip(weights).map(dest).collect();
-        let service =
-            ServiceSetup { vip: [10, 0, 0, 1], port: 80, protocol: proto::TCP, scheduler, sched_flags, dests };
+        let service = ServiceSetup {
+            vip: [10, 0, 0, 1],
+            port: 80,
+            protocol: proto::TCP,
+            scheduler,
+            sched_flags,
+            dests,
+        };
         install(&heap, &[service]);
         Self(heap)
     }
@@ -86,9 +92,10 @@ impl Wrr {
         let start = self.cl;
         let (mut last, mut restarted) = (false, false);
         loop {
-            for i in self.cl.map_or(0, |cl| cl + 1)..weights.len() {
+            let after = self.cl.map_or(0, |cl| cl + 1);
+            for (i, weight) in weights.iter().enumerate().skip(after) {
                 self.cl = Some(i);
-                if i64::from(weights[i]) >= self.cw {
+                if i64::from(*weight) >= self.cw {
                     return Some(i);
                 }
                 if last && restarted && start == Some(i) {
@@ -133,7 +140,7 @@ fn sh(weights: &[u32], flags: u8, client: [u8; 4], cport: u16) -> Option<usize> 
     }
     let port = if flags & PORT != 0 { u64::from(cport) } else { 0 };
     let key = (u64::from(u32::from_be_bytes(client)) + port) % (1 << 32);
-    let hash = |offset: u64| ((offset + (key * 0x61C8_8647 % (1 << 32) >> 24)) & 255) as usize;
+    let hash = |offset: u64| ((offset + ((key * 0x61C8_8647 % (1 << 32)) >> 24)) & 255) as usize;
     let usable = |bucket: usize| buckets.get(bucket).copied().filter(|&i| weights[i] > 0);
     let first = hash(0);
     usable(first).or_else(|| {
@@ -168,7 +175,7 @@ proptest! {
             let cl = at.index(weights.len() + 1);
             reference.cl = cl.checked_sub(1);
             reference.cw = i64::from(cw) % reference.mw + 1;
-            write_sched_state(&service.0, 0, word(cl as u32, reference.cw as u32));
+            write_sched_state(&service.0, 0, word(cl as u32, u32::try_from(reference.cw).unwrap()));
         }
         for _ in 0..weights.iter().sum::<u32>() + 5 {
             prop_assert_eq!(service.pick(), reference.choose(&weights));

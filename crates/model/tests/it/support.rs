@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use rvs_abi::{Addr, ConnEntry, DestConns, Method, OVERFLOW_BUCKET, SLOTS, family, proto};
 use rvs_core::Tables;
-use rvs_core::conn::{self, Birth, Bucket, How, Key, Move, Place, Request};
-use rvs_core::state::tcp;
+use rvs_core::conn::{self, Birth, Bucket, Event, How, Key, Place, Request};
+use rvs_core::state::{self, Direction, tcp};
 use rvs_model::{Heap, HostTables, NoPackets, records};
+use rvs_wire::tcp::{ACK, SYN};
 
 /// A clock that is far from 0, and whose low 28 bits wrap soon.
 pub(crate) const START: u64 = (1 << 28) * 5 - 1000;
@@ -70,14 +71,42 @@ pub(crate) fn insert<T: Tables>(tables: &T, n: u32, birth: Birth) -> How {
     tries.find(|how| *how != How::Contended).unwrap_or(How::Contended)
 }
 
-/// What a packet does: it is found and moves its connection along, or makes it.
-pub(crate) fn packet<T: Tables>(tables: &T, n: u32, state: u8, now: u64, timeout: u32) -> Option<How> {
+/// How a connection begins with a packet from the client with those TCP flags.
+pub(crate) fn birth<T: Tables>(tables: &T, flags: u8, now: u64) -> Birth {
+    let next = state::Event::new(proto::TCP, flags, Direction::Input).next(0);
+    Birth { state: next.state(), now, timeout: tables.timeout(next.timeout()) }
+}
+
+/// A further packet of a connection, with those flags.
+pub(crate) fn event(flags: u8) -> Event {
+    Event::new(state::Event::new(proto::TCP, flags, Direction::Input), true)
+}
+
+/// What a packet from the client with those TCP flags does: it is found and moves its connection along, or makes it.
+pub(crate) fn packet<T: Tables>(tables: &T, n: u32, flags: u8, now: u64) -> Option<How> {
     let entry = entry(n);
-    if let Some(mut found) = conn::find(tables, &place(tables, &entry), now, &Key::of(&entry)) {
-        found.touch(tables, Move::new(state, state == tcp::ESTABLISHED, timeout), now);
+    if let Some(mut found) = conn::find(tables, &place(tables, &entry), now, &Key::of(&entry))
+        && found.touch(tables, event(flags), now)
+    {
         return None;
     }
-    Some(insert(tables, n, Birth { state, now, timeout }))
+    Some(insert(tables, n, birth(tables, flags, now)))
+}
+
+/// Makes connection `n` established, by its first two packets; says how making it went.
+pub(crate) fn establish<T: Tables>(tables: &T, n: u32, now: u64) -> Option<How> {
+    let how = packet(tables, n, SYN, now);
+    if how == Some(How::New) {
+        assert_eq!(packet(tables, n, ACK, now), None, "connection {n} is gone at once");
+    }
+    how
+}
+
+/// Sets the time-outs of all TCP states, in ticks.
+pub(crate) fn set_timeouts(heap: &Heap, ticks: &[u32; 11]) {
+    let mut config = records::config(heap);
+    config.timeouts[..11].copy_from_slice(ticks);
+    records::write_config(heap, &config);
 }
 
 pub(crate) fn is_found<T: Tables>(tables: &T, n: u32, now: u64) -> bool {
@@ -112,21 +141,28 @@ pub(crate) fn check(heap: &Heap, now: u64) -> usize {
             assert!(word.is_live(), "bucket {own:#x} slot {slot}: {word:x?} is left unfinished");
             live += 1;
             let found = conn::entry(bucket, slot);
-            let n = number(&found).unwrap_or_else(|| panic!("bucket {own:#x} slot {slot}: mixed up: {found:?}"));
+            let n =
+                number(&found).unwrap_or_else(|| panic!("bucket {own:#x} slot {slot}: mixed up: {found:?}"));
             let place = place(&tables, &found);
             assert_eq!(word.0 & 0xffff, place.tag, "tag of connection {n}");
             if own & OVERFLOW_BUCKET == 0 {
                 assert!([place.first, place.second].contains(&own), "connection {n} in bucket {own}");
             } else {
                 let homes = place.overflow(geometry.overflow_buckets);
-                assert!(homes.contains(&(own & !OVERFLOW_BUCKET)), "connection {n} in overflow bucket {own:#x}");
+                assert!(
+                    homes.contains(&(own & !OVERFLOW_BUCKET)),
+                    "connection {n} in overflow bucket {own:#x}"
+                );
                 overflow[place.first as usize] += 1;
             }
             conns[found.dest as usize].total += 1;
             conns[found.dest as usize].active += u32::from(tcp::is_active(word.state()));
             if !word.is_expired(now) {
                 let before = places.insert(n, own);
-                assert_eq!(before, None, "connection {n} is there twice, in buckets {before:x?} and {own:#x}");
+                assert_eq!(
+                    before, None,
+                    "connection {n} is there twice, in buckets {before:x?} and {own:#x}"
+                );
             }
         }
     }

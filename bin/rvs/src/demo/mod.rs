@@ -1,0 +1,45 @@
+//! `rvs demo`: small clusters in network namespaces on this machine, real HTTP through a real director in each, and an
+//! account of what happened.
+//!
+//! A [`round`] shows one forwarding method on a [`stage`] of its own: namespaces, servers, and this program's own
+//! `director` sub-command as a process, configured by its own `ipvsadm`. Everything goes when the stage is dropped, so
+//! errors and signals ([`interrupt`]) take the same way out as success.
+
+mod account;
+mod director;
+mod drawing;
+mod interrupt;
+mod method;
+mod round;
+mod show;
+mod stage;
+
+use anyhow::{Result, bail};
+use nix::unistd::geteuid;
+
+use interrupt::Interrupt;
+use method::Method;
+use show::Show;
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Forwarding method: nat, dr or tun [default: one after the other]
+    method: Option<Method>,
+}
+
+/// Shows one method, or all of them.
+///
+/// # Errors
+/// When a cluster can't be built, a request fails, or a signal ends it. Nothing is left behind in any case.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !geteuid().is_root() {
+        bail!("demo: needs root, to make network namespaces and to load programs into the kernel");
+    }
+    let interrupt = Interrupt::listen()?;
+    let mut show = Show::default();
+    let methods = args.method.as_ref().map_or(Method::ALL, std::slice::from_ref);
+    let result = methods.iter().try_for_each(|method| round::play(*method, &mut show, &interrupt));
+    // Who pipes the output into `head` has seen enough; by now everything is taken down.
+    if show.is_closed() { Ok(()) } else { result }
+}

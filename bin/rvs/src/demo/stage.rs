@@ -1,0 +1,65 @@
+//! What a method is shown on: a cluster with servers, and a director in it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Result;
+use rvs_dataplane::agent::{Decap, DecapMode, DecapOptions, attach_decap};
+use rvs_netlink::Netns;
+use rvs_testkit::{Cluster, Host, HttpClient, HttpServer};
+
+use super::director::Director;
+use super::interrupt::Interrupt;
+use super::method::{Method, VIRTUAL_PORT};
+
+/// Weights of the servers, `s1` first.
+pub(super) const WEIGHTS: [u32; 3] = [3, 2, 1];
+
+/// The stage. Dropping it takes everything down, in the order of its fields.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// The ends of the tunnels, at the servers.
+    _tunnels: Vec<Decap>,
+    pub(super) director: Director,
+    pub(super) servers: Vec<HttpServer>,
+    pub(super) cluster: Cluster,
+}
+
+impl Stage {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// When it can't be built, or a signal comes.
+    pub(super) fn build(method: Method, interrupt: &Interrupt) -> Result<Self> {
+        let cluster = Cluster::switched(WEIGHTS.len()).replies(method.replies()).build()?;
+        interrupt.check()?;
+        let servers = cluster.start_servers(method.server_port())?;
+        let tunnels = if method == Method::Tun {
+            cluster.servers().iter().map(unpack).collect::<Result<_>>()?
+        } else {
+            Vec::new()
+        };
+        let director = Director::start(Netns::open(cluster.director().netns().name())?, interrupt)?;
+        Ok(Self { _tunnels: tunnels, director, servers, cluster })
+    }
+
+    /// The virtual service.
+    pub(super) fn service(&self) -> SocketAddr {
+        SocketAddr::from((self.vip(), VIRTUAL_PORT))
+    }
+
+    /// The virtual address.
+    pub(super) fn vip(&self) -> Ipv4Addr {
+        self.cluster.vip()
+    }
+
+    /// A client of the virtual service.
+    pub(super) fn client(&self) -> HttpClient {
+        HttpClient::new(self.service())
+    }
+}
+
+/// Has a server take packets out of the director's tunnel. Under TC: what comes over a veth may be a large segment with
+/// a partial checksum.
+fn unpack(server: &Host) -> Result<Decap> {
+    Ok(server.netns().enter(|| attach_decap("eth0", &DecapOptions::new(DecapMode::Tc)))??)
+}
