@@ -6,6 +6,7 @@
 
 mod cli;
 mod connections;
+mod demo;
 mod director;
 mod ipvsadm;
 mod names;

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rvs_testkit::{Host, HttpClient, HttpRun, Replies, Report};
+use rvs_testkit::{Host, HttpClient, HttpRun, HttpServer, Replies, Report};
+use rvs_netlink::MacAddr;
 
 use super::account::{check_answered, first_reply, listen};
 use super::drawing;
 use super::interrupt::Interrupt;
-use super::method::{Method, VIRTUAL_PORT};
+use super::method::Method;
 use super::show::Show;
 use super::stage::{Stage, WEIGHTS};
 
@@ -97,7 +98,7 @@ impl Round<'_> {
     }
 
     /// The Ethernet address that replies to the client are sent from.
-    fn sender(&self) -> rvs_netlink::MacAddr {
+    fn sender(&self) -> MacAddr {
         let cluster = &self.stage.cluster;
         match (self.method.replies(), cluster.fabric()) {
             (Replies::PastDirector, Some(router)) => router.interface("clients").mac,
@@ -134,4 +135,44 @@ impl Round<'_> {
             drained.name()
         ))
     }
+
+    /// Makes requests over new connections, and has all of them answered.
+    fn request(&self, count: u64) -> Result<Report> {
+        let client = self.stage.client().connections(AT_ONCE).requests(count).requests_per_connection(1);
+        let run = self.start(client)?;
+        self.await_that("answers", || run.is_finished())?;
+        let report = run.wait();
+        check_answered(&report, count)?;
+        Ok(report)
+    }
+
+    fn start(&self, client: HttpClient) -> Result<HttpRun> {
+        Ok(client.timeout(REQUEST_LIMIT).start(self.stage.cluster.client().netns())?)
+    }
+
+    /// Waits until some more requests were answered.
+    fn await_answers(&self, run: &HttpRun) -> Result<()> {
+        let enough = run.answered() + LASTING_ANSWERS;
+        self.await_that("answers over connections that stay open", || run.answered() >= enough)
+    }
+
+    fn await_that(&self, what: &str, condition: impl FnMut() -> bool) -> Result<()> {
+        self.interrupt.wait(what, LIMIT, condition)
+    }
+
+    /// Connections that the servers have accepted so far.
+    fn accepted(&self) -> u64 {
+        self.stage.servers.iter().map(HttpServer::connections).sum()
+    }
+
+    fn bars(&self, report: &Report, weights: [u32; WEIGHTS.len()]) -> String {
+        let servers = self.stage.servers.iter().zip(weights);
+        let rows: Vec<_> =
+            servers.map(|(server, weight)| (server.name(), weight, report.answers_of(server.name()))).collect();
+        drawing::bars(&rows)
+    }
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
 }

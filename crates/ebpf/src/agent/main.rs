@@ -6,7 +6,8 @@
 mod outer;
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_adj_room_mode, xdp_action, xdp_md,
+    __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_adj_room_mode, xdp_action,
+    xdp_md,
 };
 use aya_ebpf::helpers::{bpf_skb_adjust_room, bpf_xdp_adjust_head};
 use aya_ebpf::macros::{classifier, map, xdp};

@@ -1,3 +1,5 @@
+//! What `ethtool.rs` does on a real kernel.
+
 use rvs_netlink::{Error, Feature};
 
 use crate::pair::Pair;

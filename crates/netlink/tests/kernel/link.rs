@@ -1,3 +1,5 @@
+//! What `link.rs` does on a real kernel.
+
 use std::io;
 
 use rvs_netlink::{Error, MacAddr, Netns, Prefix};

@@ -1,3 +1,5 @@
+//! What `monitor.rs` does on a real kernel.
+
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 

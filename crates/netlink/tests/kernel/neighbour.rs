@@ -1,3 +1,5 @@
+//! What `neighbour.rs` does on a real kernel.
+
 use std::net::IpAddr;
 
 use rvs_netlink::{MacAddr, Neighbour, NeighbourState, Netlink};

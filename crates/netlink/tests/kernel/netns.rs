@@ -1,3 +1,5 @@
+//! What `netns.rs` does on a real kernel.
+
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

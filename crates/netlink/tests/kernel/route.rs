@@ -1,3 +1,5 @@
+//! What `route.rs` does on a real kernel.
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,3 +1,5 @@
+//! What `sysctl.rs` does on a real kernel.
+
 use rvs_netlink::{Netns, sysctl};
 
 #[test]

@@ -1,3 +1,5 @@
+//! What `capture.rs` does on a real kernel.
+
 use std::net::UdpSocket;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What `cluster.rs` does on a real kernel.
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

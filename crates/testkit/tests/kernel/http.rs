@@ -1,3 +1,5 @@
+//! What `http.rs` does on a real kernel.
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+//! What `residue.rs` does on a real kernel.
+
 use rvs_netlink::Netns;
 use rvs_testkit::Residue;
 
