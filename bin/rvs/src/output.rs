@@ -19,7 +19,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// Ends a write to standard output.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub(crate) fn done(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
@@ -30,7 +30,7 @@ pub(crate) fn done(result: io::Result<()>) -> Result<()> {
 /// Prints a value as JSON, for people and programs: indented, in the order of its fields.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).context("JSON")?;
     text.push('\n');

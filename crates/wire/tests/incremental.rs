@@ -114,6 +114,29 @@ proptest! {
         prop_assert_eq!(new, rebuilt(&ip, &payload, end, address, port));
     }
 
+    /// Where the new checksum comes out as 0, UDP sends all ones and TCP sends 0.
+    #[test]
+    fn a_checksum_that_becomes_0_is_what_would_be_built(
+        ip in header(),
+        ports in (word(), word()),
+        is_tcp in any::<bool>(),
+        address in address(),
+        port in word(),
+    ) {
+        let payload = |data: [u8; 2]| match is_tcp {
+            true => Payload::Tcp(Tcp { data: data.to_vec(), ..Tcp::new(ports.0, ports.1, tcp::ACK) }),
+            false => Payload::Udp(Udp::new(ports.0, ports.1, &data)),
+        };
+        let field_at = eth::LEN + 20 + ip.options.len() + if is_tcp { tcp::CHECKSUM } else { udp::CHECKSUM };
+        // Data of the complement of all other words makes the sum all ones.
+        let with_zeros = rebuilt(&ip, &payload([0, 0]), End::Destination, address, port);
+        let complement = [with_zeros[field_at], with_zeros[field_at + 1]];
+        let frame = ip.frame(MACS[0], MACS[1], &payload(complement));
+        let new = rewritten(&frame, End::Destination, address, port);
+        prop_assert_eq!(&new[field_at..][..2], if is_tcp { &[0, 0] } else { &[0xff, 0xff] });
+        prop_assert_eq!(new, rebuilt(&ip, &payload(complement), End::Destination, address, port));
+    }
+
     /// There and back again is where it began.
     #[test]
     fn a_rewrite_can_be_undone(ip in header(), address in address()) {

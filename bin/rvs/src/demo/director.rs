@@ -64,7 +64,10 @@ impl Director {
         if ended {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            bail!("rvs director: ended at its start: {}", lines[lines.len().saturating_sub(LOG_LINES)..].join("; "));
+            bail!(
+                "rvs director: ended at its start: {}",
+                lines[lines.len().saturating_sub(LOG_LINES)..].join("; ")
+            );
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub(super) fn topology(cluster: &Cluster, method: Method) -> String {
         format!("{} {}  {}", server.name(), server.address(), method.at_servers(vip)).trim_end().to_owned()
     };
     let (s1, s2, s3) = (server(0), server(1), server(2));
-    let lines = match method {
+    match method {
         Method::Nat => format!(
             "client ◀────────▶ director ◀─────┬──▶ {s1}\n\
              {client:<18}{vip:<15}├──▶ {s2}\n\
@@ -32,13 +32,11 @@ pub(super) fn topology(cluster: &Cluster, method: Method) -> String {
             "client ─────────▶ director ──────┬──▶ {s1}\n\
              {client:<18}{vip:<15}├──▶ {s2}\n\
              {:<18}{outside:<15}└──▶ {s3}\n\
-             {:<18}{inside:<19}│\n\
-             {:<3}▲{:<33}│\n\
+             {:<18}{inside:<21}│\n\
              {:<3}└───────────── router ◀─────────────┘",
-            "   │", "   │", "", "", ""
+            "   ▲", "   │", ""
         ),
-    };
-    lines
+    }
 }
 
 /// A bar per server with its count.
@@ -49,7 +47,12 @@ pub(super) fn bars(rows: &[(&str, u32, u64)]) -> String {
         let full = usize::try_from(count * BAR / most).unwrap_or(0);
         let bar = "█".repeat(full);
         // Writing to a string can't fail.
-        writeln!(text, "  {name}  weight {weight}  {bar}{blank}{count}", blank = if full > 0 { " " } else { "" }).ok();
+        writeln!(
+            text,
+            "  {name}  weight {weight}  {bar}{blank}{count}",
+            blank = if full > 0 { " " } else { "" }
+        )
+        .ok();
     }
     text
 }

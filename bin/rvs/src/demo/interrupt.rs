@@ -50,7 +50,12 @@ impl Interrupt {
     ///
     /// # Errors
     /// When a signal comes first, or the time is over.
-    pub(super) fn wait(&self, what: &str, limit: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
+    pub(super) fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut condition: impl FnMut() -> bool,
+    ) -> Result<()> {
         let mut holds = false;
         wait_until(what, limit, || {
             holds = condition();

@@ -85,8 +85,8 @@ impl Method {
     pub(super) fn at_servers(self, vip: Ipv4Addr) -> String {
         match self {
             Self::Nat => String::new(),
-            Self::Dr => format!("{vip} hidden"),
-            Self::Tun => format!("{vip} hidden, unpacks"),
+            Self::Dr => format!("has {vip} too"),
+            Self::Tun => format!("has {vip} too, unpacks"),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rvs_testkit::{Host, HttpClient, HttpRun, HttpServer, Replies, Report};
 use rvs_netlink::MacAddr;
+use rvs_testkit::{Host, HttpClient, HttpRun, HttpServer, Replies, Report};
 
 use super::account::{check_answered, first_reply, listen};
 use super::drawing;
@@ -79,7 +79,10 @@ impl Round<'_> {
     fn balance(&mut self) -> Result<()> {
         let mut capture = listen(self.stage.cluster.client())?;
         let report = self.request(REQUESTS)?;
-        let text = format!("\n  {REQUESTS} HTTP requests, each over a new connection: 0 failed\n\n{}", self.bars(&report, WEIGHTS));
+        let text = format!(
+            "\n  {REQUESTS} HTTP requests, each over a new connection: 0 failed\n\n{}",
+            self.bars(&report, WEIGHTS)
+        );
         self.show.print(&text)?;
         let reply = first_reply(&mut capture)?;
         let service = self.stage.service();
@@ -91,7 +94,11 @@ impl Round<'_> {
         };
         ensure!(reply.sender == expected, "a reply was sent by {}, not {way}, by {expected}", reply.sender);
         let client = IpAddr::from(self.stage.cluster.client().address());
-        ensure!(report.client_addresses == BTreeSet::from([client]), "servers saw {:?}", report.client_addresses);
+        ensure!(
+            report.client_addresses == BTreeSet::from([client]),
+            "servers saw {:?}",
+            report.client_addresses
+        );
         self.show.print(&format!(
             "  The client's replies come from {service}, {way}. The servers see the client as {client}.\n"
         ))
@@ -117,7 +124,8 @@ impl Round<'_> {
 
         let (drained, rest) = (self.stage.cluster.servers().last(), self.stage.servers.last());
         let (drained, server) = drained.zip(rest).context("a cluster without servers")?;
-        self.show.print(&format!("  {LASTING} connections are in use while {} is drained:\n", drained.name()))?;
+        self.show
+            .print(&format!("  {LASTING} connections are in use while {} is drained:\n", drained.name()))?;
         self.ipvsadm(&self.destination("-e", drained, 0))?;
         let (connections, requests) = (server.connections(), server.requests());
         let report = self.request(REQUESTS)?;
@@ -128,7 +136,10 @@ impl Round<'_> {
         let lasting = lasting.stop();
         check_answered(&lasting, lasting.answered() + lasting.failed())?;
         let weights = [WEIGHTS[0], WEIGHTS[1], 0];
-        let text = format!("\n  {REQUESTS} more requests, each over a new connection: 0 failed\n\n{}", self.bars(&report, weights));
+        let text = format!(
+            "\n  {REQUESTS} more requests, each over a new connection: 0 failed\n\n{}",
+            self.bars(&report, weights)
+        );
         self.show.print(&text)?;
         self.show.print(&format!(
             "  Over the {LASTING} connections from before, requests went on all the time, also to {}: 0 failed.\n",
@@ -167,12 +178,14 @@ impl Round<'_> {
 
     fn bars(&self, report: &Report, weights: [u32; WEIGHTS.len()]) -> String {
         let servers = self.stage.servers.iter().zip(weights);
-        let rows: Vec<_> =
-            servers.map(|(server, weight)| (server.name(), weight, report.answers_of(server.name()))).collect();
+        let rows: Vec<_> = servers
+            .map(|(server, weight)| (server.name(), weight, report.answers_of(server.name())))
+            .collect();
         drawing::bars(&rows)
     }
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    // Columns of a table are padded; nobody wants that in a document.
+    text.lines().map(|line| format!("{}\n", format!("  {line}").trim_end())).collect()
 }

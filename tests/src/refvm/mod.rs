@@ -1,0 +1,104 @@
+//! The reference-kernel harness: the same commands and the same frames go to kernel IPVS and to rvs, and what comes back
+//! is compared byte for byte.
+//!
+//! It runs in the virtual machine of `rvs-refvm`, under a stock kernel with IPVS. There are several directors, each in a
+//! namespace of its own with the same addresses, down to those of Ethernet ([`lab`]): one is the kernel's, the others are
+//! rvs, one per place where its programs can hang. [`world`] sends to all of them and compares. The tests are the
+//! statements of ipvs.md §13, a file per section ([`statements`]), and random histories for the schedulers ([`random`]).
+//! Where rvs does something else, on purpose or not yet, [`differences`] says so and why, and the tests check that it
+//! does exactly that.
+//!
+//! Clients and real servers have no stack: they are addresses, and the test is what sends and hears for them. Hence
+//! nothing happens that the test doesn't do, and nothing in a frame is left to chance.
+
+mod differences;
+mod frames;
+mod lab;
+mod random;
+mod scene;
+mod statements;
+mod tool;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use scene::Scene;
+use world::World;
+
+/// A test.
+pub(crate) struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&mut Scene<'_>) -> Result<()>,
+}
+
+/// Tests, each named after its function.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        /// The tests of this file.
+        pub(crate) const TESTS: &[crate::refvm::Test] =
+            &[$(crate::refvm::Test { name: stringify!($name), run: $name },)*];
+    };
+}
+pub(crate) use tests;
+
+/// Runs the tests whose names contain one of the filters, or all. Prints like a Rust test program.
+#[must_use]
+pub fn run(filters: &[String]) -> ExitCode {
+    match prepare().and_then(|world| run_tests(world, filters)) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("refvm-suite: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn prepare() -> Result<World> {
+    let inside = std::env::var_os("REFVM").is_some_and(|value| value == "1");
+    ensure!(inside, "this needs the reference kernel: cargo xtask test refvm");
+    let binary = std::env::var_os("RVS_BINARY").context("RVS_BINARY does not say where rvs is")?;
+    let start = Instant::now();
+    let world = World::new(binary.as_ref())?;
+    println!("directors ready after {:.1} s", start.elapsed().as_secs_f64());
+    Ok(world)
+}
+
+/// Answers how many failed.
+fn run_tests(mut world: World, filters: &[String]) -> Result<usize> {
+    let start = Instant::now();
+    let is_wanted = |test: &&Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));
+    let all = statements::ALL.iter().chain([&random::TESTS]);
+    let tests: Vec<&Test> = all.flat_map(|tests| tests.iter()).filter(is_wanted).collect();
+    if tests.is_empty() {
+        bail!("no test is named like that");
+    }
+    let mut failed = Vec::new();
+    for (number, test) in tests.iter().enumerate() {
+        let begun = Instant::now();
+        let result = Scene::new(&mut world, number).and_then(|mut scene| (test.run)(&mut scene));
+        let seconds = begun.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => println!("test {} ... ok ({seconds:.1} s)", test.name),
+            Err(error) => {
+                println!("test {} ... FAILED ({seconds:.1} s)\n{error:?}\n", test.name);
+                failed.push(test.name);
+            }
+        }
+    }
+    if filters.is_empty() && failed.is_empty() {
+        differences::check_all_seen().inspect_err(|_| println!("test differences ... FAILED"))?;
+    }
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    failed.iter().for_each(|name| println!("failed: {name}"));
+    println!(
+        "test result: {word}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out; finished in {:.2}s",
+        tests.len() - failed.len(),
+        failed.len(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(failed.len())
+}

@@ -1,0 +1,3 @@
+//! Random histories for the schedulers.
+
+super::tests![];

@@ -1,0 +1,215 @@
+//! What a test works with: the directors, and a virtual address that no other test has.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::differences::Difference;
+use super::frames::{Address, Flow, client, mac, server};
+use super::lab::{Seen, Wire};
+use super::tool::Ran;
+use super::world::World;
+
+/// The client's port unless a test says otherwise.
+const CPORT: u16 = 40000;
+/// How far expiry times of the same connection may be apart: commands run one after the other.
+const EXPIRY_TOLERANCE: u32 = 2;
+
+/// The directors as one test sees them: without services. Connections of the tests before live on, to other addresses.
+pub(crate) struct Scene<'a> {
+    pub(crate) world: &'a mut World,
+    pub(crate) vip: Address,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(world: &'a mut World, number: usize) -> Result<Self> {
+        let [high, low] = u16::try_from(number + 256).context("too many tests")?.to_be_bytes();
+        let scene = Self { world, vip: [10, 0, high, low] };
+        scene.tool("-C")?;
+        Ok(scene)
+    }
+
+    /// A connection of client 192.0.2.2 to the virtual address.
+    pub(crate) fn flow(&self, vport: u16) -> Flow {
+        Flow { cip: client(2), cport: CPORT, vip: self.vip, vport }
+    }
+
+    /// A text in which `VIP` stands for the virtual address.
+    pub(crate) fn text(&self, text: &str) -> String {
+        text.replace("VIP", &std::net::Ipv4Addr::from(self.vip).to_string())
+    }
+
+    /// Rules, one per line, which all take.
+    pub(crate) fn rules(&self, rules: &str) -> Result<()> {
+        let ran = self.world.change(&["-R"], &self.text(rules), None)?;
+        ensure!(ran.status == Some(0) && ran.stderr.is_empty(), "{rules}\n{ran:?}");
+        Ok(())
+    }
+
+    /// A service at port 80 with real servers .2 .3 .4 by that method.
+    pub(crate) fn cluster(&self, service: &str, method: &str) -> Result<()> {
+        let mut rules = format!("-A {service}\n");
+        let name = service.split(" -s").next().unwrap_or(service);
+        for number in 2..=4 {
+            rules += &format!("-a {name} -r 192.168.9.{number} {method}\n");
+        }
+        self.rules(&rules)
+    }
+
+    /// A command, which all answer the same.
+    pub(crate) fn tool(&self, args: &str) -> Result<Ran> {
+        self.tool_reading(args, "")
+    }
+
+    /// A command with something on its standard input.
+    pub(crate) fn tool_reading(&self, args: &str, input: &str) -> Result<Ran> {
+        let args = self.text(args);
+        self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), None)
+    }
+
+    /// A command, which rvs answers differently.
+    pub(crate) fn tool_differs(&self, args: &str, input: &str, difference: &Difference<Ran>) -> Result<Ran> {
+        let args = self.text(args);
+        self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), Some(difference))
+    }
+
+    /// A command that all refuse with this status and this text.
+    pub(crate) fn refused(&self, args: &str, status: i32, stderr: &str) -> Result<()> {
+        let ran = self.tool(args)?;
+        let expected = Ran { status: Some(status), stdout: String::new(), stderr: format!("{stderr}\n") };
+        ensure!(ran == expected, "ipvsadm {args}: expected {expected:?}, got {ran:?}");
+        Ok(())
+    }
+
+    /// A listing that all show alike, once it satisfies the condition.
+    pub(crate) fn listing(&self, args: &str, is_wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let args = self.text(args);
+        let view = |ran: &Ran| {
+            ensure!(ran.status == Some(0) && ran.stderr.is_empty(), "{ran:?}");
+            Ok(ran.stdout.clone())
+        };
+        let args: Vec<&str> = args.split_whitespace().collect();
+        self.world.show(&args, view, |text| is_wanted(text), |a, b| a == b)
+    }
+
+    /// Active and inactive connections of the real servers of the one service there is, by last byte of their addresses,
+    /// once they are as wanted.
+    pub(crate) fn counts(&self, wanted: &[(u8, u32, u32)]) -> Result<()> {
+        let counts = |text: &str| -> Vec<(u8, u32, u32)> {
+            let lines = text.lines().filter(|line| line.starts_with("  -> 192.168.9."));
+            lines.filter_map(count).filter(|&(_, active, inactive)| active + inactive > 0).collect()
+        };
+        self.listing("-Ln", |text| counts(text) == wanted)
+            .map(drop)
+            .with_context(|| format!("wanted: {wanted:?}"))
+    }
+
+    /// The connections to the virtual address, which all list alike, once there are as many as wanted.
+    pub(crate) fn conns(&self, number: usize) -> Result<Vec<Conn>> {
+        let vip = self.text("VIP:");
+        let view = |ran: &Ran| {
+            ensure!(ran.status == Some(0), "{ran:?}");
+            let conns = ran.stdout.lines().filter_map(Conn::parse).filter(|conn| conn.vip.starts_with(&vip));
+            let mut conns: Vec<Conn> = conns.collect();
+            conns.sort();
+            Ok(conns)
+        };
+        let is_same = |a: &Vec<Conn>, b: &Vec<Conn>| {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_like(b))
+        };
+        self.world.show(&["-Lnc"], view, |conns| conns.len() == number, is_same)
+    }
+
+    /// The state and the expiry time in seconds (±2) of the only connection.
+    pub(crate) fn state(&self, state: &str, expiry: u32) -> Result<()> {
+        let conns = self.conns(1)?;
+        let conn = conns.first().context("no connection")?;
+        let late = expiry.abs_diff(conn.expiry);
+        ensure!(conn.state == state && late <= EXPIRY_TOLERANCE, "expected {state} {expiry} s: {conn:?}");
+        Ok(())
+    }
+
+    /// Sends a frame from the clients' side; all do the same with it.
+    pub(crate) fn client(&mut self, frame: Vec<u8>) -> Result<Seen> {
+        self.world.exchange(Wire::Clients, &[frame], None)
+    }
+
+    /// Sends frames from the clients' side.
+    pub(crate) fn clients(&mut self, frames: &[Vec<u8>]) -> Result<Seen> {
+        self.world.exchange(Wire::Clients, frames, None)
+    }
+
+    /// Sends a frame from the clients' side, with which rvs does something else.
+    pub(crate) fn client_differs(&mut self, frame: Vec<u8>, difference: &Difference<Seen>) -> Result<Seen> {
+        self.world.exchange(Wire::Clients, &[frame], Some(difference))
+    }
+
+    /// Sends a frame from the servers' side.
+    pub(crate) fn server(&mut self, frame: Vec<u8>) -> Result<Seen> {
+        self.world.exchange(Wire::Servers, &[frame], None)
+    }
+
+    /// Sets a parameter of IPVS. rvs has none: it does what it does.
+    pub(crate) fn ipvs_parameter(&self, name: &str, value: &str) -> Result<()> {
+        Ok(self.world.ipvs.director.sysctl(&format!("net/ipv4/vs/{name}"), value)?)
+    }
+}
+
+fn count(line: &str) -> Option<(u8, u32, u32)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (address, _) = words.get(1)?.split_once(':')?;
+    let number = address.rsplit('.').next()?.parse().ok()?;
+    Some((number, words.get(4)?.parse().ok()?, words.get(5)?.parse().ok()?))
+}
+
+/// A line of `ipvsadm -Lnc`. In the order in which they are compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Conn {
+    pub(crate) client: String,
+    pub(crate) vip: String,
+    protocol: String,
+    pub(crate) state: String,
+    pub(crate) dest: String,
+    /// Seconds.
+    pub(crate) expiry: u32,
+}
+
+impl Conn {
+    /// `None` for titles.
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[protocol, expiry, state, client, vip, dest] = words.as_slice() else { return None };
+        let (minutes, seconds) = expiry.split_once(':')?;
+        let expiry = minutes.parse::<u32>().ok()? * 60 + seconds.parse::<u32>().ok()?;
+        let [client, vip, protocol, state, dest] = [client, vip, protocol, state, dest].map(str::to_owned);
+        Some(Self { client, vip, protocol, state, dest, expiry })
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let expiry = self.expiry;
+        self.expiry.abs_diff(other.expiry) <= EXPIRY_TOLERANCE && *self == Self { expiry, ..other.clone() }
+    }
+}
+
+/// Last bytes of the servers' addresses to which the frames went.
+pub(crate) fn chosen(seen: &Seen) -> Vec<u8> {
+    let number = |frame: &Vec<u8>| (2..=20).find(|&number| frame.starts_with(&mac(server(number))));
+    seen.to_servers.iter().map(|frame| number(frame).unwrap_or(0)).collect()
+}
+
+/// The only frame, if it went to this server.
+pub(crate) fn only(seen: &Seen, number: u8) -> Result<&[u8]> {
+    let is_only = chosen(seen) == [number] && seen.to_clients.is_empty();
+    ensure!(is_only, "expected one frame, to .{number}, got\n{}", seen.describe());
+    seen.to_servers.first().map(Vec::as_slice).context("no frame")
+}
+
+/// The only frame, if it went to the clients.
+pub(crate) fn only_to_client(seen: &Seen) -> Result<&[u8]> {
+    ensure!(seen.to_servers.is_empty() && seen.to_clients.len() == 1, "expected one frame, to a client, got\n{}", seen.describe());
+    seen.to_clients.first().map(Vec::as_slice).context("no frame")
+}
+
+/// Nothing came out.
+pub(crate) fn nothing(seen: &Seen) -> Result<()> {
+    ensure!(*seen == Seen::default(), "expected nothing, got\n{}", seen.describe());
+    Ok(())
+}
