@@ -98,6 +98,11 @@ fn run_time(schedstat: &PathBuf) -> Result<u64> {
 pub(crate) struct Series(Vec<f64>);
 
 impl Series {
+    /// Without a value.
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     pub(crate) fn push(&mut self, value: f64) {
         self.0.push(value);
     }

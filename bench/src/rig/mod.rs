@@ -21,9 +21,9 @@ use anyhow::{Context as _, Result, bail};
 use rvs_netlink::{Prefix, Route};
 use rvs_testkit::{Cluster, Neighbours, Offloads};
 
-pub(crate) use generator::{End, Generator, Kind, Traffic};
-pub(crate) use plane::{BIND_PORT, DataPlane, Service, conns_of};
-pub(crate) use programs::{DescriptorOf, Programs};
+pub(crate) use generator::{End, FRAME_LEN, Generator, Kind, Traffic, aim, context};
+pub(crate) use plane::{BIND_PORT, DataPlane, Service, add_destination, add_service, conns_of};
+pub(crate) use programs::{Programs, program_by_id};
 pub(crate) use sink::Sink;
 pub(crate) use subject::{Hook, Subject};
 

@@ -46,12 +46,8 @@ impl Programs {
     }
 }
 
-/// The kernel's number of a program, as a descriptor.
-pub(crate) struct DescriptorOf(pub(crate) u32);
-
-impl DescriptorOf {
-    pub(crate) fn open(&self) -> Result<ProgramFd> {
-        let found = loaded_programs().flatten().find(|program| program.id() == self.0);
-        Ok(found.with_context(|| format!("program {} is gone", self.0))?.fd()?)
-    }
+/// A descriptor of a loaded program.
+pub(crate) fn program_by_id(id: u32) -> Result<ProgramFd> {
+    let found = loaded_programs().flatten().find(|program| program.id() == id);
+    Ok(found.with_context(|| format!("program {id} is gone"))?.fd()?)
 }

@@ -101,9 +101,7 @@ pub fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         match context.find_reply(&scratch.parsed) {
-            Some(mut found) => {
-                either(context.answer(packet, &scratch.parsed, &mut found, &mut scratch.link))
-            }
+            Some(mut found) => either(context.answer(packet, &scratch.parsed, &mut found, &mut scratch.link)),
             None => Outcome::Balanced,
         }
     });
@@ -130,7 +128,7 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
-        context.end_previous(&scratch.parsed)?;
+        context.end_previous(&scratch.parsed);
         match context.choose(&scratch.parsed) {
             Ok((service, dest)) => context.describe(&scratch.parsed, service, dest, &mut scratch.request),
             Err(outcome) => Some(outcome),
@@ -217,10 +215,10 @@ impl<'a, T: Tables> Context<'a, T> {
         let to = dest.addr().v4_bytes();
         let flow = Flow { to, from: [0; 4], dest: Some(dest_id), now: self.clock };
         let hop = self.tables.next_hop(&flow);
-        if let Err(outcome) = hop {
-            if matches!(outcome.class(), Class::HandOver) {
-                return Err(outcome);
-            }
+        if let Err(outcome) = hop
+            && outcome.class() == Class::HandOver
+        {
+            return Err(outcome);
         }
         let flags = found.flags();
         let direction =
@@ -332,16 +330,14 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Ends a connection between the same ends, if the packet begins another (ipvs.md §2.3).
     #[inline(always)]
-    fn end_previous(&self, parsed: &Parsed) -> Option<()> {
-        if parsed.tcp_flags & tcp::SYN != 0 {
-            if let Some(found) = self.find(parsed) {
-                if Self::is_over(&found) {
-                    // If this fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
-                    let _ended = found.expire(self.tables);
-                }
-            }
+    fn end_previous(&self, parsed: &Parsed) {
+        if parsed.tcp_flags & tcp::SYN != 0
+            && let Some(found) = self.find(parsed)
+            && Self::is_over(&found)
+        {
+            // If this fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
+            let _ended = found.expire(self.tables);
         }
-        Some(())
     }
 
     /// The connection of a client's packet.

@@ -2,8 +2,8 @@
 
 use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
 
-use crate::conn::{Bucket, Geometry};
 use crate::Packet;
+use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
 
 /// Tables, clock and routes of a data plane.

@@ -166,7 +166,8 @@ impl Decap {
     /// # Errors
     /// When the kernel refuses.
     pub fn count(&self, outcome: DecapOutcome) -> Result<u64> {
-        self.read(outcome).map_err(|e| Error::system("read the counters of the tunnel's end", std::io::Error::other(e)))
+        self.read(outcome)
+            .map_err(|e| Error::system("read the counters of the tunnel's end", std::io::Error::other(e)))
     }
 
     fn read(&self, outcome: DecapOutcome) -> Result<u64, MapError> {

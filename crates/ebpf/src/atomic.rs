@@ -29,9 +29,7 @@ pub unsafe fn add_u32(word: *mut u32, delta: u32) {
 #[inline(always)]
 pub unsafe fn swap(word: *mut u64, old: u64, new: u64) -> bool {
     // SAFETY: the caller's promise is what the intrinsic asks for.
-    unsafe {
-        atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Relaxed }>(word, old, new).1
-    }
+    unsafe { atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Relaxed }>(word, old, new).1 }
 }
 
 /// A number that is known to be at most `max`, which is a power of two less one, as one whose own bits show it: the
@@ -39,7 +37,11 @@ pub unsafe fn swap(word: *mut u64, old: u64, new: u64) -> bool {
 #[inline(always)]
 #[must_use]
 pub fn bounded(number: usize, max: usize) -> usize {
-    if core::intrinsics::is_val_statically_known(number) { number } else { opaque(number as u64) as usize & max }
+    if core::intrinsics::is_val_statically_known(number) {
+        number
+    } else {
+        opaque(number as u64) as usize & max
+    }
 }
 
 /// The same number; the compiler no longer knows anything about it. The optimizer removes checks that it can prove, and

@@ -10,7 +10,8 @@ use rvs_testkit::{Capture, Direction};
 use rvs_wire::builder::{Ipv4, Payload};
 
 use super::frames::{
-    self, Address, DIRECTOR_CLIENT_MAC, DIRECTOR_CLIENT_SIDE, DIRECTOR_SERVER_MAC, DIRECTOR_SERVER_SIDE, HOSTS,
+    self, Address, DIRECTOR_CLIENT_MAC, DIRECTOR_CLIENT_SIDE, DIRECTOR_SERVER_MAC, DIRECTOR_SERVER_SIDE,
+    HOSTS,
 };
 use super::tool::{Daemon, Tool};
 
@@ -123,7 +124,11 @@ impl Lab {
         let deadline = Instant::now() + FRAME_LIMIT;
         while !self.collect(&mut seen, Duration::from_millis(1))? {
             if Instant::now() >= deadline {
-                bail!("{}: the director does not answer; so far it sent\n{}", self.kind.name(), seen.describe());
+                bail!(
+                    "{}: the director does not answer; so far it sent\n{}",
+                    self.kind.name(),
+                    seen.describe()
+                );
             }
         }
         Ok(seen)
@@ -160,7 +165,13 @@ fn prefix(address: Address, len: u8) -> Result<Prefix> {
 }
 
 /// A cable between the director and outside, where nobody has a stack.
-fn connect(director: &mut Netlink, outside: &Netns, name: &str, address: Address, mac: [u8; 6]) -> Result<()> {
+fn connect(
+    director: &mut Netlink,
+    outside: &Netns,
+    name: &str,
+    address: Address,
+    mac: [u8; 6],
+) -> Result<()> {
     director.create_veth(name, name, outside)?;
     let link = director.link(name)?.index;
     director.set_mac(link, MacAddr(mac))?;

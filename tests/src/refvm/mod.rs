@@ -70,7 +70,8 @@ fn prepare() -> Result<World> {
 /// Answers how many failed.
 fn run_tests(mut world: World, filters: &[String]) -> Result<usize> {
     let start = Instant::now();
-    let is_wanted = |test: &&Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));
+    let is_wanted =
+        |test: &&Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));
     let all = statements::ALL.iter().chain([&random::TESTS]);
     let tests: Vec<&Test> = all.flat_map(|tests| tests.iter()).filter(is_wanted).collect();
     if tests.is_empty() {

@@ -112,9 +112,8 @@ impl<'a> Scene<'a> {
             conns.sort();
             Ok(conns)
         };
-        let is_same = |a: &Vec<Conn>, b: &Vec<Conn>| {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_like(b))
-        };
+        let is_same =
+            |a: &Vec<Conn>, b: &Vec<Conn>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_like(b));
         self.world.show(&["-Lnc"], view, |conns| conns.len() == number, is_same)
     }
 
@@ -204,7 +203,11 @@ pub(crate) fn only(seen: &Seen, number: u8) -> Result<&[u8]> {
 
 /// The only frame, if it went to the clients.
 pub(crate) fn only_to_client(seen: &Seen) -> Result<&[u8]> {
-    ensure!(seen.to_servers.is_empty() && seen.to_clients.len() == 1, "expected one frame, to a client, got\n{}", seen.describe());
+    ensure!(
+        seen.to_servers.is_empty() && seen.to_clients.len() == 1,
+        "expected one frame, to a client, got\n{}",
+        seen.describe()
+    );
     seen.to_clients.first().map(Vec::as_slice).context("no frame")
 }
 

@@ -46,7 +46,12 @@ impl Tool {
     /// Runs it in the director's namespace.
     pub(crate) fn run(&self, director: &Netns, args: &[&str], input: &str) -> Result<Ran> {
         let mut command = Command::new(&self.program);
-        command.args(self.first).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(self.first)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.env_remove("RVS_SOCKET");
         if let Some(socket) = &self.socket {
             command.env("RVS_SOCKET", socket);

@@ -48,10 +48,12 @@ impl World {
         difference: Option<&Difference<Seen>>,
     ) -> Result<Seen> {
         let mut reference = self.ipvs.exchange(from, frames)?;
-        let mut others = self.rvs.iter_mut().map(|lab| lab.exchange(from, frames)).collect::<Result<Vec<_>>>()?;
+        let mut others =
+            self.rvs.iter_mut().map(|lab| lab.exchange(from, frames)).collect::<Result<Vec<_>>>()?;
         let deadline = Instant::now() + FRAMES_LIMIT;
         loop {
-            let expected = difference.map_or_else(|| reference.clone(), |difference| difference.apply(&reference));
+            let expected =
+                difference.map_or_else(|| reference.clone(), |difference| difference.apply(&reference));
             let Some(wrong) = others.iter().position(|seen| *seen != expected) else {
                 if let Some(difference) = difference {
                     difference.seen(reference != expected)?;
@@ -59,8 +61,10 @@ impl World {
                 return Ok(reference);
             };
             if Instant::now() >= deadline {
-                let sent: String =
-                    frames.iter().map(|f| format!("  from {from:?}: {}\n", super::frames::describe(f))).collect();
+                let sent: String = frames
+                    .iter()
+                    .map(|f| format!("  from {from:?}: {}\n", super::frames::describe(f)))
+                    .collect();
                 bail!(
                     "sent\n{sent}expected\n{}{} sent\n{}(IPVS sent\n{})",
                     expected.describe(),
@@ -83,9 +87,15 @@ impl World {
     }
 
     /// Runs an `ipvsadm` that changes something for all; they must answer the same, but for the difference.
-    pub(crate) fn change(&self, args: &[&str], input: &str, difference: Option<&Difference<Ran>>) -> Result<Ran> {
+    pub(crate) fn change(
+        &self,
+        args: &[&str],
+        input: &str,
+        difference: Option<&Difference<Ran>>,
+    ) -> Result<Ran> {
         let (reference, others) = self.ipvsadm(args, input)?;
-        let expected = difference.map_or_else(|| reference.clone(), |difference| difference.apply(&reference));
+        let expected =
+            difference.map_or_else(|| reference.clone(), |difference| difference.apply(&reference));
         for (lab, ran) in self.rvs.iter().zip(&others) {
             ensure!(
                 *ran == expected,
@@ -122,7 +132,11 @@ impl World {
                     bail!("ipvsadm {}: not what the statement says: {expected:#?}", args.join(" "));
                 };
                 let name = self.rvs[wrong].kind.name();
-                bail!("ipvsadm {}\nIPVS shows {expected:#?}\n{name} shows {:#?}", args.join(" "), views[wrong]);
+                bail!(
+                    "ipvsadm {}\nIPVS shows {expected:#?}\n{name} shows {:#?}",
+                    args.join(" "),
+                    views[wrong]
+                );
             }
         }
     }

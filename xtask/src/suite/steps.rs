@@ -52,7 +52,7 @@ pub(crate) const STEPS: &[Step] = &[
 ];
 
 /// Packages whose tests make namespaces or load programs: they need root.
-const PRIVILEGED: &[&str] = &["rvs-dataplane", "rvs-netlink", "rvs-testkit", "rvs-tests"];
+const PRIVILEGED: &[&str] = &["rvs", "rvs-dataplane", "rvs-netlink", "rvs-testkit", "rvs-tests"];
 /// The program in package `rvs-tests` that runs in the virtual machine.
 const REFVM_SUITE: &str = "refvm-suite";
 /// Time for it, with the boot.

@@ -135,3 +135,26 @@ fn destinations_without_a_route_are_named_until_they_have_one() {
     let silent = ["next hops that don't answer: 198.51.100.7 on to-servers"];
     wait_until("the neighbour failed", LIMIT, || warnings() == silent).unwrap();
 }
+
+#[test]
+fn drops_are_counted_under_their_reason() {
+    let cluster = Cluster::switched(1).build().unwrap();
+    let director = Director::start(cluster.director().netns(), &SMALL);
+    let target = SocketAddr::from((cluster.vip(), 80));
+    director.ipvsadm(&["-A", "-t", &target.to_string()]).success();
+    let connect = || std::net::TcpStream::connect_timeout(&target, std::time::Duration::from_millis(100));
+    assert!(cluster.client().netns().enter(connect).unwrap().is_err());
+
+    let drops = director.json(&["status", "--drops"]);
+    let drops = drops["counters"].as_array().unwrap();
+    assert!(drops.iter().all(|row| row["class"] == "drop"));
+    let counted = drops.iter().filter(|row| row["count"] != 0);
+    let counted: Vec<_> = counted.map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(counted, ["no_destination"]);
+    let shown = director.rvs(&["status", "--drops"]).success();
+    assert!(shown.starts_with("Packets  Reason "), "{shown}");
+    assert!(
+        shown.contains(" no_destination      the service has no destination that takes new connections\n"),
+        "{shown}"
+    );
+}

@@ -3,8 +3,8 @@
 use rvs_abi::sched::{high, low};
 use rvs_abi::{Addr, ConnEntry, ConnFlags, Method, OVERFLOW_BUCKET, family};
 
-use crate::{DestRecord, Tables};
 use crate::conn::word::Word;
+use crate::{DestRecord, Tables};
 
 /// A handle to a bucket in memory that others change at the same time. All accesses are single and atomic.
 pub trait Bucket: Copy {

@@ -2,15 +2,16 @@
 
 use rvs_abi::{ConnEntry, SLOTS};
 
-use crate::conn::word::{CLAIM_TICKS, CLAIMED, LIVE, TENTATIVE};
-use crate::{Step, Tables};
 use crate::conn::bucket::{at, has_overflow, ids, is_overflow, position};
+use crate::conn::word::{CLAIM_TICKS, CLAIMED, LIVE, TENTATIVE};
 use crate::conn::{Bucket, Key, Matcher, Place, account_end, home, leave_overflow, weight_of};
+use crate::{Step, Tables};
 
 /// How often an insert starts over when another CPU takes its slot or makes the same connection.
 pub const ATTEMPTS: u32 = 3;
-/// How often a twin is looked at again when it changes under the look.
-const LOOKS: u32 = 3;
+/// Looks at the slots of a bucket for twins: each three times, if it changes under the look.
+const LOOKS: u32 = 21;
+const _: () = assert!(LOOKS as usize == 3 * SLOTS);
 /// Free slots from which the first bucket is taken without asking the second.
 const FREE_ENOUGH: u64 = 3;
 
@@ -101,7 +102,7 @@ impl<T: Tables> Step<T> for Candidates<'_, T> {
     #[inline(always)]
     fn step(&mut self, _tables: &T, round: u32) -> bool {
         // Behind a veil, so that the check of the index stays for the verifier.
-        let slot = T::Bucket::opaque(u64::from(round) % SLOTS as u64) as usize;
+        let slot = index_of(T::Bucket::opaque(u64::from(round) % SLOTS as u64));
         if self.slots >> slot & 1 == 0 {
             return false;
         }
@@ -133,10 +134,10 @@ impl<T: Tables> Attempt<'_, T> {
             a.best() <= b.best()
         };
         let best = if take_first { a } else { b };
-        if best.rank() > EXPIRED {
-            if let Some(target) = self.choose_overflow() {
-                return Some(target);
-            }
+        if best.rank() > EXPIRED
+            && let Some(target) = self.choose_overflow()
+        {
+            return Some(target);
         }
         if best.rank() >= HARD {
             return None;
@@ -231,10 +232,10 @@ impl<T: Tables> Attempt<'_, T> {
         }
         let Some(geometry) = self.tables.geometry() else { return GOES_FIRST };
         for index in self.place.overflow(geometry.overflow_buckets) {
-            if let Some(bucket) = self.tables.overflow_bucket(index) {
-                if twin == NO_TWIN {
-                    twin = self.twin_in(bucket, mine);
-                }
+            if twin == NO_TWIN
+                && let Some(bucket) = self.tables.overflow_bucket(index)
+            {
+                twin = self.twin_in(bucket, mine);
             }
         }
         twin
@@ -260,7 +261,7 @@ impl<T: Tables> Attempt<'_, T> {
             return NO_TWIN;
         }
         let mut search = Candidates { attempt: self, bucket, mine, slots: candidates, twin: NO_TWIN };
-        self.tables.repeat(LOOKS * SLOTS as u32, &mut search);
+        self.tables.repeat(LOOKS, &mut search);
         if search.twin == NO_TWIN && search.slots != 0 { GOES_FIRST } else { search.twin }
     }
 
@@ -339,7 +340,7 @@ fn score<B: Bucket>(bucket: B, preferred: usize, now: u64) -> Score {
 
 /// See [`score`]. Not inlined, for its room on the stack.
 #[inline(never)]
-#[allow(clippy::cast_sign_loss, reason = "sign bits are made into masks")]
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_wrap, reason = "sign bits are made into masks")]
 fn scan_slots<B: Bucket>(bucket: B, preferred: u64, now: u64) -> u64 {
     let mut best = u64::MAX >> 1;
     let mut free = 0;
@@ -359,4 +360,11 @@ fn scan_slots<B: Bucket>(bucket: B, preferred: u64, now: u64) -> u64 {
         free += !busy & 1;
     }
     best << 3 | free
+}
+
+/// A number of a slot as an index.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "less than SLOTS")]
+const fn index_of(slot: u64) -> usize {
+    slot as usize
 }

@@ -3,10 +3,10 @@
 use rvs_abi::{ConnFlags, SLOTS};
 
 use crate::Tables;
-use crate::state;
 use crate::conn::bucket::{at, has_overflow, ids};
 use crate::conn::word::{LIVE, PROVEN, TENTATIVE, Word};
 use crate::conn::{Bucket, Matcher, Place, account_end, home, leave_overflow, weight_of};
+use crate::state;
 
 /// How often a changed slot word is read again before its connection counts as gone.
 const RETRIES: u32 = 4;
@@ -74,7 +74,7 @@ impl<B: Bucket> Found<B> {
         let new = event.applied(tables, self.word, now);
         let gain = new.remaining(now) - self.word.remaining(now);
         // Most packets change nothing but the deadline, and that by too little to be worth a write.
-        if self.word.same_but_deadline(new) && 0 <= gain && gain < REFRESH_TICKS {
+        if self.word.same_but_deadline(new) && (0..REFRESH_TICKS).contains(&gain) {
             return true;
         }
         self.change(tables, event, now) != 0
@@ -170,7 +170,7 @@ impl Event {
     #[allow(clippy::cast_possible_truncation, reason = "the low 16 bits")]
     fn applied<T: Tables>(self, tables: &T, old: Word, now: u64) -> Word {
         let next = state::Event::from_bits(self.0 as u16).next(old.state());
-        let proven = (next.proves() & self.0 >> 16) * PROVEN | old.0 & PROVEN;
+        let proven = ((next.proves() & (self.0 >> 16)) * PROVEN) | (old.0 & PROVEN);
         let deadline = now.wrapping_add(u64::from(tables.timeout(next.timeout())));
         old.owned(old.0, LIVE | proven, next.state(), deadline)
     }
@@ -232,7 +232,7 @@ fn scan<T: Tables, M: Matcher<T>>(
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "three bits")]
 fn any_slot<B: Bucket>(slot: usize, live: Word) -> usize {
-    let zero = live.0 / TENTATIVE & 1;
+    let zero = (live.0 / TENTATIVE) & 1;
     // The veil keeps the check of the index a comparison of order, which older kernels need.
     B::opaque((slot as u64 ^ (zero * 7)) & 7) as usize
 }

@@ -3,8 +3,8 @@
 use rvs_abi::SLOTS;
 
 use crate::Tables;
-use crate::conn::word::Word;
 use crate::conn::bucket::{at, ids};
+use crate::conn::word::Word;
 use crate::conn::{Bucket, account_end, home, leave_overflow};
 
 /// What a sweep did.

@@ -10,8 +10,8 @@ mod sh;
 mod wlc;
 mod wrr;
 
-use rvs_abi::sched::{HEADER_WORDS, high, id, kind_parts, low};
 use rvs_abi::DestConns;
+use rvs_abi::sched::{HEADER_WORDS, high, id, kind_parts, low};
 
 use crate::{ServiceRecord, Tables};
 

@@ -21,7 +21,7 @@ fn bucket(key: u32, offset: u32) -> u32 {
 #[inline(always)]
 fn usable<T: Tables>(tables: &T, table: &Table, bucket: u32) -> Option<u32> {
     let word = tables.sched_word(table.start + HEADER_WORDS + table.len + bucket / 2)?;
-    let index = if bucket % 2 == 0 { low(word) } else { high(word) };
+    let index = if bucket.is_multiple_of(2) { low(word) } else { high(word) };
     if index == NO_INDEX {
         return None;
     }

@@ -76,17 +76,8 @@ pub(super) fn pick<T: Tables>(tables: &T, table: &Table) -> Option<u32> {
     for _ in 0..RETRIES {
         let state = table.state(tables)?;
         let (cl, cw) = (low(state), high(state));
-        let mut walk = Walk {
-            table,
-            mw,
-            di,
-            cl,
-            cw,
-            start: cl,
-            last_pass: false,
-            restarted: false,
-            found: None,
-        };
+        let mut walk =
+            Walk { table, mw, di, cl, cw, start: cl, last_pass: false, restarted: false, found: None };
         tables.repeat(3 * table.len + 3, &mut walk);
         dest = walk.found;
         if table.swap_state(tables, state, word(walk.cl, walk.cw)) {

@@ -75,5 +75,7 @@ fn send(link: &Link) -> i32 {
         __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv4_nh: u32::from_ne_bytes(link.gateway) },
     };
     // SAFETY: the structure is of the size that is given.
-    unsafe { bpf_redirect_neigh(link.ifindex, &raw mut next_hop, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
+    unsafe {
+        bpf_redirect_neigh(link.ifindex, &raw mut next_hop, size_of::<bpf_redir_neigh>() as i32, 0) as i32
+    }
 }

@@ -3,8 +3,8 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
-use rvs_core::pipeline::Scratch;
 use rvs_abi::{Bucket, Config, Dest, Service, ServiceKey, Stats, limits};
+use rvs_core::pipeline::Scratch;
 
 use crate::next_hop::Cached;
 

@@ -96,9 +96,8 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Res
     query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(flow.from);
     query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(flow.to);
     // SAFETY: a valid context and a query of the size that is given.
-    let result = unsafe {
-        fib_lookup(tables.context, &raw mut *query, size_of::<bpf_fib_lookup>() as i32, 0)
-    };
+    let result =
+        unsafe { fib_lookup(tables.context, &raw mut *query, size_of::<bpf_fib_lookup>() as i32, 0) };
     cached.period = 0;
     if !same {
         cached.to = flow.to;

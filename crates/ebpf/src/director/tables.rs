@@ -47,7 +47,13 @@ impl Tables {
     #[inline(always)]
     pub(crate) fn without_packet() -> Option<Self> {
         let config = maps::CONFIG.get_ptr(0)?;
-        Some(Self { context: core::ptr::null_mut(), ingress: 0, is_xdp: false, is_second_look: false, config })
+        Some(Self {
+            context: core::ptr::null_mut(),
+            ingress: 0,
+            is_xdp: false,
+            is_second_look: false,
+            config,
+        })
     }
 
     #[inline(always)]
