@@ -8,7 +8,7 @@ use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
 use rvs_netlink::MacAddr;
 use rvs_testkit::Interface;
 use rvs_wire::builder::{Ipv4, Payload, Tcp, Udp};
-use rvs_wire::{checksum, eth, ipv4, tcp, udp};
+use rvs_wire::{eth, ipv4, tcp, udp};
 
 use super::{CLIENTS, Programs};
 use crate::interrupt;
@@ -170,6 +170,8 @@ fn take_sum(frame: &mut [u8], at: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use rvs_wire::checksum;
+
     use super::*;
 
     /// What the program in the kernel adds.

@@ -1,16 +1,21 @@
 //! What rvs does differently from IPVS, and why. Tests that meet one check that rvs does exactly this; a full run fails
 //! if one was not met, so that the list stays true.
+//!
+//! [`normal`] is what is taken out of frames before they are compared.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use rvs_wire::builder::{checksums_ok, malformed};
+use rvs_wire::{eth, ipv4};
 
+use super::frames::{self, mac, server};
 use super::lab::Seen;
 use super::tool::Ran;
 
 /// One difference.
-pub(crate) struct Difference<T> {
-    pub(crate) name: &'static str,
+pub(crate) struct Difference<T: 'static> {
+    name: &'static str,
     /// What rvs does, from what IPVS did.
     expected: fn(&T) -> T,
     seen: &'static AtomicBool,
@@ -47,12 +52,67 @@ macro_rules! differences {
     };
 }
 
-/// Nothing is sent to clients.
-fn silent(reference: &Seen) -> Seen {
-    Seen { to_clients: Vec::new(), ..reference.clone() }
-}
-
 differences! {
     /// rvs makes no ICMP errors yet (ipvs.md §2.6, §3.2): a client whose packet is dropped is not told.
-    NO_ICMP_ERRORS: Seen = silent;
+    NO_ICMP_ERRORS: Seen = |reference| {
+        let is_other = |frame: &&Vec<u8>| !is_icmp_error(frame);
+        let to_clients = reference.to_clients.iter().filter(is_other).cloned().collect();
+        Seen { to_clients, ..reference.clone() }
+    };
+
+    /// rvs leaves the checksum of a datagram 0 that came without one (ipvs.md §3.3): computing it means reading the whole
+    /// datagram, for a client that did not ask for it. RFC 768 allows both.
+    UDP_WITHOUT_CHECKSUM: Seen = |reference| {
+        let mut seen = reference.clone();
+        for frame in &mut seen.to_servers {
+            if let Some(checksum) = frame.get_mut(eth::LEN + ipv4::LEN + 6..).and_then(|rest| rest.get_mut(..2)) {
+                checksum.fill(0);
+            }
+        }
+        seen
+    };
+
+    /// rvs has no `conn_reuse_mode` (ipvs.md §8.1): it does what the default does, a new choice.
+    NO_CONN_REUSE_MODE: Seen = |reference| {
+        let mut seen = reference.clone();
+        for frame in &mut seen.to_servers {
+            frame[..6].copy_from_slice(&mac(server(3)));
+        }
+        seen
+    };
+
+    /// `rvs ipvsadm -R` takes all lines or none, and says which line is wrong; ipvsadm says what is wrong and goes on.
+    RESTORE_ALL_OR_NOTHING: Ran = |reference| {
+        let stderr = format!("line 2: {}", reference.stderr);
+        Ran { status: Some(255), stderr, ..reference.clone() }
+    };
+}
+
+fn is_icmp_error(frame: &[u8]) -> bool {
+    let packet = frames::packet(frame);
+    packet.get(9) == Some(&1) && matches!(frames::payload(packet).first(), Some(3 | 11))
+}
+
+/// What is compared of what came out: all, but for the identification of packets where it means nothing.
+///
+/// The kernel numbers by a secret of its own the packets that it makes, and rvs the tunnel packets whose inner one may be
+/// fragmented (ipvs.md §3.5: "a kernel-chosen value"). It only matters whether the number is 0. Checksums are checked
+/// before, all of them.
+pub(crate) fn normal(seen: &Seen) -> Result<Seen> {
+    let frames = |frames: &[Vec<u8>]| frames.iter().map(|frame| normal_frame(frame)).collect::<Result<Vec<_>>>();
+    Ok(Seen { to_clients: frames(&seen.to_clients)?, to_servers: frames(&seen.to_servers)? })
+}
+
+fn normal_frame(frame: &[u8]) -> Result<Vec<u8>> {
+    checksums_ok(frame).with_context(|| frames::describe(frame))?;
+    let mut frame = frame.to_vec();
+    let is_ipv4 = frame.get(12..14) == Some(&eth::TYPE_IPV4[..]);
+    let packet = frame.get_mut(eth::LEN..).unwrap_or_default();
+    if let (true, Some(1 | 4), Some(id)) = (is_ipv4, packet.get(9).copied(), packet.get_mut(4..6)) {
+        if id != [0, 0] {
+            id.copy_from_slice(b"ID");
+        }
+        malformed::set_checksum(&mut frame);
+    }
+    Ok(frame)
 }

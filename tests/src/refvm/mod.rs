@@ -44,16 +44,44 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// Runs the tests whose names contain one of the filters, or all. Prints like a Rust test program.
+/// Runs the tests whose names contain one of the arguments, or all. `--seed N` is for the random ones: this seed alone.
+/// Prints like a Rust test program.
 #[must_use]
-pub fn run(filters: &[String]) -> ExitCode {
-    match prepare().and_then(|world| run_tests(world, filters)) {
+pub fn run(arguments: &[String]) -> ExitCode {
+    match Request::parse(arguments).and_then(|request| run_tests(prepare()?, &request)) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             println!("refvm-suite: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the arguments ask for.
+#[derive(Default)]
+struct Request {
+    filters: Vec<String>,
+    seed: Option<u64>,
+}
+
+impl Request {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut request = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if argument == "--seed" {
+                let seed = arguments.next().context("--seed: expected a number")?;
+                request.seed = Some(seed.parse().with_context(|| format!("--seed {seed}: expected a number"))?);
+            } else {
+                request.filters.push(argument.clone());
+            }
+        }
+        Ok(request)
+    }
+
+    fn wants(&self, test: &Test) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| test.name.contains(filter.as_str()))
     }
 }
 
@@ -73,14 +101,14 @@ fn run_tests(mut world: World, filters: &[String]) -> Result<usize> {
     let is_wanted =
         |test: &&Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));
     let all = statements::ALL.iter().chain([&random::TESTS]);
-    let tests: Vec<&Test> = all.flat_map(|tests| tests.iter()).filter(is_wanted).collect();
+    let tests: Vec<&Test> = all.flat_map(|tests| tests.iter()).filter(|test| request.wants(test)).collect();
     if tests.is_empty() {
         bail!("no test is named like that");
     }
     let mut failed = Vec::new();
     for (number, test) in tests.iter().enumerate() {
         let begun = Instant::now();
-        let result = Scene::new(&mut world, number).and_then(|mut scene| (test.run)(&mut scene));
+        let result = Scene::new(&mut world, number, request.seed).and_then(|mut scene| (test.run)(&mut scene));
         let seconds = begun.elapsed().as_secs_f64();
         match result {
             Ok(()) => println!("test {} ... ok ({seconds:.1} s)", test.name),
@@ -90,7 +118,7 @@ fn run_tests(mut world: World, filters: &[String]) -> Result<usize> {
             }
         }
     }
-    if filters.is_empty() && failed.is_empty() {
+    if request.filters.is_empty() && failed.is_empty() {
         differences::check_all_seen().inspect_err(|_| println!("test differences ... FAILED"))?;
     }
     let word = if failed.is_empty() { "ok" } else { "FAILED" };

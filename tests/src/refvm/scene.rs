@@ -6,7 +6,7 @@ use super::differences::Difference;
 use super::frames::{Address, Flow, client, mac, server};
 use super::lab::{Seen, Wire};
 use super::tool::Ran;
-use super::world::World;
+use super::world::{Rule, World};
 
 /// The client's port unless a test says otherwise.
 const CPORT: u16 = 40000;
@@ -17,12 +17,15 @@ const EXPIRY_TOLERANCE: u32 = 2;
 pub(crate) struct Scene<'a> {
     pub(crate) world: &'a mut World,
     pub(crate) vip: Address,
+    /// The only seed to try, for random tests.
+    pub(crate) seed: Option<u64>,
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn new(world: &'a mut World, number: usize) -> Result<Self> {
+    pub(crate) fn new(world: &'a mut World, number: usize, seed: Option<u64>) -> Result<Self> {
         let [high, low] = u16::try_from(number + 256).context("too many tests")?.to_be_bytes();
-        let scene = Self { world, vip: [10, 0, high, low] };
+        world.all();
+        let scene = Self { world, vip: [10, 0, high, low], seed };
         scene.tool("-C")?;
         Ok(scene)
     }
@@ -39,7 +42,7 @@ impl<'a> Scene<'a> {
 
     /// Rules, one per line, which all take.
     pub(crate) fn rules(&self, rules: &str) -> Result<()> {
-        let ran = self.world.change(&["-R"], &self.text(rules), None)?;
+        let ran = self.world.change(&["-R"], &self.text(rules), Rule::Same)?;
         ensure!(ran.status == Some(0) && ran.stderr.is_empty(), "{rules}\n{ran:?}");
         Ok(())
     }
@@ -62,13 +65,13 @@ impl<'a> Scene<'a> {
     /// A command with something on its standard input.
     pub(crate) fn tool_reading(&self, args: &str, input: &str) -> Result<Ran> {
         let args = self.text(args);
-        self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), None)
+        self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), Rule::Same)
     }
 
     /// A command, which rvs answers differently.
     pub(crate) fn tool_differs(&self, args: &str, input: &str, difference: &Difference<Ran>) -> Result<Ran> {
         let args = self.text(args);
-        self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), Some(difference))
+        self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), Rule::Differs(difference))
     }
 
     /// A command that all refuse with this status and this text.
@@ -128,22 +131,22 @@ impl<'a> Scene<'a> {
 
     /// Sends a frame from the clients' side; all do the same with it.
     pub(crate) fn client(&mut self, frame: Vec<u8>) -> Result<Seen> {
-        self.world.exchange(Wire::Clients, &[frame], None)
+        self.world.exchange(Wire::Clients, &[frame], Rule::Same)
     }
 
     /// Sends frames from the clients' side.
     pub(crate) fn clients(&mut self, frames: &[Vec<u8>]) -> Result<Seen> {
-        self.world.exchange(Wire::Clients, frames, None)
+        self.world.exchange(Wire::Clients, frames, Rule::Same)
     }
 
     /// Sends a frame from the clients' side, with which rvs does something else.
     pub(crate) fn client_differs(&mut self, frame: Vec<u8>, difference: &Difference<Seen>) -> Result<Seen> {
-        self.world.exchange(Wire::Clients, &[frame], Some(difference))
+        self.world.exchange(Wire::Clients, &[frame], Rule::Differs(difference))
     }
 
     /// Sends a frame from the servers' side.
     pub(crate) fn server(&mut self, frame: Vec<u8>) -> Result<Seen> {
-        self.world.exchange(Wire::Servers, &[frame], None)
+        self.world.exchange(Wire::Servers, &[frame], Rule::Same)
     }
 
     /// Sets a parameter of IPVS. rvs has none: it does what it does.

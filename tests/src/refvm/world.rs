@@ -1,5 +1,7 @@
 //! All directors together: what one is sent, all are sent.
 
+use std::fmt::Debug;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,7 +10,8 @@ use anyhow::{Result, bail, ensure};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::differences::Difference;
+use super::differences::{self, Difference};
+use super::frames;
 use super::lab::{Kind, Lab, Seen, Wire};
 use super::tool::Ran;
 
@@ -20,11 +23,43 @@ const PLACES: &[&str] = &["tc", "xdp", "xdp-generic"];
 const AGREE_LIMIT: Duration = Duration::from_secs(6);
 /// How long frames may be on their way after all was handled.
 const FRAMES_LIMIT: Duration = Duration::from_secs(2);
+/// How long to listen before comparing again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The directors.
 pub(crate) struct World {
     pub(crate) ipvs: Lab,
-    pub(crate) rvs: Vec<Lab>,
+    rvs: Vec<Lab>,
+    /// Those of rvs that take part.
+    part: Range<usize>,
+}
+
+/// What rvs has to do where IPVS does something.
+#[derive(Clone, Copy)]
+pub(crate) enum Rule<'a, T: 'static> {
+    /// The same.
+    Same,
+    /// Something else, as listed.
+    Differs(&'a Difference<T>),
+    /// Something else where the listed difference makes one.
+    MayDiffer(&'a Difference<T>),
+}
+
+impl<T: Clone + PartialEq> Rule<'_, T> {
+    fn expected(self, reference: &T) -> T {
+        match self {
+            Self::Same => reference.clone(),
+            Self::Differs(difference) | Self::MayDiffer(difference) => difference.apply(reference),
+        }
+    }
+
+    /// To be called when rvs did what was expected.
+    fn met(self, reference: &T, expected: &T) -> Result<()> {
+        match self {
+            Self::Differs(difference) => difference.seen(reference != expected),
+            Self::Same | Self::MayDiffer(_) => Ok(()),
+        }
+    }
 }
 
 impl World {
@@ -37,45 +72,52 @@ impl World {
         let mut cpus = CpuSet::new();
         cpus.set(0)?;
         sched_setaffinity(Pid::from_raw(0), &cpus)?;
-        Ok(Self { ipvs, rvs })
+        Ok(Self { ipvs, part: 0..rvs.len(), rvs })
     }
 
-    /// Sends the frames to all; they must do the same, but for the difference if one is given. Answers what IPVS did.
-    pub(crate) fn exchange(
-        &mut self,
-        from: Wire,
-        frames: &[Vec<u8>],
-        difference: Option<&Difference<Seen>>,
-    ) -> Result<Seen> {
+    /// From now on only one director of rvs takes part, which is enough where it is the same program, and quicker.
+    pub(crate) fn only(&mut self, number: usize) {
+        let number = number % self.rvs.len();
+        self.part = number..number + 1;
+    }
+
+    /// From now on all take part.
+    pub(crate) fn all(&mut self) {
+        self.part = 0..self.rvs.len();
+    }
+
+    fn labs(&self) -> &[Lab] {
+        &self.rvs[self.part.clone()]
+    }
+
+    /// Sends the frames to all; they must do the same as far as the rule says. Answers what IPVS did.
+    pub(crate) fn exchange(&mut self, from: Wire, frames: &[Vec<u8>], rule: Rule<'_, Seen>) -> Result<Seen> {
         let mut reference = self.ipvs.exchange(from, frames)?;
-        let mut others =
-            self.rvs.iter_mut().map(|lab| lab.exchange(from, frames)).collect::<Result<Vec<_>>>()?;
+        let part = self.part.clone();
+        let labs = self.rvs[part.clone()].iter_mut();
+        let mut others = labs.map(|lab| lab.exchange(from, frames)).collect::<Result<Vec<_>>>()?;
         let deadline = Instant::now() + FRAMES_LIMIT;
         loop {
-            let expected =
-                difference.map_or_else(|| reference.clone(), |difference| difference.apply(&reference));
-            let Some(wrong) = others.iter().position(|seen| *seen != expected) else {
-                if let Some(difference) = difference {
-                    difference.seen(reference != expected)?;
-                }
-                return Ok(reference);
+            let normal = differences::normal(&reference)?;
+            let expected = rule.expected(&normal);
+            let normals = others.iter().map(differences::normal).collect::<Result<Vec<_>>>()?;
+            let Some(wrong) = normals.iter().position(|seen| *seen != expected) else {
+                return rule.met(&normal, &expected).map(|()| reference);
             };
             if Instant::now() >= deadline {
-                let sent: String = frames
-                    .iter()
-                    .map(|f| format!("  from {from:?}: {}\n", super::frames::describe(f)))
-                    .collect();
+                let line = |frame: &Vec<u8>| format!("  from {from:?}: {}\n", frames::describe(frame));
                 bail!(
-                    "sent\n{sent}expected\n{}{} sent\n{}(IPVS sent\n{})",
+                    "sent\n{}expected\n{}{} sent\n{}(IPVS sent\n{})",
+                    frames.iter().map(line).collect::<String>(),
                     expected.describe(),
-                    self.rvs[wrong].kind.name(),
-                    others[wrong].describe(),
-                    reference.describe()
+                    self.labs()[wrong].kind.name(),
+                    normals[wrong].describe(),
+                    normal.describe()
                 );
             }
-            self.ipvs.collect(&mut reference, Duration::from_millis(5))?;
-            for (lab, seen) in self.rvs.iter_mut().zip(&mut others) {
-                lab.collect(seen, Duration::from_millis(5))?;
+            self.ipvs.collect(&mut reference, PAUSE)?;
+            for (lab, seen) in self.rvs[part.clone()].iter_mut().zip(&mut others) {
+                lab.collect(seen, PAUSE)?;
             }
         }
     }
@@ -83,20 +125,14 @@ impl World {
     /// Runs `ipvsadm` for all, once each.
     pub(crate) fn ipvsadm(&self, args: &[&str], input: &str) -> Result<(Ran, Vec<Ran>)> {
         let run = |lab: &Lab| lab.tool.run(&lab.director, args, input);
-        Ok((run(&self.ipvs)?, self.rvs.iter().map(run).collect::<Result<_>>()?))
+        Ok((run(&self.ipvs)?, self.labs().iter().map(run).collect::<Result<_>>()?))
     }
 
-    /// Runs an `ipvsadm` that changes something for all; they must answer the same, but for the difference.
-    pub(crate) fn change(
-        &self,
-        args: &[&str],
-        input: &str,
-        difference: Option<&Difference<Ran>>,
-    ) -> Result<Ran> {
+    /// Runs an `ipvsadm` for all, once; they must answer the same as far as the rule says.
+    pub(crate) fn change(&self, args: &[&str], input: &str, rule: Rule<'_, Ran>) -> Result<Ran> {
         let (reference, others) = self.ipvsadm(args, input)?;
-        let expected =
-            difference.map_or_else(|| reference.clone(), |difference| difference.apply(&reference));
-        for (lab, ran) in self.rvs.iter().zip(&others) {
+        let expected = rule.expected(&reference);
+        for (lab, ran) in self.labs().iter().zip(&others) {
             ensure!(
                 *ran == expected,
                 "ipvsadm {}\n{input}expected {expected:?}\n{} answered {ran:?}\nIPVS answered {reference:?}",
@@ -104,14 +140,11 @@ impl World {
                 lab.kind.name()
             );
         }
-        if let Some(difference) = difference {
-            difference.seen(reference != expected)?;
-        }
-        Ok(reference)
+        rule.met(&reference, &expected).map(|()| reference)
     }
 
     /// Runs an `ipvsadm` that only shows something, until all show what is wanted and the same, as far as `view` goes.
-    pub(crate) fn show<T: PartialEq + std::fmt::Debug>(
+    pub(crate) fn show<T: PartialEq + Debug>(
         &self,
         args: &[&str],
         view: impl Fn(&Ran) -> Result<T>,
@@ -131,7 +164,7 @@ impl World {
                 let Some(wrong) = wrong else {
                     bail!("ipvsadm {}: not what the statement says: {expected:#?}", args.join(" "));
                 };
-                let name = self.rvs[wrong].kind.name();
+                let name = self.labs()[wrong].kind.name();
                 bail!(
                     "ipvsadm {}\nIPVS shows {expected:#?}\n{name} shows {:#?}",
                     args.join(" "),

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,9 @@ impl Drop for Director {
             drop(self.child.kill());
             drop(self.child.wait());
             if let Err(error) = self.stop() {
-                eprintln!("rvs: demo: instance {}: left behind: {error:#}", self.instance);
+                // Nor can anything be done if nobody reads this.
+                let text = format!("rvs: demo: instance {}: left behind: {error:#}\n", self.instance);
+                io::stderr().write_all(text.as_bytes()).ok();
             }
         }
         remove(&self.folder);

@@ -41,7 +41,7 @@ impl Interrupt {
     /// When a signal came.
     pub(super) fn check(&self) -> Result<()> {
         match Signal::try_from(self.signal.load(Ordering::Relaxed)) {
-            Ok(signal) => bail!("demo: ended by {signal}"),
+            Ok(signal) => bail!("ended by {signal}"),
             Err(_) => Ok(()),
         }
     }
@@ -77,7 +77,7 @@ mod tests {
         assert!(interrupt.wait("what is there", limit, || true).is_ok());
         interrupt.signal.store(Signal::SIGTERM as i32, Ordering::Relaxed);
         let error = interrupt.wait("what never comes", limit, || false).err().map(|e| e.to_string());
-        assert_eq!(error.as_deref(), Some("demo: ended by SIGTERM"));
+        assert_eq!(error.as_deref(), Some("ended by SIGTERM"));
     }
 
     #[test]

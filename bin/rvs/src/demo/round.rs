@@ -34,8 +34,11 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// # Errors
 /// When something can't be done, a request fails, or a signal comes.
 pub(super) fn play(method: Method, show: &mut Show, interrupt: &Interrupt) -> Result<()> {
-    let stage = Stage::build(method, interrupt)?;
-    Round { method, stage: &stage, show, interrupt }.play().with_context(|| format!("demo {}", method.name()))
+    let play = || -> Result<()> {
+        let stage = Stage::build(method, interrupt)?;
+        Round { method, stage: &stage, show, interrupt }.play()
+    };
+    play().with_context(|| format!("demo {}", method.name()))
 }
 
 struct Round<'a> {

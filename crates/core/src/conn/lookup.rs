@@ -169,7 +169,8 @@ impl Event {
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "the low 16 bits")]
     fn applied<T: Tables>(self, tables: &T, old: Word, now: u64) -> Word {
-        let next = state::Event::from_bits(self.0 as u16).next(old.state());
+        // Behind a veil, so that the bound of the table's index is applied to the sum: kernel 6.1 loses those of its parts.
+        let next = state::Event::from_bits(T::Bucket::opaque(self.0) as u16).next(old.state());
         let proven = ((next.proves() & (self.0 >> 16)) * PROVEN) | (old.0 & PROVEN);
         let deadline = now.wrapping_add(u64::from(tables.timeout(next.timeout())));
         old.owned(old.0, LIVE | proven, next.state(), deadline)

@@ -55,7 +55,7 @@ impl Event {
     #[inline(always)]
     #[must_use]
     pub fn next(self, state: u8) -> Next {
-        Next(TABLE[(self.0 | u16::from(state & 15)) as usize & (TABLE.len() - 1)])
+        Next(TABLE[self.0.wrapping_add(u16::from(state & 15)) as usize & (TABLE.len() - 1)])
     }
 }
 
