@@ -2,22 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-
-/// What something took, in nanoseconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Cost {
-    /// Of the CPU: the thread's and that of the kernel's thread for deferred packets (`ksoftirqd`). What other processes
-    /// took meanwhile is not in it.
-    pub(crate) cpu: u64,
-    /// Of the clock on the wall.
-    pub(crate) wall: u64,
-}
 
 /// The CPU that packets are handled on.
 #[derive(Debug, Clone)]
@@ -35,11 +24,6 @@ impl Cpu {
         Ok(Self { number, deferred: find_process(&format!("ksoftirqd/{number}")) })
     }
 
-    /// Its number.
-    pub(crate) fn number(&self) -> usize {
-        self.number
-    }
-
     /// Has the calling thread run on this CPU only.
     pub(crate) fn take_thread(&self) -> Result<()> {
         let mut cpus = CpuSet::new();
@@ -48,13 +32,13 @@ impl Cpu {
             .with_context(|| format!("run on CPU {}", self.number))
     }
 
-    /// Does something on the calling thread, which must be on this CPU.
-    pub(crate) fn measure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> {
-        let (wall, cpu) = (Instant::now(), self.used()?);
+    /// Does something on the calling thread, which must be on this CPU. The nanoseconds that it took are those of the
+    /// CPU: the thread's, and those of the kernel's thread for deferred packets (`ksoftirqd`). What other processes took
+    /// meanwhile is not in it.
+    pub(crate) fn measure<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+        let before = self.used()?;
         let result = work()?;
-        let cpu = self.used()? - cpu;
-        let wall = u64::try_from(wall.elapsed().as_nanos()).context("read the clock")?;
-        Ok((result, Cost { cpu, wall }))
+        Ok((result, self.used()? - before))
     }
 
     fn used(&self) -> Result<u64> {

@@ -141,9 +141,13 @@ impl Row {
     fn text(&self) -> String {
         let flows = self.flows.map(|flows| format!("{flows} flows")).unwrap_or_default();
         let Self { subject, unit, median, lowest, highest, .. } = self;
-        let mut text =
-            format!("  {subject:<34} {flows:>13} {median:>10.1} {unit:<9} ({lowest:.1} .. {highest:.1})");
-        if let (Some(ratio), Some(to)) = (self.ratio, &self.ratio_to) {
+        let mut text = format!("  {subject:<34} {flows:>13} ");
+        if self.rounds.is_empty() {
+            text += "not measured";
+        } else {
+            text += &format!("{median:>10.1} {unit:<9} ({lowest:.1} .. {highest:.1})");
+        }
+        if let (Some(ratio), Some(to)) = (self.ratio.filter(|ratio| ratio.is_finite()), &self.ratio_to) {
             text += &format!("  {ratio:.2} x {to}");
         }
         if let Some(remark) = &self.remark {

@@ -77,7 +77,11 @@ fn run_set(options: &Options, report: &mut Report, set: Set) -> Result<()> {
     add(report, "kernel forwarding", set.with, &kernel, None);
     add(report, set.name, set.with, &rvs, Some(("kernel", &kernel)));
     if let Some(target) = set.target {
-        report.at_least(format!("iperf3, {}: of kernel forwarding", set.name), rvs.ratio(&kernel).median(), target);
+        report.at_least(
+            format!("iperf3, {}: of kernel forwarding", set.name),
+            rvs.ratio(&kernel).median(),
+            target,
+        );
     }
     Ok(())
 }

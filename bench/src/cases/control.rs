@@ -8,7 +8,7 @@ use rvs_core::conn::ticks;
 
 use super::CONNS;
 use crate::Options;
-use crate::measure::{Cost, Cpu, Series, now_ns, per};
+use crate::measure::{Cpu, Series, now_ns, per};
 use crate::report::{Line, Report};
 use crate::rig::{
     DataPlane, End, Hook, Kind, Rig, Service, Subject, Traffic, add_destination, add_service, conns_of,
@@ -41,14 +41,13 @@ fn table(options: &Options, report: &mut Report, cpu: &Cpu) -> Result<()> {
     let buckets = rvs_model::buckets(plane.memory());
     let (mut sweeps, mut listings) = (Series::default(), Series::default());
     for _ in 0..options.rounds() {
-        let (swept, cost) = cpu.measure(|| {
-            Ok(rvs_model::sweep(plane.memory(), 0, buckets, ticks(now_ns()?)))
-        })?;
+        let (swept, nanos) =
+            cpu.measure(|| Ok(rvs_model::sweep(plane.memory(), 0, buckets, ticks(now_ns()?))))?;
         ensure!(swept.ended == 0, "{} connections were over", swept.ended);
-        sweeps.push(millis(cost));
-        let (live, cost) = cpu.measure(|| conns_of(plane.memory()))?;
+        sweeps.push(millis(nanos));
+        let (live, nanos) = cpu.measure(|| conns_of(plane.memory()))?;
         ensure!(live * 100 >= LIVE * 99, "{live} of {LIVE} connections are alive");
-        listings.push(millis(cost));
+        listings.push(millis(nanos));
     }
     let remark = format!("{buckets} buckets, {LIVE} connections");
     for (subject, series) in [("sweep of the table", &sweeps), ("snapshot of the table", &listings)] {
@@ -63,13 +62,13 @@ fn services(options: &Options, report: &mut Report, cpu: &Cpu) -> Result<()> {
     let (mut loads, mut adoptions) = (Series::default(), Series::default());
     for _ in 0..options.rounds() {
         let mut plane = DataPlane::empty(CONNS)?;
-        let ((), cost) = cpu.measure(|| plane.apply(&commands, NOWHERE))?;
-        loads.push(millis(cost));
+        let ((), nanos) = cpu.measure(|| plane.apply(&commands, NOWHERE))?;
+        loads.push(millis(nanos));
         plane.close();
-        let (adopted, cost) = cpu.measure(|| plane.reopen())?;
+        let (adopted, nanos) = cpu.measure(|| plane.reopen())?;
         let services = plane.director.status().services;
         ensure!(adopted && services == u32::from(SERVICES), "{services} services were adopted");
-        adoptions.push(millis(cost));
+        adoptions.push(millis(nanos));
     }
     let count = commands.len();
     add(report, "10000 services at once", &loads, Some(format!("{count} commands")));
@@ -97,6 +96,6 @@ fn add(report: &mut Report, subject: &str, series: &Series, remark: Option<Strin
     report.add(Line { case: NAME, subject, flows: None, unit: "ms", series, to: None, remark });
 }
 
-fn millis(cost: Cost) -> f64 {
-    per(cost.cpu, 1_000_000)
+fn millis(nanos: u64) -> f64 {
+    per(nanos, 1_000_000)
 }

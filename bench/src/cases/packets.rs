@@ -108,7 +108,15 @@ fn add(
     remark: Option<String>,
 ) {
     let to = (entry.subject != Subject::Return).then_some((FLOOR, floor));
-    report.add(Line { case: NAME, subject: entry.name(), flows: Some(flows), unit: "ns", series, to, remark });
+    report.add(Line {
+        case: NAME,
+        subject: entry.name(),
+        flows: Some(flows),
+        unit: "ns",
+        series,
+        to,
+        remark,
+    });
     if let (Subject::Rvs(Hook::Xdp, _), true, End::Client) = (entry.subject, flows > 1, entry.end) {
         let what = format!("{}, {flows} flows: times the floor", entry.name());
         report.at_most(what, series.ratio(floor).median(), TARGET);
@@ -121,7 +129,7 @@ fn measure(rig: &mut Rig, plane: &mut DataPlane, entry: Entry, flows: u32, frame
     let installed = entry.subject.install(rig, plane)?;
     let measured = establish(rig, entry, flows).and_then(|()| rig.send_all(entry.end, frames));
     installed.remove(rig, plane)?;
-    Ok(per(measured?.cpu, frames))
+    Ok(per(measured?, frames))
 }
 
 /// Has every flow send its first packets; afterwards the generator makes the packets to be measured.

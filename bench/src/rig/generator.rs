@@ -12,7 +12,7 @@ use rvs_wire::{eth, ipv4, tcp, udp};
 
 use super::{CLIENTS, Programs};
 use crate::interrupt;
-use crate::measure::{Cost, Cpu};
+use crate::measure::Cpu;
 
 /// Bytes of a frame.
 pub(crate) const FRAME_LEN: usize = 64;
@@ -71,13 +71,13 @@ impl Generator {
         aim(&mut self.programs, traffic, self.macs)
     }
 
-    /// Sends so many frames. The calling thread is in the interface's network namespace.
-    pub(crate) fn send(&self, cpu: &Cpu, frames: u64) -> Result<Cost> {
+    /// Sends so many frames; returns nanoseconds of CPU. The calling thread is in the interface's network namespace.
+    pub(crate) fn send(&self, cpu: &Cpu, frames: u64) -> Result<u64> {
         cpu.take_thread()?;
         let frame = [0; FRAME_LEN];
         let context = context(self.ifindex);
         let xdp = self.programs.xdp()?;
-        let ((), cost) = cpu.measure(|| {
+        let ((), nanos) = cpu.measure(|| {
             let mut left = frames;
             while left > 0 {
                 interrupt::check()?;
@@ -94,7 +94,7 @@ impl Generator {
             }
             Ok(())
         })?;
-        Ok(cost)
+        Ok(nanos)
     }
 }
 
@@ -111,9 +111,8 @@ pub(crate) fn context(ifindex: u32) -> [u8; 24] {
 /// Has the programs of an object make these frames from now on, between these interfaces (to, from).
 pub(crate) fn aim(programs: &mut Programs, traffic: &Traffic, macs: [MacAddr; 2]) -> Result<()> {
     let (frame, plan) = template(traffic, macs);
-    let words: [u64; FRAME_LEN / 8] = core::array::from_fn(|i| {
-        u64::from_ne_bytes(core::array::from_fn(|byte| frame[i * 8 + byte]))
-    });
+    let words: [u64; FRAME_LEN / 8] =
+        core::array::from_fn(|i| u64::from_ne_bytes(core::array::from_fn(|byte| frame[i * 8 + byte])));
     let ebpf = &mut programs.ebpf;
     let map = ebpf.map_mut("TEMPLATE").context("the object lacks TEMPLATE")?;
     Array::<_, [u64; FRAME_LEN / 8]>::try_from(map)?.set(0, words, 0)?;
@@ -148,16 +147,7 @@ fn template(traffic: &Traffic, [to, from]: [MacAddr; 2]) -> ([u8; FRAME_LEN], [u
     frame.resize(FRAME_LEN, 0);
     let is_tcp = u32::from(traffic.kind != Kind::Udp);
     let base = u32::from(CLIENTS);
-    let plan = [
-        traffic.flows,
-        traffic.first,
-        base,
-        u32::from(is_reply),
-        ip_sum,
-        transport_sum,
-        is_tcp,
-        0,
-    ];
+    let plan = [traffic.flows, traffic.first, base, u32::from(is_reply), ip_sum, transport_sum, is_tcp, 0];
     (core::array::from_fn(|i| frame[i]), plan)
 }
 

@@ -27,7 +27,7 @@ pub(crate) use programs::{Programs, program_by_id};
 pub(crate) use sink::Sink;
 pub(crate) use subject::{Hook, Subject};
 
-use crate::measure::{Cost, Cpu};
+use crate::measure::Cpu;
 
 /// Destinations of each service: addresses of the one server.
 pub(crate) const DESTS: u8 = 16;
@@ -85,24 +85,25 @@ impl Rig {
         }
     }
 
-    /// Sends frames of what was aimed at `end` last; returns how many arrived at an end, and what all that took.
-    pub(crate) fn send(&self, end: End, frames: u64) -> Result<(u64, Cost)> {
+    /// Sends frames of what was aimed at `end` last; returns how many arrived at an end, and the
+    /// nanoseconds of CPU that all of it took.
+    pub(crate) fn send(&self, end: End, frames: u64) -> Result<(u64, u64)> {
         let (host, generator) = match end {
             End::Client => (self.cluster.client(), &self.client),
             End::Server => (&self.cluster.servers()[0], &self.server),
         };
         let before = self.arrived()?;
-        let cost = host.netns().enter(|| generator.send(&self.cpu, frames))??;
-        Ok((self.arrived()? - before, cost))
+        let nanos = host.netns().enter(|| generator.send(&self.cpu, frames))??;
+        Ok((self.arrived()? - before, nanos))
     }
 
     /// As [`Rig::send`], for frames that must arrive.
-    pub(crate) fn send_all(&self, end: End, frames: u64) -> Result<Cost> {
-        let (arrived, cost) = self.send(end, frames)?;
+    pub(crate) fn send_all(&self, end: End, frames: u64) -> Result<u64> {
+        let (arrived, nanos) = self.send(end, frames)?;
         if arrived * 100 < frames * ARRIVAL_MIN_PERCENT {
             bail!("of {frames} frames only {arrived} arrived");
         }
-        Ok(cost)
+        Ok(nanos)
     }
 
     fn arrived(&self) -> Result<u64> {

@@ -26,7 +26,8 @@ impl Programs {
     }
 
     pub(crate) fn xdp(&self) -> Result<&Xdp> {
-        let program = self.ebpf.program(self.name).with_context(|| format!("the object lacks {}", self.name))?;
+        let program =
+            self.ebpf.program(self.name).with_context(|| format!("the object lacks {}", self.name))?;
         Ok(program.try_into()?)
     }
 

@@ -96,10 +96,8 @@ fn prepare() -> Result<World> {
 }
 
 /// Answers how many failed.
-fn run_tests(mut world: World, filters: &[String]) -> Result<usize> {
+fn run_tests(mut world: World, request: &Request) -> Result<usize> {
     let start = Instant::now();
-    let is_wanted =
-        |test: &&Test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str()));
     let all = statements::ALL.iter().chain([&random::TESTS]);
     let tests: Vec<&Test> = all.flat_map(|tests| tests.iter()).filter(|test| request.wants(test)).collect();
     if tests.is_empty() {

@@ -69,7 +69,7 @@ impl<'a> Scene<'a> {
     }
 
     /// A command, which rvs answers differently.
-    pub(crate) fn tool_differs(&self, args: &str, input: &str, difference: &Difference<Ran>) -> Result<Ran> {
+    pub(crate) fn tool_differs(&self, args: &str, input: &str, difference: &'static Difference<Ran>) -> Result<Ran> {
         let args = self.text(args);
         self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), Rule::Differs(difference))
     }
@@ -120,12 +120,17 @@ impl<'a> Scene<'a> {
         self.world.show(&["-Lnc"], view, |conns| conns.len() == number, is_same)
     }
 
-    /// The state and the expiry time in seconds (±2) of the only connection.
-    pub(crate) fn state(&self, state: &str, expiry: u32) -> Result<()> {
+    /// The state of the only connection, which has just been restarted with this timeout in seconds.
+    pub(crate) fn state(&self, state: &str, timeout: u32) -> Result<()> {
+        self.state_late(state, timeout, EXPIRY_TOLERANCE)
+    }
+
+    /// The state of the only connection, which was restarted with this timeout at most that many seconds ago.
+    pub(crate) fn state_late(&self, state: &str, timeout: u32, late: u32) -> Result<()> {
         let conns = self.conns(1)?;
         let conn = conns.first().context("no connection")?;
-        let late = expiry.abs_diff(conn.expiry);
-        ensure!(conn.state == state && late <= EXPIRY_TOLERANCE, "expected {state} {expiry} s: {conn:?}");
+        let is_late = timeout.saturating_sub(conn.expiry) > late || conn.expiry > timeout;
+        ensure!(conn.state == state && !is_late, "expected {state} {timeout} s: {conn:?}");
         Ok(())
     }
 
@@ -140,8 +145,26 @@ impl<'a> Scene<'a> {
     }
 
     /// Sends a frame from the clients' side, with which rvs does something else.
-    pub(crate) fn client_differs(&mut self, frame: Vec<u8>, difference: &Difference<Seen>) -> Result<Seen> {
+    pub(crate) fn client_differs(&mut self, frame: Vec<u8>, difference: &'static Difference<Seen>) -> Result<Seen> {
         self.world.exchange(Wire::Clients, &[frame], Rule::Differs(difference))
+    }
+
+    /// Sends a frame from the clients' side, with which rvs may do something else.
+    pub(crate) fn client_may_differ(
+        &mut self,
+        frame: Vec<u8>,
+        difference: &'static Difference<Seen>,
+    ) -> Result<Seen> {
+        self.world.exchange(Wire::Clients, &[frame], Rule::MayDiffer(difference))
+    }
+
+    /// Sends a frame from the servers' side, with which rvs may do something else.
+    pub(crate) fn server_may_differ(
+        &mut self,
+        frame: Vec<u8>,
+        difference: &'static Difference<Seen>,
+    ) -> Result<Seen> {
+        self.world.exchange(Wire::Servers, &[frame], Rule::MayDiffer(difference))
     }
 
     /// Sends a frame from the servers' side.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+use rvs_netlink::Netns;
 
 use super::differences::{self, Difference};
 use super::frames;
@@ -35,7 +36,6 @@ pub(crate) struct World {
 }
 
 /// What rvs has to do where IPVS does something.
-#[derive(Clone, Copy)]
 pub(crate) enum Rule<'a, T: 'static> {
     /// The same.
     Same,
@@ -46,16 +46,16 @@ pub(crate) enum Rule<'a, T: 'static> {
 }
 
 impl<T: Clone + PartialEq> Rule<'_, T> {
-    fn expected(self, reference: &T) -> T {
-        match self {
+    fn expected(&self, reference: &T) -> T {
+        match *self {
             Self::Same => reference.clone(),
             Self::Differs(difference) | Self::MayDiffer(difference) => difference.apply(reference),
         }
     }
 
     /// To be called when rvs did what was expected.
-    fn met(self, reference: &T, expected: &T) -> Result<()> {
-        match self {
+    fn met(&self, reference: &T, expected: &T) -> Result<()> {
+        match *self {
             Self::Differs(difference) => difference.seen(reference != expected),
             Self::Same | Self::MayDiffer(_) => Ok(()),
         }
@@ -67,7 +67,7 @@ impl World {
         let modprobe = Command::new("modprobe").arg("-a").args(MODULES).status()?;
         ensure!(modprobe.success(), "modprobe -a {}: {modprobe}", MODULES.join(" "));
         let ipvs = Lab::new(Kind::Ipvs, binary)?;
-        let rvs = PLACES.iter().map(|place| Lab::new(Kind::Rvs(place), binary)).collect::<Result<_>>()?;
+        let rvs: Vec<_> = PLACES.iter().map(|place| Lab::new(Kind::Rvs(place), binary)).collect::<Result<_>>()?;
         // Packets are handled on the CPU that sends them: on one only, they keep their order.
         let mut cpus = CpuSet::new();
         cpus.set(0)?;
@@ -84,6 +84,12 @@ impl World {
     /// From now on all take part.
     pub(crate) fn all(&mut self) {
         self.part = 0..self.rvs.len();
+    }
+
+    /// Does something in the namespace of each director.
+    pub(crate) fn directors(&self, act: impl Fn(&Netns) -> rvs_netlink::Result<()>) -> Result<()> {
+        let labs = self.labs().iter().chain([&self.ipvs]);
+        Ok(labs.map(|lab| &lab.director).try_for_each(act)?)
     }
 
     fn labs(&self) -> &[Lab] {

@@ -9,6 +9,7 @@ use rvs_testkit::wait_until;
 
 use crate::method::{Attach, Method};
 use crate::stage::{LIMIT, Stage, WEIGHTS};
+use crate::turn::await_turn;
 
 const REQUESTS: u64 = 100_000;
 const CONNECTIONS: usize = 64;
@@ -21,7 +22,11 @@ const PAUSE: u64 = 2_000;
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
 
 fn survives_kills(method: Method, attach: Attach) {
+    let _turn = await_turn();
     let mut stage = Stage::new(method, attach);
+    // A port that is used again soon belongs to a connection that the director, which sees one direction only, takes for
+    // the old one (ipvs.md §2.3): it would stay with its server, whatever the weights.
+    stage.cluster.client().netns().sysctl("net/ipv4/tcp_tw_reuse", "0").unwrap();
     let client = stage.client().connections(CONNECTIONS).requests(u64::MAX);
     let client = client.requests_per_connection(REQUESTS_PER_CONNECTION);
     let run = client.start(stage.cluster.client().netns()).unwrap();

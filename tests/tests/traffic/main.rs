@@ -16,3 +16,4 @@ mod program;
 mod residue;
 mod routes;
 mod stage;
+mod turn;

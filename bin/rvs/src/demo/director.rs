@@ -18,8 +18,8 @@ use super::interrupt::Interrupt;
 
 /// What the daemon prints when packets are handled.
 const READY: &str = "rvs director ready";
-/// How long it may take to that: loading programs takes some hundred milliseconds.
-const START: Duration = Duration::from_secs(20);
+/// How long it may take to that: a second, of which the kernel needs most to verify programs; more on a busy machine.
+const START: Duration = Duration::from_secs(60);
 /// How long it may take to end once it was told to.
 const END: Duration = Duration::from_secs(5);
 /// Room for connections: far more than there will be.

@@ -34,11 +34,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// # Errors
 /// When something can't be done, a request fails, or a signal comes.
 pub(super) fn play(method: Method, show: &mut Show, interrupt: &Interrupt) -> Result<()> {
-    let play = || -> Result<()> {
-        let stage = Stage::build(method, interrupt)?;
-        Round { method, stage: &stage, show, interrupt }.play()
-    };
-    play().with_context(|| format!("demo {}", method.name()))
+    let result = Stage::build(method, interrupt)
+        .and_then(|stage| Round { method, stage: &stage, show, interrupt }.play());
+    result.with_context(|| format!("demo {}", method.name()))
 }
 
 struct Round<'a> {

@@ -1,6 +1,7 @@
 //! From nothing, or from what an earlier process left, to a director at work; and its end.
 
 use core::fmt::Display;
+use std::fs;
 use std::io::{self, Write as _};
 use std::sync::mpsc::channel;
 
@@ -32,10 +33,14 @@ use crate::output;
 pub(super) fn run(args: &Args) -> Result<()> {
     listeners::hold_signals()?;
     // Before anything is made in the kernel: who has the socket is the instance's director.
-    let server = Server::bind(&args.socket.of_director(), SOCKET_MODE, Access::owner()).map_err(hint)?;
+    let socket = args.socket.of_director();
+    let server = Server::bind(&socket, SOCKET_MODE, Access::owner()).map_err(hint)?;
     // Before links are listed, so that no change falls between.
     let monitor = Monitor::new()?;
-    let mut daemon = open(args)?;
+    let mut daemon = open(args).inspect_err(|_| {
+        // Nobody else's: the server holds the socket's lock. If it stays, the next start replaces it.
+        drop(fs::remove_file(&socket));
+    })?;
     let (outbox, inbox) = channel();
     listeners::signals(outbox.clone())?;
     listeners::network(monitor, outbox.clone())?;

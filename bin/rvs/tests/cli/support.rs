@@ -18,8 +18,8 @@ use serde_json::Value;
 
 /// The binary under test.
 pub(crate) const RVS: &str = env!("CARGO_BIN_EXE_rvs");
-/// How long anything may take that has to come about.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// How long anything may take that has to come about, on a machine that has much else to do.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// A director as small as tests need it.
 pub(crate) const SMALL: [&str; 6] = ["--services-max", "64", "--dests-max", "1024", "--conns-max", "1000"];
 

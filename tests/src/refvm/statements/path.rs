@@ -1,8 +1,11 @@
 //! §13.2: the packet path.
 
 use anyhow::{Result, ensure};
+use rvs_netlink::{Prefix, Route};
+use rvs_wire::builder::Payload;
 
-use crate::refvm::frames::{self, SYN_ACK};
+use crate::refvm::differences::{NO_CONN_REUSE_MODE, NO_ICMP_ERRORS};
+use crate::refvm::frames::{self, FIN_ACK, Flow, SYN_ACK, server};
 use crate::refvm::scene::{Scene, nothing, only, only_to_client};
 use crate::refvm::tests;
 
@@ -11,6 +14,20 @@ tests![
     s021_an_ack_without_a_connection,
     s022_a_reset_without_a_connection,
     s023_a_syn_ack_is_a_syn,
+    s025_no_destination_for_a_syn,
+    s026_no_destination_for_a_datagram,
+    s029_source_port_20_is_not_scheduled,
+    s030_a_deleted_destination_gets_nothing,
+    s032_a_destination_that_comes_back,
+    s033_the_last_service_is_deleted,
+    s034_one_of_two_services_is_deleted,
+    s037_an_address_that_is_not_the_directors,
+    s038_a_syn_reuses_time_wait,
+    s039_a_syn_reuses_time_wait_without_reuse_mode,
+    s040_a_syn_in_fin_wait_goes_to_the_same_destination,
+    s041_a_syn_in_established_is_one_more_packet,
+    s045_a_datagram_of_a_destination_without_a_connection,
+    s047_echo_to_the_virtual_address,
 ];
 
 /// The director's own stack refuses.
@@ -43,4 +60,158 @@ fn s023_a_syn_ack_is_a_syn(scene: &mut Scene<'_>) -> Result<()> {
     let seen = scene.client(scene.flow(80).tcp(SYN_ACK))?;
     only(&seen, 4)?;
     scene.state("SYN_RECV", 60)
+}
+
+fn s025_no_destination_for_a_syn(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cluster("-t VIP:80 -s rr", "-m -w 0")?;
+    let syn = scene.flow(80).syn();
+    let seen = scene.client_differs(syn.clone(), &NO_ICMP_ERRORS)?;
+    let error = frames::packet(only_to_client(&seen)?);
+    let quoted = frames::payload(error).get(8..);
+    ensure!(frames::payload(error).starts_with(&[3, 3]) && quoted == Some(frames::packet(&syn)), "{seen:?}");
+    ensure!(frames::addresses(error).map(|(from, _)| from) == Some(scene.vip), "{seen:?}");
+    scene.conns(0).map(drop)
+}
+
+fn s026_no_destination_for_a_datagram(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cluster("-u VIP:53 -s rr", "-m -w 0")?;
+    let seen = scene.client_differs(scene.flow(53).udp(b"question"), &NO_ICMP_ERRORS)?;
+    let error = frames::packet(only_to_client(&seen)?);
+    ensure!(frames::payload(error).starts_with(&[3, 3]), "{seen:?}");
+    scene.conns(0).map(drop)
+}
+
+fn s029_source_port_20_is_not_scheduled(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cluster("-t VIP:80 -s rr", "-m")?;
+    let syn = scene.flow(80).from_port(20).syn();
+    resets(scene, syn)
+}
+
+/// A NAT connection to .4 that is ESTABLISHED.
+fn established(scene: &mut Scene<'_>) -> Result<Flow> {
+    scene.cluster("-t VIP:80 -s rr", "-m")?;
+    let flow = scene.flow(80);
+    for frame in [flow.syn(), flow.ack()] {
+        let seen = scene.client(frame)?;
+        only(&seen, 4)?;
+    }
+    Ok(flow)
+}
+
+fn s030_a_deleted_destination_gets_nothing(scene: &mut Scene<'_>) -> Result<()> {
+    let flow = established(scene)?;
+    scene.rules("-d -t VIP:80 -r 192.168.9.4")?;
+    let seen = scene.client(flow.ack())?;
+    nothing(&seen)?;
+    scene.conns(1).map(drop)
+}
+
+fn s032_a_destination_that_comes_back(scene: &mut Scene<'_>) -> Result<()> {
+    let flow = established(scene)?;
+    scene.rules("-d -t VIP:80 -r 192.168.9.4")?;
+    let seen = scene.client(flow.ack())?;
+    nothing(&seen)?;
+    scene.rules("-a -t VIP:80 -r 192.168.9.4 -m")?;
+    let seen = scene.client(flow.ack())?;
+    only(&seen, 4)?;
+    scene.counts(&[(4, 1, 0)])
+}
+
+fn s033_the_last_service_is_deleted(scene: &mut Scene<'_>) -> Result<()> {
+    let flow = established(scene)?;
+    scene.rules("-D -t VIP:80")?;
+    resets(scene, flow.ack())
+}
+
+fn s034_one_of_two_services_is_deleted(scene: &mut Scene<'_>) -> Result<()> {
+    scene.rules("-A -t VIP:81 -s rr")?;
+    let flow = established(scene)?;
+    scene.rules("-D -t VIP:80")?;
+    let seen = scene.client(flow.ack())?;
+    nothing(&seen)
+}
+
+fn s037_an_address_that_is_not_the_directors(scene: &mut Scene<'_>) -> Result<()> {
+    let elsewhere = [203, 0, 113, 5];
+    let route = |prefix| Route::to(prefix).via(std::net::Ipv4Addr::from(server(5)));
+    let route = route(Prefix::host(elsewhere));
+    scene.world.directors(|director| director.netlink()?.add_route(&route))?;
+    scene.cluster("-t 203.0.113.5:80 -s rr", "-m")?;
+    let mut flow = scene.flow(80);
+    flow.vip = elsewhere;
+    let result = scene.client(flow.syn());
+    scene.world.directors(|director| director.netlink()?.delete_route(&route))?;
+    let seen = result?;
+    let out = frames::packet(only(&seen, 5)?);
+    ensure!(frames::addresses(out) == Some((flow.cip, elsewhere)), "{seen:?}");
+    Ok(())
+}
+
+/// A DR connection to .4 in TIME_WAIT.
+fn time_wait(scene: &mut Scene<'_>) -> Result<Flow> {
+    scene.cluster("-t VIP:80 -s rr", "-g")?;
+    let flow = scene.flow(80);
+    for frame in [flow.syn(), flow.fin()] {
+        let seen = scene.client(frame)?;
+        only(&seen, 4)?;
+    }
+    scene.state("TIME_WAIT", 120)?;
+    Ok(flow)
+}
+
+fn s038_a_syn_reuses_time_wait(scene: &mut Scene<'_>) -> Result<()> {
+    let flow = established(scene)?;
+    scene.server(flow.at(server(4), 80).tcp(FIN_ACK))?;
+    scene.client(flow.fin())?;
+    scene.state("TIME_WAIT", 120)?;
+    let seen = scene.client(flow.syn())?;
+    only(&seen, 3)?;
+    scene.state("SYN_RECV", 60)?;
+    scene.counts(&[(3, 1, 0)])
+}
+
+fn s039_a_syn_reuses_time_wait_without_reuse_mode(scene: &mut Scene<'_>) -> Result<()> {
+    let flow = time_wait(scene)?;
+    scene.ipvs_parameter("conn_reuse_mode", "0")?;
+    let result = scene.client_differs(flow.syn(), &NO_CONN_REUSE_MODE);
+    scene.ipvs_parameter("conn_reuse_mode", "1")?;
+    only(&result?, 4).map(drop)
+}
+
+fn s040_a_syn_in_fin_wait_goes_to_the_same_destination(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cluster("-t VIP:80 -s rr", "-g")?;
+    let flow = scene.flow(80);
+    for frame in [flow.syn(), flow.ack(), flow.fin()] {
+        let seen = scene.client(frame)?;
+        only(&seen, 4)?;
+    }
+    scene.state("FIN_WAIT", 120)?;
+    let seen = scene.client(flow.syn())?;
+    only(&seen, 4)?;
+    scene.state("SYN_RECV", 60)
+}
+
+fn s041_a_syn_in_established_is_one_more_packet(scene: &mut Scene<'_>) -> Result<()> {
+    let flow = established(scene)?;
+    let seen = scene.client(flow.syn())?;
+    only(&seen, 4)?;
+    scene.state("ESTABLISHED", 900)
+}
+
+fn s045_a_datagram_of_a_destination_without_a_connection(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cluster("-u VIP:53 -s rr", "-m")?;
+    let seen = scene.server(scene.flow(53).at(server(4), 53).udp(b"answer"))?;
+    let out = frames::packet(only_to_client(&seen)?);
+    ensure!(frames::addresses(out).map(|(from, _)| from) == Some(server(4)), "{seen:?}");
+    Ok(())
+}
+
+fn s047_echo_to_the_virtual_address(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cluster("-t VIP:80 -s rr", "-m")?;
+    let flow = scene.flow(0);
+    let echo = Payload::Icmp(8, 0, b"\0\x07\0\x07hello".to_vec());
+    let seen = scene.client(flow.frame(&flow.ip(), echo))?;
+    let answer = frames::packet(only_to_client(&seen)?);
+    ensure!(frames::payload(answer).first() == Some(&0), "{seen:?}");
+    Ok(())
 }

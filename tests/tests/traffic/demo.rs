@@ -1,0 +1,153 @@
+//! `rvs demo`, as a user sees it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{self, Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rvs_testkit::wait_until;
+
+use crate::program;
+use crate::residue::left;
+use crate::stage::LIMIT;
+use crate::turn::await_turn;
+
+/// Somebody without privileges.
+const NOBODY: u32 = 65_534;
+
+/// Without any environment, so without any program but itself.
+fn demo(args: &[&str]) -> Command {
+    let mut command = Command::new(program::path());
+    command.arg("demo").args(args).env_clear().stdin(Stdio::null());
+    command
+}
+
+fn start(args: &[&str]) -> Child {
+    demo(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for its end; after that nothing of it may be there.
+fn finish(child: Child) -> Output {
+    let (namespaces, instance) = (format!("rvs-{}-", child.id()), format!("demo-{}-", child.id()));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(left(&[&namespaces, &instance]), [""; 0]);
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn shows_all_methods_twice_at_once() {
+    let _turn = await_turn();
+    let children = [start(&[]), start(&[])];
+    let [first, second] = children.map(finish);
+    for output in [&first, &second] {
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    }
+    let shown = text(&first.stdout);
+    for title in ["NAT (network", "DR (direct", "TUN (IP"] {
+        assert_eq!(shown.matches(title).count(), 1, "{shown}");
+    }
+    for (name, answers) in [("s1", [300, 360]), ("s2", [200, 240])] {
+        for count in answers {
+            let bars =
+                shown.lines().filter(|l| l.contains(name) && l.ends_with(&format!(" {count}"))).count();
+            assert_eq!(bars, 3, "{name} {count}:\n{shown}");
+        }
+    }
+    assert_eq!(shown.matches("0 failed").count(), 9, "{shown}");
+    assert_eq!(shown.matches("s3  weight 0  0\n").count(), 3, "{shown}");
+    for (forward, port) in [("Masq", 8080), ("Route", 80), ("Tunnel", 80)] {
+        let address = format!("10.10.0.11:{port}");
+        let line = format!("    -> {address:<28} {forward:<7} 3      3          300\n");
+        assert!(shown.contains(&line), "{line}{shown}");
+    }
+    assert!(shown.lines().all(|line| line == line.trim_end()), "blanks at ends of lines");
+    // What it shows does not change from run to run, so a document can show it.
+    assert_eq!(shown, text(&second.stdout));
+}
+
+#[test]
+fn one_method_is_shown_alone() {
+    let _turn = await_turn();
+    let output = finish(start(&["dr"]));
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}{}", text(&output.stderr));
+    assert!(shown.contains("DR (direct") && !shown.contains("NAT (") && !shown.contains("TUN ("), "{shown}");
+}
+
+#[test]
+fn signals_end_it_and_nothing_is_left() {
+    let _turn = await_turn();
+    let path = std::env::temp_dir().join(format!("rvs-traffic-demo-{}", process::id()));
+    // In the middle of building, of balancing, of the second method.
+    for (signal, moment) in
+        [(Signal::SIGINT, ""), (Signal::SIGTERM, "$ ipvsadm -A"), (Signal::SIGHUP, "DR (direct")]
+    {
+        let shown = || fs::read_to_string(&path).unwrap();
+        let mut command = demo(&[]);
+        command.stdout(File::create(&path).unwrap()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let started = || !left(&[&format!("rvs-{}-", child.id())]).is_empty() && shown().contains(moment);
+        wait_until(moment, LIMIT, started).unwrap();
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        let output = finish(child);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(
+            error.starts_with("rvs: demo ") && error.ends_with(&format!(": ended by {signal}\n")),
+            "{error}"
+        );
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_reader_that_leaves_ends_it_quietly() {
+    let mut child = start(&["nat"]);
+    drop(child.stdout.take());
+    let output = finish(child);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+/// A copy of the program that everybody may run, wherever it was built.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("rvs-traffic-copy-{}", process::id()));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(program::path(), folder.join("rvs")).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn others_than_root_are_told() {
+    let copy = Copy::new();
+    let output = Command::new(copy.0.join("rvs")).arg("demo").uid(NOBODY).gid(NOBODY).output().unwrap();
+    let expected = "rvs: demo: needs root, to make network namespaces and to load programs into the kernel\n";
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(1), expected));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn unknown_methods_are_refused() {
+    let output = demo(&["fullnat"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "rvs: invalid value 'fullnat' for '[METHOD]': expected nat, dr or tun, got \"fullnat\"\n";
+    assert_eq!(text(&output.stderr), expected);
+}
