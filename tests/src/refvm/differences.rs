@@ -81,6 +81,21 @@ differences! {
         seen
     };
 
+    /// rvs sees packets before they are routed, and does not ask whether the virtual address is one of the director's
+    /// (ipvs.md §2.1): a packet to a service is balanced wherever it passes, also where the addresses are only routed.
+    VIP_NEED_NOT_BE_LOCAL: Seen = |reference| {
+        let mut seen = reference.clone();
+        for frame in &mut seen.to_servers {
+            frame[..6].copy_from_slice(&mac(server(4)));
+        }
+        seen
+    };
+
+    /// `rvs ipvsadm -R` says in which line something is wrong.
+    RESTORE_NAMES_THE_LINE: Ran = |reference| {
+        Ran { stderr: format!("line 1: {}", reference.stderr), ..reference.clone() }
+    };
+
     /// `rvs ipvsadm -R` takes all lines or none, and says which line is wrong; ipvsadm says what is wrong and goes on.
     RESTORE_ALL_OR_NOTHING: Ran = |reference| {
         let stderr = format!("line 2: {}", reference.stderr);
@@ -99,7 +114,8 @@ fn is_icmp_error(frame: &[u8]) -> bool {
 /// fragmented (ipvs.md §3.5: "a kernel-chosen value"). It only matters whether the number is 0. Checksums are checked
 /// before, all of them.
 pub(crate) fn normal(seen: &Seen) -> Result<Seen> {
-    let frames = |frames: &[Vec<u8>]| frames.iter().map(|frame| normal_frame(frame)).collect::<Result<Vec<_>>>();
+    let frames =
+        |frames: &[Vec<u8>]| frames.iter().map(|frame| normal_frame(frame)).collect::<Result<Vec<_>>>();
     Ok(Seen { to_clients: frames(&seen.to_clients)?, to_servers: frames(&seen.to_servers)? })
 }
 
@@ -115,4 +131,14 @@ fn normal_frame(frame: &[u8]) -> Result<Vec<u8>> {
         malformed::set_checksum(&mut frame);
     }
     Ok(frame)
+}
+
+/// What is compared of a listing: all but the size of the connection table, which each has of its own.
+pub(crate) fn normal_listing(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, rest)) if first.starts_with("IP Virtual Server version 1.2.1 (size=") => {
+            format!("IP Virtual Server version 1.2.1 (size=N)\n{rest}")
+        }
+        _ => text.to_owned(),
+    }
 }

@@ -55,12 +55,12 @@ impl Flow {
     }
 
     /// The same from another port of the client.
-    pub(crate) const fn from_port(self, cport: u16) -> Self {
+    pub(crate) const fn with_client_port(self, cport: u16) -> Self {
         Self { cport, ..self }
     }
 
     /// The same from another client.
-    pub(crate) const fn from_client(self, number: u8) -> Self {
+    pub(crate) const fn with_client(self, number: u8) -> Self {
         Self { cip: client(number), ..self }
     }
 

@@ -13,7 +13,7 @@ use super::frames::{
     self, Address, DIRECTOR_CLIENT_MAC, DIRECTOR_CLIENT_SIDE, DIRECTOR_SERVER_MAC, DIRECTOR_SERVER_SIDE,
     HOSTS,
 };
-use super::tool::{Daemon, Tool};
+use super::tool::{Daemon, Ran, Tool};
 
 /// How long a director may take for a frame.
 const FRAME_LIMIT: Duration = Duration::from_secs(10);
@@ -72,6 +72,15 @@ impl Seen {
     }
 }
 
+/// What `ipvsadm` showed.
+pub(crate) struct Shown {
+    pub(crate) ran: Ran,
+    /// Time since frames were sent, when it looked.
+    pub(crate) age: Duration,
+    /// How exactly the age is known.
+    pub(crate) within: Duration,
+}
+
 /// One director and the wires to it. All labs have the same addresses.
 pub(crate) struct Lab {
     pub(crate) kind: Kind,
@@ -80,6 +89,8 @@ pub(crate) struct Lab {
     clients: Capture,
     servers: Capture,
     echoes: u16,
+    /// When it was last sent frames.
+    last: Instant,
     /// Before the namespaces in the order of drop.
     _daemon: Option<Daemon>,
     _outside: Netns,
@@ -109,11 +120,30 @@ impl Lab {
                 (Tool::rvs(binary, &socket), Some(daemon))
             }
         };
-        Ok(Self { kind, tool, director, clients, servers, echoes: 0, _daemon: daemon, _outside: outside })
+        Ok(Self {
+            kind,
+            tool,
+            director,
+            clients,
+            servers,
+            echoes: 0,
+            last: Instant::now(),
+            _daemon: daemon,
+            _outside: outside,
+        })
+    }
+
+    /// Runs `ipvsadm`, and says how long ago it was, then, that frames were sent.
+    pub(crate) fn show(&self, args: &[&str]) -> Result<Shown> {
+        let begun = Instant::now();
+        let ran = self.tool.run(&self.director, args, "")?;
+        let took = begun.elapsed();
+        Ok(Shown { ran, age: self.last.elapsed().saturating_sub(took / 2), within: took })
     }
 
     /// Sends frames to the director, and answers what comes out until it has handled them.
     pub(crate) fn exchange(&mut self, from: Wire, sent: &[Vec<u8>]) -> Result<Seen> {
+        self.last = Instant::now();
         for frame in sent {
             self.wire(from).send(frame)?;
         }

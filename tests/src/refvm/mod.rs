@@ -26,7 +26,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use scene::Scene;
-use world::World;
+use world::{Part, World};
 
 /// A test.
 pub(crate) struct Test {
@@ -72,7 +72,8 @@ impl Request {
         while let Some(argument) = arguments.next() {
             if argument == "--seed" {
                 let seed = arguments.next().context("--seed: expected a number")?;
-                request.seed = Some(seed.parse().with_context(|| format!("--seed {seed}: expected a number"))?);
+                request.seed =
+                    Some(seed.parse().with_context(|| format!("--seed {seed}: expected a number"))?);
             } else {
                 request.filters.push(argument.clone());
             }
@@ -98,15 +99,17 @@ fn prepare() -> Result<World> {
 /// Answers how many failed.
 fn run_tests(mut world: World, request: &Request) -> Result<usize> {
     let start = Instant::now();
-    let all = statements::ALL.iter().chain([&random::TESTS]);
-    let tests: Vec<&Test> = all.flat_map(|tests| tests.iter()).filter(|test| request.wants(test)).collect();
+    let all = statements::ALL.iter().chain([&(Part::One(0), random::TESTS)]);
+    let all = all.flat_map(|&(part, tests)| tests.iter().map(move |test| (part, test)));
+    let tests: Vec<(Part, &Test)> = all.filter(|(_, test)| request.wants(test)).collect();
     if tests.is_empty() {
         bail!("no test is named like that");
     }
     let mut failed = Vec::new();
-    for (number, test) in tests.iter().enumerate() {
+    for (number, &(part, test)) in tests.iter().enumerate() {
         let begun = Instant::now();
-        let result = Scene::new(&mut world, number, request.seed).and_then(|mut scene| (test.run)(&mut scene));
+        let scene = Scene::new(&mut world, number, part, request.seed);
+        let result = scene.and_then(|mut scene| (test.run)(&mut scene));
         let seconds = begun.elapsed().as_secs_f64();
         match result {
             Ok(()) => println!("test {} ... ok ({seconds:.1} s)", test.name),

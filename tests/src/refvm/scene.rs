@@ -2,37 +2,39 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::differences::Difference;
+use super::differences::{self, Difference};
 use super::frames::{Address, Flow, client, mac, server};
-use super::lab::{Seen, Wire};
+use super::lab::{Seen, Shown, Wire};
 use super::tool::Ran;
-use super::world::{Rule, World};
+use super::world::{Part, Rule, World};
 
-/// The client's port unless a test says otherwise.
+/// The client's port in the first test.
 const CPORT: u16 = 40000;
-/// How far expiry times of the same connection may be apart: commands run one after the other.
+/// How far expiry times in seconds of the same connection may be apart, beside the time that the command takes.
 const EXPIRY_TOLERANCE: u32 = 2;
 
 /// The directors as one test sees them: without services. Connections of the tests before live on, to other addresses.
 pub(crate) struct Scene<'a> {
     pub(crate) world: &'a mut World,
     pub(crate) vip: Address,
+    /// No other test has it: with the same one, replies to connections of theirs could not be told from ours.
+    cport: u16,
     /// The only seed to try, for random tests.
     pub(crate) seed: Option<u64>,
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn new(world: &'a mut World, number: usize, seed: Option<u64>) -> Result<Self> {
+    pub(crate) fn new(world: &'a mut World, number: usize, part: Part, seed: Option<u64>) -> Result<Self> {
         let [high, low] = u16::try_from(number + 256).context("too many tests")?.to_be_bytes();
-        world.all();
-        let scene = Self { world, vip: [10, 0, high, low], seed };
+        world.choose(part);
+        let scene = Self { world, vip: [10, 0, high, low], cport: CPORT + u16::from(low), seed };
         scene.tool("-C")?;
         Ok(scene)
     }
 
     /// A connection of client 192.0.2.2 to the virtual address.
     pub(crate) fn flow(&self, vport: u16) -> Flow {
-        Flow { cip: client(2), cport: CPORT, vip: self.vip, vport }
+        Flow { cip: client(2), cport: self.cport, vip: self.vip, vport }
     }
 
     /// A text in which `VIP` stands for the virtual address.
@@ -69,9 +71,18 @@ impl<'a> Scene<'a> {
     }
 
     /// A command, which rvs answers differently.
-    pub(crate) fn tool_differs(&self, args: &str, input: &str, difference: &'static Difference<Ran>) -> Result<Ran> {
+    pub(crate) fn tool_differs(
+        &self,
+        args: &str,
+        input: &str,
+        difference: &'static Difference<Ran>,
+    ) -> Result<Ran> {
         let args = self.text(args);
-        self.world.change(&args.split_whitespace().collect::<Vec<_>>(), &self.text(input), Rule::Differs(difference))
+        self.world.change(
+            &args.split_whitespace().collect::<Vec<_>>(),
+            &self.text(input),
+            Rule::Differs(difference),
+        )
     }
 
     /// A command that all refuse with this status and this text.
@@ -85,12 +96,12 @@ impl<'a> Scene<'a> {
     /// A listing that all show alike, once it satisfies the condition.
     pub(crate) fn listing(&self, args: &str, is_wanted: impl Fn(&str) -> bool) -> Result<String> {
         let args = self.text(args);
-        let view = |ran: &Ran| {
+        let view = |Shown { ran, .. }: &Shown| {
             ensure!(ran.status == Some(0) && ran.stderr.is_empty(), "{ran:?}");
-            Ok(ran.stdout.clone())
+            Ok(differences::normal_listing(&ran.stdout))
         };
         let args: Vec<&str> = args.split_whitespace().collect();
-        self.world.show(&args, view, |text| is_wanted(text), |a, b| a == b)
+        self.world.show(&args, view, |text: &String| is_wanted(text), |a, b| a == b)
     }
 
     /// Active and inactive connections of the real servers of the one service there is, by last byte of their addresses,
@@ -108,10 +119,14 @@ impl<'a> Scene<'a> {
     /// The connections to the virtual address, which all list alike, once there are as many as wanted.
     pub(crate) fn conns(&self, number: usize) -> Result<Vec<Conn>> {
         let vip = self.text("VIP:");
-        let view = |ran: &Ran| {
+        let view = |Shown { ran, age, within }: &Shown| {
             ensure!(ran.status == Some(0), "{ran:?}");
             let conns = ran.stdout.lines().filter_map(Conn::parse).filter(|conn| conn.vip.starts_with(&vip));
             let mut conns: Vec<Conn> = conns.collect();
+            for conn in &mut conns {
+                conn.expiry += u32::try_from(age.as_secs())?;
+                conn.within += u32::try_from(within.as_secs())?;
+            }
             conns.sort();
             Ok(conns)
         };
@@ -120,17 +135,12 @@ impl<'a> Scene<'a> {
         self.world.show(&["-Lnc"], view, |conns| conns.len() == number, is_same)
     }
 
-    /// The state of the only connection, which has just been restarted with this timeout in seconds.
+    /// The state of the only connection, which the last frame restarted with this timeout in seconds.
     pub(crate) fn state(&self, state: &str, timeout: u32) -> Result<()> {
-        self.state_late(state, timeout, EXPIRY_TOLERANCE)
-    }
-
-    /// The state of the only connection, which was restarted with this timeout at most that many seconds ago.
-    pub(crate) fn state_late(&self, state: &str, timeout: u32, late: u32) -> Result<()> {
         let conns = self.conns(1)?;
         let conn = conns.first().context("no connection")?;
-        let is_late = timeout.saturating_sub(conn.expiry) > late || conn.expiry > timeout;
-        ensure!(conn.state == state && !is_late, "expected {state} {timeout} s: {conn:?}");
+        let is_near = timeout.abs_diff(conn.expiry) <= conn.within;
+        ensure!(conn.state == state && is_near, "expected {state} {timeout} s: {conn:?}");
         Ok(())
     }
 
@@ -145,7 +155,11 @@ impl<'a> Scene<'a> {
     }
 
     /// Sends a frame from the clients' side, with which rvs does something else.
-    pub(crate) fn client_differs(&mut self, frame: Vec<u8>, difference: &'static Difference<Seen>) -> Result<Seen> {
+    pub(crate) fn client_differs(
+        &mut self,
+        frame: Vec<u8>,
+        difference: &'static Difference<Seen>,
+    ) -> Result<Seen> {
         self.world.exchange(Wire::Clients, &[frame], Rule::Differs(difference))
     }
 
@@ -193,8 +207,10 @@ pub(crate) struct Conn {
     protocol: String,
     pub(crate) state: String,
     pub(crate) dest: String,
-    /// Seconds.
-    pub(crate) expiry: u32,
+    /// Seconds, at the time of the last frame.
+    expiry: u32,
+    /// How exactly that is known.
+    within: u32,
 }
 
 impl Conn {
@@ -205,12 +221,13 @@ impl Conn {
         let (minutes, seconds) = expiry.split_once(':')?;
         let expiry = minutes.parse::<u32>().ok()? * 60 + seconds.parse::<u32>().ok()?;
         let [client, vip, protocol, state, dest] = [client, vip, protocol, state, dest].map(str::to_owned);
-        Some(Self { client, vip, protocol, state, dest, expiry })
+        Some(Self { client, vip, protocol, state, dest, expiry, within: EXPIRY_TOLERANCE })
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        let expiry = self.expiry;
-        self.expiry.abs_diff(other.expiry) <= EXPIRY_TOLERANCE && *self == Self { expiry, ..other.clone() }
+        let Self { expiry, within, .. } = *self;
+        let is_near = expiry.abs_diff(other.expiry) <= within.max(other.within);
+        is_near && *self == Self { expiry, within, ..other.clone() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -46,6 +47,10 @@ impl Tool {
     /// Runs it in the director's namespace.
     pub(crate) fn run(&self, director: &Netns, args: &[&str], input: &str) -> Result<Ran> {
         let mut command = Command::new(&self.program);
+        if self.first.is_none() {
+            // It names itself in its texts as it was called.
+            command.arg0("ipvsadm");
+        }
         command
             .args(self.first)
             .args(args)

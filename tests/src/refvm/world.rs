@@ -13,7 +13,7 @@ use rvs_netlink::Netns;
 
 use super::differences::{self, Difference};
 use super::frames;
-use super::lab::{Kind, Lab, Seen, Wire};
+use super::lab::{Kind, Lab, Seen, Shown, Wire};
 use super::tool::Ran;
 
 /// Modules of the kernel that the statements need.
@@ -33,6 +33,15 @@ pub(crate) struct World {
     rvs: Vec<Lab>,
     /// Those of rvs that take part.
     part: Range<usize>,
+}
+
+/// Which directors of rvs take part in a test.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    /// All.
+    All,
+    /// One, counted round: enough where all are the same program, and quicker.
+    One(usize),
 }
 
 /// What rvs has to do where IPVS does something.
@@ -67,7 +76,8 @@ impl World {
         let modprobe = Command::new("modprobe").arg("-a").args(MODULES).status()?;
         ensure!(modprobe.success(), "modprobe -a {}: {modprobe}", MODULES.join(" "));
         let ipvs = Lab::new(Kind::Ipvs, binary)?;
-        let rvs: Vec<_> = PLACES.iter().map(|place| Lab::new(Kind::Rvs(place), binary)).collect::<Result<_>>()?;
+        let rvs: Vec<_> =
+            PLACES.iter().map(|place| Lab::new(Kind::Rvs(place), binary)).collect::<Result<_>>()?;
         // Packets are handled on the CPU that sends them: on one only, they keep their order.
         let mut cpus = CpuSet::new();
         cpus.set(0)?;
@@ -75,15 +85,12 @@ impl World {
         Ok(Self { ipvs, part: 0..rvs.len(), rvs })
     }
 
-    /// From now on only one director of rvs takes part, which is enough where it is the same program, and quicker.
-    pub(crate) fn only(&mut self, number: usize) {
-        let number = number % self.rvs.len();
-        self.part = number..number + 1;
-    }
-
-    /// From now on all take part.
-    pub(crate) fn all(&mut self) {
-        self.part = 0..self.rvs.len();
+    /// Chooses which directors of rvs take part from now on.
+    pub(crate) fn choose(&mut self, part: Part) {
+        self.part = match part {
+            Part::All => 0..self.rvs.len(),
+            Part::One(number) => number % self.rvs.len()..number % self.rvs.len() + 1,
+        };
     }
 
     /// Does something in the namespace of each director.
@@ -129,7 +136,7 @@ impl World {
     }
 
     /// Runs `ipvsadm` for all, once each.
-    pub(crate) fn ipvsadm(&self, args: &[&str], input: &str) -> Result<(Ran, Vec<Ran>)> {
+    fn ipvsadm(&self, args: &[&str], input: &str) -> Result<(Ran, Vec<Ran>)> {
         let run = |lab: &Lab| lab.tool.run(&lab.director, args, input);
         Ok((run(&self.ipvs)?, self.labs().iter().map(run).collect::<Result<_>>()?))
     }
@@ -153,15 +160,15 @@ impl World {
     pub(crate) fn show<T: PartialEq + Debug>(
         &self,
         args: &[&str],
-        view: impl Fn(&Ran) -> Result<T>,
+        view: impl Fn(&Shown) -> Result<T>,
         is_wanted: impl Fn(&T) -> bool,
         is_same: impl Fn(&T, &T) -> bool,
     ) -> Result<T> {
         let deadline = Instant::now() + AGREE_LIMIT;
         loop {
-            let (reference, others) = self.ipvsadm(args, "")?;
-            let expected = view(&reference)?;
-            let views = others.iter().map(&view).collect::<Result<Vec<_>>>()?;
+            let show = |lab: &Lab| view(&lab.show(args)?);
+            let expected = show(&self.ipvs)?;
+            let views = self.labs().iter().map(show).collect::<Result<Vec<_>>>()?;
             let wrong = views.iter().position(|view| !is_same(&expected, view));
             if wrong.is_none() && is_wanted(&expected) {
                 return Ok(expected);

@@ -83,7 +83,7 @@ fn s055_time_to_live_2(scene: &mut Scene<'_>) -> Result<()> {
 fn s056_type_of_service_of_a_tunnel(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster("-t VIP:80 -s rr", "-i")?;
     for (number, (tos, outer)) in (0..).zip([(0xb9, 0xb9), (0x03, 0x02)]) {
-        let flow = scene.flow(80).from_port(50000 + number);
+        let flow = scene.flow(80).with_client_port(50000 + number);
         let seen = scene.client(tcp_with(&flow, &Ipv4 { tos, ..flow.ip() }, tcp::SYN, 0))?;
         let out = frames::packet(seen.to_servers.first().context("nothing sent")?);
         ensure!(out.get(1) == Some(&outer) && inner(out, "-i").get(1) == Some(&tos), "{seen:?}");
@@ -94,7 +94,7 @@ fn s056_type_of_service_of_a_tunnel(scene: &mut Scene<'_>) -> Result<()> {
 fn s057_dont_fragment_of_a_tunnel(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster("-t VIP:80 -s rr", "-i")?;
     for (number, dont_fragment) in (0..).zip([true, false]) {
-        let flow = scene.flow(80).from_port(50000 + number);
+        let flow = scene.flow(80).with_client_port(50000 + number);
         let seen = scene.client(tcp_with(&flow, &Ipv4 { dont_fragment, ..flow.ip() }, tcp::SYN, 0))?;
         let out = frames::packet(seen.to_servers.first().context("nothing sent")?);
         let is_set = out.get(6).is_some_and(|flags| flags & ipv4::DF != 0);
@@ -175,7 +175,9 @@ fn s070_nat_keeps_the_rest_of_a_reply(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 fn s074_dr_takes_the_port_of_the_service(scene: &mut Scene<'_>) -> Result<()> {
-    scene.rules("-A -t VIP:80 -s rr\n-a -t VIP:80 -r 192.168.9.4:8080 -g\n-a -t VIP:80 -r 192.168.9.3:8080 -i")?;
+    scene.rules(
+        "-A -t VIP:80 -s rr\n-a -t VIP:80 -r 192.168.9.4:8080 -g\n-a -t VIP:80 -r 192.168.9.3:8080 -i",
+    )?;
     let is_port_80 = |text: &str| text.contains("192.168.9.4:80 ") && text.contains("192.168.9.3:80 ");
     scene.listing("-Ln", is_port_80).map(drop)
 }

@@ -10,14 +10,16 @@ mod statistics;
 mod tool;
 
 use super::Test;
+use super::world::Part;
 
-/// All of them.
-pub(crate) const ALL: &[&[Test]] = &[
-    objects::TESTS,
-    path::TESTS,
-    forwarding::TESTS,
-    states::TESTS,
-    schedulers::TESTS,
-    statistics::TESTS,
-    tool::TESTS,
+/// All of them, with the directors that take part: where packets are looked at, those of all places.
+pub(crate) const ALL: &[(Part, &[Test])] = &[
+    (Part::One(0), objects::TESTS),
+    (Part::All, path::TESTS),
+    (Part::All, forwarding::TESTS),
+    (Part::One(0), states::TESTS),
+    (Part::All, states::TABLE_TESTS),
+    (Part::One(1), schedulers::TESTS),
+    (Part::One(0), statistics::TESTS),
+    (Part::One(0), tool::TESTS),
 ];

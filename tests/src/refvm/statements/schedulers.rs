@@ -25,7 +25,7 @@ tests![
 /// SYNs from as many ports, and where they go.
 fn syns(scene: &mut Scene<'_>, first_port: u16, number: u16) -> Result<Vec<u8>> {
     let flow = scene.flow(80);
-    let frames: Vec<_> = (0..number).map(|n| flow.from_port(first_port + n).syn()).collect();
+    let frames: Vec<_> = (0..number).map(|n| flow.with_client_port(first_port + n).syn()).collect();
     Ok(chosen(&scene.clients(&frames)?))
 }
 
@@ -97,7 +97,7 @@ fn s105_lc_counts_active_more(scene: &mut Scene<'_>) -> Result<()> {
     scene.rules("-A -t VIP:80 -s lc\n-a -t VIP:80 -r 192.168.9.2 -g")?;
     let flow = scene.flow(80);
     let close = |flow: Flow| [flow.syn(), flow.tcp(FIN_ACK)];
-    let closed: Vec<_> = (0..10).flat_map(|n| close(flow.from_port(41000 + n))).collect();
+    let closed: Vec<_> = (0..10).flat_map(|n| close(flow.with_client_port(41000 + n))).collect();
     scene.clients(&closed)?;
     scene.counts(&[(2, 0, 10)])?;
     scene.rules("-a -t VIP:80 -r 192.168.9.3 -g")?;
@@ -108,7 +108,7 @@ fn s105_lc_counts_active_more(scene: &mut Scene<'_>) -> Result<()> {
 
 /// SYNs of clients 192.0.2.2 to .9.
 fn clients(scene: &mut Scene<'_>, flags: u8) -> Vec<Vec<u8>> {
-    (2..=9).map(|number| scene.flow(80).from_client(number).tcp(flags)).collect()
+    (2..=9).map(|number| scene.flow(80).with_client(number).tcp(flags)).collect()
 }
 
 fn s110_sh(scene: &mut Scene<'_>) -> Result<()> {
