@@ -2,10 +2,10 @@
 //! is compared byte for byte.
 //!
 //! It runs in the virtual machine of `rvs-refvm`, under a stock kernel with IPVS. There are several directors, each in a
-//! namespace of its own with the same addresses, down to those of Ethernet ([`lab`]): one is the kernel's, the others are
-//! rvs, one per place where its programs can hang. [`world`] sends to all of them and compares. The tests are the
-//! statements of ipvs.md §13, a file per section ([`statements`]), and random histories for the schedulers ([`random`]).
-//! Where rvs does something else, on purpose or not yet, [`differences`] says so and why, and the tests check that it
+//! namespace of its own with the same addresses, down to those of Ethernet (`lab`): one is the kernel's, the others are
+//! rvs, one per place where its programs can hang. `world` sends to all of them and compares. The tests are the
+//! statements of ipvs.md §13, a file per section (`statements`), and random histories for the schedulers (`random`).
+//! Where rvs does something else, on purpose or not yet, `differences` says so and why, and the tests check that it
 //! does exactly that.
 //!
 //! Clients and real servers have no stack: they are addresses, and the test is what sends and hears for them. Hence

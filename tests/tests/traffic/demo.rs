@@ -15,6 +15,7 @@ use crate::residue::left;
 use crate::stage::LIMIT;
 use crate::turn::await_turn;
 
+const README: &str = include_str!("../../../README.md");
 /// Somebody without privileges.
 const NOBODY: u32 = 65_534;
 
@@ -68,8 +69,10 @@ fn shows_all_methods_twice_at_once() {
         assert!(shown.contains(&line), "{line}{shown}");
     }
     assert!(shown.lines().all(|line| line == line.trim_end()), "blanks at ends of lines");
-    // What it shows does not change from run to run, so a document can show it.
+    // What it shows does not change from run to run, so the README can show it.
     assert_eq!(shown, text(&second.stdout));
+    let (nat, _) = shown.split_once("━━━ DR").unwrap();
+    assert!(README.contains(nat.trim_end()), "the README shows something else than:\n{nat}");
 }
 
 #[test]

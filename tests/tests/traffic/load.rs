@@ -14,7 +14,7 @@ use crate::turn::await_turn;
 const REQUESTS: u64 = 100_000;
 const CONNECTIONS: usize = 64;
 /// New connections come up all the time, with and without a daemon.
-const REQUESTS_PER_CONNECTION: u64 = 100;
+const REQUESTS_PER_CONNECTION: u64 = 200;
 const KILLS: u64 = 5;
 /// Requests answered between two kills, and while there is no daemon.
 const PAUSE: u64 = 2_000;
@@ -24,9 +24,6 @@ const LOAD_LIMIT: Duration = Duration::from_secs(120);
 fn survives_kills(method: Method, attach: Attach) {
     let _turn = await_turn();
     let mut stage = Stage::new(method, attach);
-    // A port that is used again soon belongs to a connection that the director, which sees one direction only, takes for
-    // the old one (ipvs.md §2.3): it would stay with its server, whatever the weights.
-    stage.cluster.client().netns().sysctl("net/ipv4/tcp_tw_reuse", "0").unwrap();
     let client = stage.client().connections(CONNECTIONS).requests(u64::MAX);
     let client = client.requests_per_connection(REQUESTS_PER_CONNECTION);
     let run = client.start(stage.cluster.client().netns()).unwrap();

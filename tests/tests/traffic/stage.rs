@@ -34,6 +34,9 @@ impl Stage {
     /// As [`Stage::new`], in another cluster of three servers.
     pub(crate) fn build(method: Method, attach: Attach, builder: ClusterBuilder) -> Self {
         let cluster = builder.replies(method.replies()).offloads(attach.offloads()).build().unwrap();
+        // A port that is used again soon belongs, to a director that sees one direction only, to the old connection
+        // (ipvs.md §2.3): it would stay with its server, whatever the weights.
+        cluster.client().netns().sysctl("net/ipv4/tcp_tw_reuse", "0").unwrap();
         let servers = cluster.start_servers(method.server_port()).unwrap();
         let daemon = start_daemon(&cluster, &["--attach", attach.name()]);
         for interface in daemon.status()["interfaces"].as_array().unwrap() {

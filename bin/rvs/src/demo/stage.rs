@@ -31,6 +31,9 @@ impl Stage {
     /// When it can't be built, or a signal comes.
     pub(super) fn build(method: Method, interrupt: &Interrupt) -> Result<Self> {
         let cluster = Cluster::switched(WEIGHTS.len()).replies(method.replies()).build()?;
+        // A port that is used again soon belongs, to a director that sees one direction only, to the old connection
+        // (ipvs.md §2.3): it would stay with its server, whatever the weights.
+        cluster.client().netns().sysctl("net/ipv4/tcp_tw_reuse", "0")?;
         interrupt.check()?;
         let servers = cluster.start_servers(method.server_port())?;
         let tunnels = if method == Method::Tun {
