@@ -22,8 +22,10 @@ const MORE_THAN_ALL: u64 = 4 * CONNS as u64;
 const PART: u32 = 1 << 14;
 /// So many times, and the table is full.
 const TRIES_MAX: u32 = 8 * CONNS / PART;
-/// The least share of frames that must end as they should, in percent.
-const EXPECTED_MIN_PERCENT: u64 = 99;
+/// The least share of frames that must end as they should, in thousandths.
+const EXPECTED_MIN: u64 = 990;
+/// The share of frames whose refusal shows that the table is full.
+const FULL_MIN: u64 = 998;
 /// Each round has flows of its own, as peers remember theirs for a while.
 const FLOWS_PER_ROUND: u32 = 1 << 24;
 /// So many rounds, and the numbers of flows come again.
@@ -106,7 +108,7 @@ fn measure(rig: &mut Rig, plane: &mut DataPlane, entry: Entry, first: u32, frame
     let installed = subject.install(rig, plane)?;
     let measured = fill_table(rig, plane, entry, first).and_then(|()| {
         let (done, nanos) = send(rig, plane, entry, frames)?;
-        if !suffices(done, frames) {
+        if !suffices(done, frames, EXPECTED_MIN) {
             bail!("only {done} of {frames} frames ended as they should");
         }
         Ok(nanos)
@@ -115,8 +117,8 @@ fn measure(rig: &mut Rig, plane: &mut DataPlane, entry: Entry, first: u32, frame
     Ok(per(measured?, frames))
 }
 
-fn suffices(done: u64, frames: u64) -> bool {
-    done * 100 >= frames * EXPECTED_MIN_PERCENT
+fn suffices(done: u64, frames: u64, thousandths: u64) -> bool {
+    done * 1000 >= frames * thousandths
 }
 
 /// Sends frames; tells how many ended as they should, and what that took.
@@ -152,7 +154,7 @@ fn fill_table(rig: &mut Rig, plane: &DataPlane, entry: Entry, first: u32) -> Res
         Fill::Established => {
             for _ in 0..TRIES_MAX {
                 let (refused, _) = send(rig, plane, entry, PART.into())?;
-                if suffices(refused, PART.into()) {
+                if suffices(refused, PART.into(), FULL_MIN) {
                     return Ok(());
                 }
                 rig.aim(&Traffic { kind: Kind::Ack, ..syn })?;

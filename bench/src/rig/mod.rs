@@ -9,6 +9,7 @@
 //! off. So a packet's time is that of the whole way: generator, two virtual cables, director, counter. The subject
 //! "return" is the same way without a director: a program that sends each frame back at once.
 
+mod conntrack;
 mod generator;
 mod plane;
 mod programs;

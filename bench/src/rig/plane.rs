@@ -216,14 +216,18 @@ impl DataPlane {
         self.kernel = None;
     }
 
-    /// Opens it again; tells whether it found what was there.
-    pub(crate) fn reopen(&mut self) -> Result<bool> {
-        self.close();
+    /// Takes hold again; tells whether it found what was there.
+    pub(crate) fn open(&mut self) -> Result<bool> {
         let kernel = Kernel::open(&self.options)?;
         let adopted = kernel.adopted();
-        self.director = Director::adopt(Shared(kernel.maps()))?;
         self.kernel = Some(kernel);
         Ok(adopted)
+    }
+
+    /// Has a new director take over.
+    pub(crate) fn adopt(&mut self) -> Result<()> {
+        self.director = Director::adopt(Shared(self.kernel()?.maps()))?;
+        Ok(())
     }
 }
 

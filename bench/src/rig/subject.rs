@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use rvs_dataplane::AttachMode;
-use rvs_netlink::{Netns, sysctl};
+use rvs_netlink::Netns;
 
+use super::conntrack::{self, ConntrackMax};
 use super::{BIND_PORT, DataPlane, Programs, Rig, Service, dest};
 
 /// Where the director's programs hang.
@@ -82,6 +83,7 @@ impl Subject {
                     to = dest(0),
                 );
                 nft(director, &rules)?;
+                conntrack::flush(director)?;
                 Ok(Installed::Rules(ConntrackMax::raise()))
             }
             Self::Rvs(hook, _) => {
@@ -117,31 +119,6 @@ impl Installed {
             }
             Self::Rvs => plane.detach(rig),
         }
-    }
-}
-
-/// The kernel's limit for connections that it tracks: one for all network namespaces, and by default less than the flows
-/// here. Raised as long as this value lives.
-#[derive(Debug)]
-pub(crate) struct ConntrackMax {
-    before: String,
-}
-
-impl ConntrackMax {
-    const PATH: &str = "net/netfilter/nf_conntrack_max";
-    const WANTED: u32 = 1 << 21;
-
-    /// `None` if it is high enough, or may not be changed: what that costs shows in the times.
-    fn raise() -> Option<Self> {
-        let before = sysctl::read(Self::PATH).ok()?;
-        let is_low = before.parse::<u32>().is_ok_and(|max| max < Self::WANTED);
-        (is_low && sysctl::write(Self::PATH, &Self::WANTED.to_string()).is_ok()).then_some(Self { before })
-    }
-}
-
-impl Drop for ConntrackMax {
-    fn drop(&mut self) {
-        sysctl::write(Self::PATH, &self.before).ok();
     }
 }
 

@@ -21,14 +21,14 @@ pub enum Invocation {
     UnknownScheduler(UnknownScheduler),
     /// `-L`
     List(ListRequest),
-    /// `-S`: print [`crate::save`].
+    /// `-S`: print [`crate::save()`].
     Save {
         /// `-n`: without names.
         numeric: bool,
     },
-    /// `-R`: read standard input, [`crate::restore`] it, apply it as one transaction.
+    /// `-R`: read standard input, [`crate::restore()`] it, apply it as one transaction.
     Restore(Rules),
-    /// `-h`: print [`crate::help`].
+    /// `-h`: print [`crate::help()`].
     Help,
     /// `-v`: print [`crate::version`].
     Version,

@@ -53,11 +53,12 @@ macro_rules! differences {
 }
 
 differences! {
-    /// rvs makes no ICMP errors yet (ipvs.md §2.6, §3.2): a client whose packet is dropped is not told.
+    /// rvs makes no ICMP errors yet (ipvs.md §2.6, §3.2): who sent a packet that is dropped is not told.
     NO_ICMP_ERRORS: Seen = |reference| {
-        let is_other = |frame: &&Vec<u8>| !is_icmp_error(frame);
-        let to_clients = reference.to_clients.iter().filter(is_other).cloned().collect();
-        Seen { to_clients, ..reference.clone() }
+        let mut seen = reference.clone();
+        seen.to_clients.retain(|frame| !is_icmp_error(frame));
+        seen.to_servers.retain(|frame| !is_icmp_error(frame));
+        seen
     };
 
     /// rvs leaves the checksum of a datagram 0 that came without one (ipvs.md §3.3): computing it means reading the whole
@@ -91,6 +92,17 @@ differences! {
         seen
     };
 
+    /// Not yet: persistence masks without persistence. IPVS takes the mask and never uses it.
+    NO_PERSISTENCE_MASKS: Ran = |_| refused("persistence masks (-M)");
+    /// Not yet.
+    NO_PERSISTENCE: Ran = |_| refused("persistence (-p)");
+    /// Not yet.
+    NO_ONE_PACKET: Ran = |_| refused("one-packet scheduling (-o)");
+    /// Not yet.
+    NO_THRESHOLDS: Ran = |_| refused("connection thresholds (-x, -y)");
+    /// Not yet.
+    NO_MARKS: Ran = |_| refused("firewall marks (-f)");
+
     /// `rvs ipvsadm -R` says in which line something is wrong.
     RESTORE_NAMES_THE_LINE: Ran = |reference| {
         Ran { stderr: format!("line 1: {}", reference.stderr), ..reference.clone() }
@@ -101,6 +113,12 @@ differences! {
         let stderr = format!("line 2: {}", reference.stderr);
         Ran { status: Some(255), stderr, ..reference.clone() }
     };
+}
+
+/// How rvs refuses what it does not have yet.
+fn refused(what: &str) -> Ran {
+    let stderr = format!("{what}: not supported by this version of rvs\n");
+    Ran { status: Some(255), stdout: String::new(), stderr }
 }
 
 fn is_icmp_error(frame: &[u8]) -> bool {

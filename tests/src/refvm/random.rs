@@ -18,7 +18,7 @@ const SCHEDULERS: [&str; 5] = ["rr", "wrr", "lc", "wlc", "sh"];
 /// Histories per scheduler.
 const SEEDS: u64 = 20;
 /// Steps of a history: each some commands, then some packets.
-const STEPS: u64 = 5;
+const STEPS: u64 = 4;
 
 fn random_rr(scene: &mut Scene<'_>) -> Result<()> {
     histories(scene, "rr")
@@ -45,7 +45,6 @@ fn histories(scene: &mut Scene<'_>, scheduler: &str) -> Result<()> {
     for seed in seeds {
         // The places take turns.
         scene.world.choose(Part::One(usize::try_from(seed)?));
-        scene.tool("-C")?;
         History::new(scheduler, seed).play(scene).with_context(|| {
             format!(
                 "repeat with: RVS_BINARY=$PWD/target/release/rvs cargo xtask refvm -t 600 -- \
@@ -87,7 +86,7 @@ impl History {
             ("sh", 1) => " -b sh-port,sh-fallback",
             _ => "",
         };
-        let mut rules = format!("-A -t VIP:{} -s {}{options}\n", self.port, self.scheduler);
+        let mut rules = format!("-C\n-A -t VIP:{} -s {}{options}\n", self.port, self.scheduler);
         for _ in 0..=self.random.below(4) {
             rules += &self.add();
         }
@@ -104,7 +103,9 @@ impl History {
         let free = (2..=10).filter(|number| self.dests.iter().all(|dest| dest.number != *number));
         let free: Vec<u8> = free.collect();
         let Some(&number) = self.random.choose(&free) else { return String::new() };
-        let method = if self.random.below(2) == 0 { "-m" } else { "-g" };
+        // By the number: IPVS keeps the route of a destination that comes back with another method, and asks for the
+        // Ethernet address of the virtual address then.
+        let method = if number % 2 == 0 { "-m" } else { "-g" };
         self.dests.push(Dest { number, method });
         self.command("-a", Dest { number, method })
     }
@@ -133,7 +134,7 @@ impl History {
 
     /// New connections one by one, and packets of old ones.
     fn packets(&mut self, scene: &mut Scene<'_>) -> Result<()> {
-        for _ in 0..4 + self.random.below(8) {
+        for _ in 0..5 + self.random.below(8) {
             let is_new = self.conns.is_empty() || self.random.below(3) > 0;
             if is_new {
                 let flow = self.new_flow(scene);

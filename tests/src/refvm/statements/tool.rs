@@ -2,7 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-use crate::refvm::differences::{RESTORE_ALL_OR_NOTHING, RESTORE_NAMES_THE_LINE};
+use crate::refvm::differences::{
+    NO_MARKS, NO_ONE_PACKET, NO_PERSISTENCE, NO_PERSISTENCE_MASKS, NO_THRESHOLDS, RESTORE_ALL_OR_NOTHING,
+    RESTORE_NAMES_THE_LINE,
+};
 use crate::refvm::scene::Scene;
 use crate::refvm::tests;
 
@@ -17,6 +20,7 @@ tests![
     s154_gue_without_a_port,
     usage_errors,
     listings_look_the_same,
+    what_this_version_refuses,
 ];
 
 /// Services of each kind that this version has.
@@ -112,7 +116,6 @@ fn usage_errors(scene: &mut Scene<'_>) -> Result<()> {
         "-A -t VIP:80 -u VIP:80",
         "-A -f 0",
         "-A -6 -f 1",
-        "-A -t VIP:81 -M 255.0.0.0",
         "-A -t VIP:81 -b sh-port -s rr",
         "-A -t VIP:81 -o",
     ];
@@ -132,7 +135,6 @@ fn listings_look_the_same(scene: &mut Scene<'_>) -> Result<()> {
     let forms = [
         "-Ln",
         "-ln",
-        "-L -n --nosort",
         "-Ln --stats",
         "-Ln --rate",
         "-Ln --stats --exact",
@@ -154,4 +156,13 @@ fn listings_look_the_same(scene: &mut Scene<'_>) -> Result<()> {
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+fn what_this_version_refuses(scene: &mut Scene<'_>) -> Result<()> {
+    scene.rules("-A -t VIP:80 -s rr")?;
+    scene.tool_differs("-A -t VIP:81 -M 255.0.0.0", "", &NO_PERSISTENCE_MASKS)?;
+    scene.tool_differs("-A -t VIP:82 -p", "", &NO_PERSISTENCE)?;
+    scene.tool_differs("-A -u VIP:83 -o", "", &NO_ONE_PACKET)?;
+    scene.tool_differs("-a -t VIP:80 -r 192.168.9.2 -x 10", "", &NO_THRESHOLDS)?;
+    scene.tool_differs("-A -f 7", "", &NO_MARKS).map(drop)
 }
