@@ -27,6 +27,10 @@ impl Names for System {
     }
 
     fn port(&self, name: &str, protocol: Protocol) -> Option<u16> {
+        // A number that is no port is no name either; the C library would take it modulo 65536.
+        if name.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
         let socktype = match protocol {
             Protocol::Tcp => SOCK_STREAM,
             Protocol::Udp => SOCK_DGRAM,
@@ -72,6 +76,11 @@ mod tests {
     }
 
     /// Where there is a services database, what it says; port 80 is in every one of them.
+    #[test]
+    fn numbers_are_no_names_of_ports() {
+        assert_eq!(System::default().port("99999", Protocol::Tcp), None);
+    }
+
     #[test]
     fn ports_have_the_names_of_the_services_database() {
         let known = std::fs::read_to_string("/etc/services").is_ok_and(|text| {

@@ -72,6 +72,11 @@ pub trait Tables {
     /// A hand-over or a drop.
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome>;
 
+    /// The same number, of which the verifier knows nothing. Kernels before 6.7 verify the body of a loop only for the state
+    /// before its first round, and cut out branches that are not taken in that: what a round reads of an earlier one must
+    /// begin with a number from here.
+    fn veiled(&self, number: u64) -> u64;
+
     /// Runs a step for 0, 1, 2 … `rounds - 1` or until it says that it is done.
     fn repeat<S: Step<Self>>(&self, rounds: u32, step: &mut S)
     where

@@ -201,6 +201,10 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     type Dest = HostDest<'a>;
     type Service = HostService<'a>;
 
+    fn veiled(&self, number: u64) -> u64 {
+        number
+    }
+
     fn is_second_look(&self) -> bool {
         self.world.is_second_look()
     }

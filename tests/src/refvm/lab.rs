@@ -83,6 +83,8 @@ pub(crate) struct Shown {
 
 /// One director and the wires to it. All labs have the same addresses.
 pub(crate) struct Lab {
+    /// First, so that it is dropped before its namespace.
+    _daemon: Option<Daemon>,
     pub(crate) kind: Kind,
     pub(crate) tool: Tool,
     pub(crate) director: Netns,
@@ -91,8 +93,6 @@ pub(crate) struct Lab {
     echoes: u16,
     /// When it was last sent frames.
     last: Instant,
-    /// Before the namespaces in the order of drop.
-    _daemon: Option<Daemon>,
     _outside: Netns,
 }
 

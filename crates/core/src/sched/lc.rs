@@ -3,9 +3,13 @@
 use crate::sched::{Table, overhead};
 use crate::{Step, Tables};
 
+/// More than any overhead.
+const NONE: u64 = u64::MAX;
+
 struct Search<'a> {
     table: &'a Table,
-    best: Option<(u64, u32)>,
+    overhead: u64,
+    dest: u32,
 }
 
 impl<T: Tables> Step<T> for Search<'_> {
@@ -14,8 +18,9 @@ impl<T: Tables> Step<T> for Search<'_> {
         let Some(item) = self.table.item(tables, round) else { return true };
         if item.weight != 0 {
             let overhead = overhead(tables.dest_conns(item.dest));
-            if self.best.is_none_or(|(best, _)| overhead < best) {
-                self.best = Some((overhead, item.dest));
+            if overhead < self.overhead {
+                self.overhead = overhead;
+                self.dest = item.dest;
             }
         }
         false
@@ -24,7 +29,7 @@ impl<T: Tables> Step<T> for Search<'_> {
 
 #[inline(always)]
 pub(super) fn pick<T: Tables>(tables: &T, table: &Table) -> Option<u32> {
-    let mut search = Search { table, best: None };
+    let mut search = Search { table, overhead: tables.veiled(NONE), dest: 0 };
     tables.repeat(table.len, &mut search);
-    search.best.map(|(_, dest)| dest)
+    (search.overhead != NONE).then_some(search.dest)
 }

@@ -4,15 +4,12 @@
 use crate::sched::{Table, overhead};
 use crate::{Step, Tables};
 
-struct Best {
-    overhead: u64,
-    weight: u32,
-    dest: u32,
-}
-
 struct Search<'a> {
     table: &'a Table,
-    best: Option<Best>,
+    overhead: u64,
+    /// Weight of the best so far; 0: there is none.
+    weight: u64,
+    dest: u32,
 }
 
 impl<T: Tables> Step<T> for Search<'_> {
@@ -22,12 +19,11 @@ impl<T: Tables> Step<T> for Search<'_> {
         if item.weight == 0 {
             return false;
         }
-        let overhead = overhead(tables.dest_conns(item.dest));
-        let better = self.best.as_ref().is_none_or(|best| {
-            best.overhead.wrapping_mul(u64::from(item.weight)) > overhead.wrapping_mul(u64::from(best.weight))
-        });
-        if better {
-            self.best = Some(Best { overhead, weight: item.weight, dest: item.dest });
+        let (weight, overhead) = (u64::from(item.weight), overhead(tables.dest_conns(item.dest)));
+        if self.weight == 0 || self.overhead.wrapping_mul(weight) > overhead.wrapping_mul(self.weight) {
+            self.overhead = overhead;
+            self.weight = weight;
+            self.dest = item.dest;
         }
         false
     }
@@ -35,7 +31,7 @@ impl<T: Tables> Step<T> for Search<'_> {
 
 #[inline(always)]
 pub(super) fn pick<T: Tables>(tables: &T, table: &Table) -> Option<u32> {
-    let mut search = Search { table, best: None };
+    let mut search = Search { table, overhead: tables.veiled(0), weight: tables.veiled(0), dest: 0 };
     tables.repeat(table.len, &mut search);
-    search.best.map(|best| best.dest)
+    (search.weight != 0).then_some(search.dest)
 }

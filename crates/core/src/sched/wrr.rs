@@ -23,8 +23,10 @@ struct Walk<'a> {
     cl: u32,
     cw: u32,
     start: u32,
-    last_pass: bool,
-    restarted: bool,
+    /// 1: this is the pass with the lowest weight.
+    last_pass: u64,
+    /// 1: `cw` has begun anew.
+    restarted: u64,
     found: Option<u32>,
 }
 
@@ -39,12 +41,12 @@ impl Walk<'_> {
         } else {
             self.cw = self.mw;
             // A pass at the lowest weight is over and found nothing.
-            if was_last || self.start == 0 {
+            if was_last != 0 || self.start == 0 {
                 return true;
             }
-            self.restarted = true;
+            self.restarted = 1;
         }
-        self.last_pass = self.cw <= self.di;
+        self.last_pass = u64::from(self.cw <= self.di);
         false
     }
 }
@@ -61,7 +63,7 @@ impl<T: Tables> Step<T> for Walk<'_> {
             self.found = Some(item.dest);
             return true;
         }
-        self.last_pass && self.restarted && self.cl == self.start
+        (self.last_pass & self.restarted) != 0 && self.cl == self.start
     }
 }
 
@@ -76,8 +78,17 @@ pub(super) fn pick<T: Tables>(tables: &T, table: &Table) -> Option<u32> {
     for _ in 0..RETRIES {
         let state = table.state(tables)?;
         let (cl, cw) = (low(state), high(state));
-        let mut walk =
-            Walk { table, mw, di, cl, cw, start: cl, last_pass: false, restarted: false, found: None };
+        let mut walk = Walk {
+            table,
+            mw,
+            di,
+            cl,
+            cw,
+            start: cl,
+            last_pass: tables.veiled(0),
+            restarted: tables.veiled(0),
+            found: None,
+        };
         tables.repeat(3 * table.len + 3, &mut walk);
         dest = walk.found;
         if table.swap_state(tables, state, word(walk.cl, walk.cw)) {
