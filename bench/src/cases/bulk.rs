@@ -1,13 +1,15 @@
-//! Bulk traffic: one TCP stream through NAT beside one that the kernel forwards, over the same cables.
+//! Bulk traffic: one TCP stream through the director beside one that the kernel forwards, over the same cables. The client
+//! sends, so it is large segments that are rewritten or put into a tunnel.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rvs_config::{ForwardingMethod, Protocol, ServiceKey};
 use rvs_dataplane::AttachMode;
-use rvs_testkit::{Cluster, Neighbours, Offloads, wait_until};
+use rvs_dataplane::agent::{Decap, DecapMode, DecapOptions, attach_decap};
+use rvs_testkit::{Cluster, Neighbours, Offloads, Replies, wait_until};
 
 use crate::measure::Series;
 use crate::report::{Line, Report};
@@ -28,22 +30,33 @@ const START_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 struct Set {
     mode: AttachMode,
+    method: ForwardingMethod,
     name: &'static str,
     offloads: Offloads,
     with: &'static str,
     target: Option<f64>,
 }
 
-const SETS: [Set; 2] = [
+const SETS: [Set; 3] = [
     Set {
         mode: AttachMode::Tc,
+        method: ForwardingMethod::Masq,
         name: "rvs TC NAT",
         offloads: Offloads::Default,
         with: "offloads as they are",
         target: Some(TARGET),
     },
     Set {
+        mode: AttachMode::Tc,
+        method: ForwardingMethod::Tunnel,
+        name: "rvs TC TUN",
+        offloads: Offloads::Default,
+        with: "over bridges, replies past the director",
+        target: None,
+    },
+    Set {
         mode: AttachMode::Xdp,
+        method: ForwardingMethod::Masq,
         name: "rvs XDP NAT",
         offloads: Offloads::XdpReady,
         with: "hosts' checksum offload off",
@@ -56,13 +69,14 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
 }
 
 fn run_set(options: &Options, report: &mut Report, set: Set) -> Result<()> {
-    let cluster = Cluster::routed(1).neighbours(Neighbours::Static).offloads(set.offloads).build()?;
+    let cluster = cluster(set)?;
     let server = cluster.servers()[0].address();
     let mut plane = DataPlane::empty(CONNS)?;
     let key = ServiceKey { protocol: Protocol::Tcp, address: cluster.vip().into(), port: PORT };
-    let to = std::net::SocketAddrV4::new(server, PORT);
-    let link = cluster.director().interface("to-s1").index;
-    plane.apply(&[add_service(key), add_destination(key, to, ForwardingMethod::Masq)], link)?;
+    let commands = [add_service(key), add_destination(key, SocketAddrV4::new(server, PORT), set.method)];
+    let link = &cluster.director().interfaces()[1];
+    plane.apply(&commands, link.index, link.address.context("the director has no address there")?)?;
+    let _tunnel_end = tunnel_end(&cluster, set)?;
     let _listener = Listener::start(&cluster)?;
     let seconds = if options.quick { 1 } else { 3 };
     let (mut kernel, mut rvs) = (Series::default(), Series::default());
@@ -89,6 +103,26 @@ fn run_set(options: &Options, report: &mut Report, set: Set) -> Result<()> {
 fn add(report: &mut Report, name: &str, with: &str, series: &Series, to: Option<(&str, &Series)>) {
     let (subject, remark) = (name.to_owned(), Some(with.to_owned()));
     report.add(Line { case: NAME, subject, flows: None, unit: "Gbit/s", series, to, remark });
+}
+
+/// For a tunnel, replies go past the director, for which it takes a switch.
+fn cluster(set: Set) -> Result<Cluster> {
+    let builder = match set.method {
+        ForwardingMethod::Masq => Cluster::routed(1),
+        ForwardingMethod::Dr | ForwardingMethod::Tunnel => {
+            Cluster::switched(1).replies(Replies::PastDirector)
+        }
+    };
+    Ok(builder.neighbours(Neighbours::Static).offloads(set.offloads).build()?)
+}
+
+/// For a tunnel, what takes packets out of it at the server.
+fn tunnel_end(cluster: &Cluster, set: Set) -> Result<Option<Decap>> {
+    if set.method != ForwardingMethod::Tunnel {
+        return Ok(None);
+    }
+    let attach = || attach_decap("eth0", &DecapOptions::new(DecapMode::Tc));
+    Ok(Some(cluster.servers()[0].netns().enter(attach)??))
 }
 
 /// Attaches the director's interfaces, or detaches them.

@@ -62,7 +62,7 @@ fn services(options: &Options, report: &mut Report, cpu: &Cpu) -> Result<()> {
     let (mut loads, mut opens, mut adoptions) = (Series::default(), Series::default(), Series::default());
     for _ in 0..options.rounds() {
         let mut plane = DataPlane::empty(CONNS)?;
-        let ((), nanos) = cpu.measure(|| plane.apply(&commands, NOWHERE))?;
+        let ((), nanos) = cpu.measure(|| plane.apply(&commands, NOWHERE, Ipv4Addr::LOCALHOST))?;
         loads.push(millis(nanos));
         plane.close();
         let (adopted, nanos) = cpu.measure(|| plane.open())?;

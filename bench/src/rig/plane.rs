@@ -153,21 +153,20 @@ impl DataPlane {
         let mut plane = Self::empty(conns)?;
         let vip = rig.cluster.vip();
         let commands: Vec<_> = Service::ALL.into_iter().flat_map(|service| service.commands(vip)).collect();
-        let [client_side, server_side] = rig.ports();
-        plane.apply(&commands, server_side)?;
-        debug_assert_ne!(client_side, server_side, "two cables");
+        let link = rig.cluster.director().interface("to-s1");
+        plane.apply(&commands, link.index, link.address.context("the director has no address there")?)?;
         Ok(plane)
     }
 
-    /// Applies commands; their destinations are on the link `ifindex`.
-    pub(crate) fn apply(&mut self, commands: &[Command], ifindex: u32) -> Result<()> {
+    /// Applies commands; their destinations are on the link `ifindex`, where the director has the address `source`.
+    pub(crate) fn apply(&mut self, commands: &[Command], ifindex: u32, source: Ipv4Addr) -> Result<()> {
         self.director
             .apply(commands, now_ns()?)
             .map_err(|refusal| anyhow::anyhow!("command {}: {}", refusal.index, refusal.error))?;
         let needed: Vec<_> = self.director.routes_needed().collect();
         for (id, address) in needed {
-            let source = Some(Ipv4Addr::new(10, 10, 1, 2).into());
-            self.director.set_route(id, &RouteInfo { ifindex, gateway: Some(address), source, mtu: MTU });
+            let (gateway, source) = (Some(address), Some(source.into()));
+            self.director.set_route(id, &RouteInfo { ifindex, gateway, source, mtu: MTU });
         }
         Ok(())
     }
