@@ -98,6 +98,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.is_second_look()
     }
 
+    fn veiled(&self, number: u64) -> u64 {
+        self.tables.veiled(number)
+    }
+
     fn services_v4(&self) -> u32 {
         self.tables.services_v4()
     }
