@@ -18,5 +18,7 @@ pub const FILTER_WORDS: u32 = 1024;
 pub const XDP_PORT_WORDS: u32 = 1024;
 /// Entries of a CPU's cache of next hops.
 pub const NEXT_HOPS: u32 = 4096;
+/// Marks of a CPU of when neighbours were refreshed.
+pub const NEIGHBOUR_MARKS: u32 = 4096;
 /// Counters per CPU in `COUNTERS`.
 pub const COUNTERS: u32 = 128;

@@ -66,7 +66,7 @@ outcomes! {
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
 
     HandOverNeighbour = 24, HandOver, "hand_over_neighbour", "next hop not resolved: taken up under TC";
-    HandOverRefresh = 25, HandOver, "hand_over_refresh", "one packet a second takes the stack's way and keeps the neighbour fresh";
+    HandOverRefresh = 25, HandOver, "hand_over_refresh", "the first packet of a connection, once a second, takes the stack's way and keeps the neighbour fresh";
     HandOverRoute = 26, HandOver, "hand_over_route", "route that XDP can't follow: taken up under TC";
 
     ForwardMasq = 32, Forward, "forward_masq", "request sent to a NAT destination";

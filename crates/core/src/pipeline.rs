@@ -213,7 +213,8 @@ impl<'a, T: Tables> Context<'a, T> {
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let to = dest.addr().v4_bytes();
-        let flow = Flow { to, from: [0; 4], dest: Some(dest_id), now: self.clock };
+        let begins = self.is_fresh || parsed.tcp_flags & tcp::SYN != 0;
+        let flow = Flow { to, from: [0; 4], dest: Some(dest_id), begins, now: self.clock };
         let hop = self.tables.next_hop(&flow);
         if let Err(outcome) = hop
             && outcome.class() == Class::HandOver
@@ -427,7 +428,8 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         let vip = found.vip_v4();
         // Routed as if it came from the director (`snat_reroute`).
-        let flow = Flow { to: parsed.ip.destination(), from: vip, dest: None, now: self.clock };
+        let begins = parsed.tcp_flags & tcp::SYN != 0;
+        let flow = Flow { to: parsed.ip.destination(), from: vip, dest: None, begins, now: self.clock };
         let hop = self.tables.next_hop(&flow)?;
         self.note_reply(parsed, found)?;
         *link = hop.link;

@@ -120,6 +120,8 @@ pub struct Flow {
     pub from: [u8; 4],
     /// The destination, for requests.
     pub dest: Option<u32>,
+    /// Whether nothing of its connection went this way before.
+    pub begins: bool,
     /// Nanoseconds of the data plane's clock.
     pub now: u64,
 }

@@ -184,6 +184,14 @@ impl Kernel {
     pub fn run_tc(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
         self.programs.run_tc(frame, ifindex, repeat)
     }
+
+    /// As [`Kernel::run_tc`], the program under TC on interfaces that have one under XDP too.
+    ///
+    /// # Errors
+    /// As [`Kernel::run_xdp`].
+    pub fn run_tc_after_xdp(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.programs.run_tc_after_xdp(frame, ifindex, repeat)
+    }
 }
 
 impl Memory for Kernel {

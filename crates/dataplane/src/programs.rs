@@ -112,12 +112,27 @@ impl Programs {
 
     /// Runs the program under TC.
     pub(crate) fn run_tc(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.run_classifier(TC, packet, ifindex, repeat)
+    }
+
+    /// Runs the program under TC behind XDP.
+    pub(crate) fn run_tc_after_xdp(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.run_classifier(TC_AFTER_XDP, packet, ifindex, repeat)
+    }
+
+    fn run_classifier(
+        &self,
+        name: &'static str,
+        packet: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<TestRun> {
         // The beginning of `struct __sk_buff`, up to and with `ifindex`.
         let mut context = [0_u32; 11];
         context[10] = ifindex;
-        let program = self.classifier(TC)?;
+        let program = self.classifier(name)?;
         run(packet, context.as_bytes(), repeat, |options| program.test_run(options))
-            .map_err(|e| refusal(TC, e))
+            .map_err(|e| refusal(name, e))
     }
 }
 

@@ -126,14 +126,19 @@ fn is_icmp_error(frame: &[u8]) -> bool {
     packet.get(9) == Some(&1) && matches!(frames::payload(packet).first(), Some(3 | 11))
 }
 
-/// What is compared of what came out: all, but for the identification of packets where it means nothing.
+/// What is compared of what came out: all, but for the identification of packets where it means nothing, and the order of
+/// packets of different flows, which no network keeps (under XDP, some go by way of the stack).
 ///
 /// The kernel numbers by a secret of its own the packets that it makes, and rvs the tunnel packets whose inner one may be
 /// fragmented (ipvs.md §3.5: "a kernel-chosen value"). It only matters whether the number is 0. Checksums are checked
 /// before, all of them.
 pub(crate) fn normal(seen: &Seen) -> Result<Seen> {
-    let frames =
-        |frames: &[Vec<u8>]| frames.iter().map(|frame| normal_frame(frame)).collect::<Result<Vec<_>>>();
+    let frames = |frames: &[Vec<u8>]| -> Result<Vec<Vec<u8>>> {
+        let mut frames = frames.iter().map(|frame| normal_frame(frame)).collect::<Result<Vec<_>>>()?;
+        // Stable: the packets of one flow stay in order.
+        frames.sort_by_key(|frame| frames::flow(frame));
+        Ok(frames)
+    };
     Ok(Seen { to_clients: frames(&seen.to_clients)?, to_servers: frames(&seen.to_servers)? })
 }
 

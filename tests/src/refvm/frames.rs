@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use rvs_abi::proto;
 use rvs_wire::builder::{Ipv4, Mac, Payload, Tcp, Udp};
 use rvs_wire::{eth, ipv4, tcp};
 
@@ -166,6 +167,18 @@ pub(crate) fn addresses(packet: &[u8]) -> Option<(Address, Address)> {
 pub(crate) fn ports(packet: &[u8]) -> Option<(u16, u16)> {
     let [a, b, c, d] = *payload(packet).first_chunk()?;
     Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}
+
+/// What packets of one flow have in common: the addresses and, for TCP and UDP, the ports of the innermost IP packet.
+pub(crate) fn flow(frame: &[u8]) -> Option<(Address, Address, u8, Option<(u16, u16)>)> {
+    let mut packet = packet(frame);
+    if packet.get(9) == Some(&proto::IPIP) {
+        packet = payload(packet);
+    }
+    let (source, destination) = addresses(packet)?;
+    let protocol = *packet.get(9)?;
+    let ports = matches!(protocol, proto::TCP | proto::UDP).then(|| ports(packet)).flatten();
+    Some((source, destination, protocol, ports))
 }
 
 /// Whether it is a TCP segment with RST set.

@@ -7,6 +7,7 @@ mod attach;
 mod bulk;
 mod daemon;
 mod demo;
+mod documents;
 mod drain;
 mod load;
 mod method;

@@ -19,8 +19,10 @@ use crate::tables::{Tables, field};
 const AF_INET: u8 = 2;
 /// What was looked up stays true for 2^22 ns (4.2 ms).
 const PERIOD_SHIFT: u32 = 22;
-/// Every 2^8 periods (1.07 s) one packet takes the stack's way, where the kernel checks that the neighbour is still there.
+/// Neighbours are refreshed once in 2^8 periods (1.07 s) by a packet that begins a connection.
 const REFRESH_SHIFT: u32 = PERIOD_SHIFT + 8;
+/// After so many of these without one (17 s), any packet will do.
+const REFRESH_LATE: u64 = 16;
 
 /// A cached next hop.
 #[repr(C)]
@@ -30,8 +32,6 @@ pub(crate) struct Cached {
     from: [u8; 4],
     /// Period of the look-up plus one; 0: empty.
     period: u64,
-    /// Refresh period of the last packet that took the stack's way.
-    refreshed: u64,
     ifindex: u32,
     mtu: u32,
     /// As in [`Link`].
@@ -64,25 +64,44 @@ pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
     let cached = unsafe { &mut *cached };
     let same = cached.to == flow.to && cached.from == flow.from && cached.ingress == tables.ingress;
     if !(same && cached.period == period) {
-        look_up(tables, flow, cached, same)?;
+        look_up(tables, flow, cached)?;
         cached.period = period;
     }
     if tables.is_xdp {
         if cached.resolved == 0 {
             return Err(Outcome::HandOverNeighbour);
         }
-        let refresh = now >> REFRESH_SHIFT;
-        if cached.refreshed != refresh {
-            cached.refreshed = refresh;
+        if takes_stack(cached, flow) {
             return Err(Outcome::HandOverRefresh);
         }
     }
     Ok(cached.next_hop())
 }
 
+/// Whether this packet is to take the stack's way, where the kernel checks that the neighbour is still there.
+///
+/// There, packets that come behind it may overtake it. So it should be one that nothing of its connection came before:
+/// out of order in a long transfer, one packet costs more than many.
+#[inline(always)]
+fn takes_stack(cached: &Cached, flow: &Flow) -> bool {
+    let refresh = flow.now >> REFRESH_SHIFT;
+    let neighbour = u32::from_ne_bytes(cached.gateway) ^ cached.ifindex.rotate_left(16);
+    // Two neighbours may share a mark; then it is chance which of them is refreshed in a period.
+    let index = neighbour.wrapping_mul(0x9e37_79b1) >> 20 & (limits::NEIGHBOUR_MARKS - 1);
+    let Some(mark) = maps::NEIGHBOUR_MARKS.get_ptr_mut(index) else { return false };
+    // SAFETY: a value of this CPU's own part of the map, and the program is not preempted by itself.
+    let mark = unsafe { &mut *mark };
+    let age = refresh.wrapping_sub(*mark);
+    let due = age >= if flow.begins { 1 } else { REFRESH_LATE };
+    if due {
+        *mark = refresh;
+    }
+    due
+}
+
 /// Asks the kernel. Not inlined, for its query's room on the stack.
 #[inline(never)]
-fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Result<(), Outcome> {
+fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outcome> {
     let Some(query) = maps::FIB_QUERY.get_ptr_mut(0) else { return Err(Outcome::Inconsistent) };
     // SAFETY: this CPU's own part of the map; all fields are integers.
     let query = unsafe {
@@ -99,12 +118,9 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Res
     let result =
         unsafe { fib_lookup(tables.context, &raw mut *query, size_of::<bpf_fib_lookup>() as i32, 0) };
     cached.period = 0;
-    if !same {
-        cached.to = flow.to;
-        cached.from = flow.from;
-        cached.ingress = tables.ingress;
-        cached.refreshed = 0;
-    }
+    cached.to = flow.to;
+    cached.from = flow.from;
+    cached.ingress = tables.ingress;
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
             // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
@@ -118,6 +134,7 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Res
                 let mtu = if known { query.__bindgen_anon_1.mtu_result } else { 0 };
                 cached.mtu = u32::from(mtu);
             }
+            limit_to_route(tables, flow, cached);
             let (d, s) = (query.dmac, query.smac);
             cached.macs = [
                 u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
@@ -130,6 +147,18 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached, same: bool) -> Res
         // A route with an encapsulation of its own, which only the stack can do.
         BPF_FIB_LKUP_RET_UNSUPP_LWT if tables.is_xdp => Err(Outcome::HandOverRoute),
         _ => Err(Outcome::NoRoute),
+    }
+}
+
+/// The helper tells a route's own MTU only if it is locked, and the interface's otherwise. The director saw the route's.
+#[inline(always)]
+fn limit_to_route(tables: &Tables, flow: &Flow, cached: &mut Cached) {
+    let Some(dest) = flow.dest.and_then(|id| tables.dest(id)) else { return };
+    let mtu = field!(dest.0, mtu);
+    let same_route =
+        field!(dest.0, ifindex) == cached.ifindex && field!(dest.0, gateway).v4_bytes() == cached.gateway;
+    if same_route && mtu != 0 && (cached.mtu == 0 || mtu < cached.mtu) {
+        cached.mtu = mtu;
     }
 }
 
