@@ -19,6 +19,8 @@ use crate::{Options, interrupt};
 pub(super) const NAME: &str = "bulk";
 /// The target: so much of what kernel forwarding does.
 const TARGET: f64 = 0.9;
+/// Segments of all streams, in bytes: they fit into a tunnel.
+const MSS: &str = "1400";
 /// Port of the service and of the server.
 const PORT: u16 = 5201;
 /// Connections that the table is made for.
@@ -142,7 +144,7 @@ fn attach(cluster: &Cluster, plane: &mut DataPlane, mode: Option<AttachMode>) ->
 fn stream(cluster: &Cluster, to: Ipv4Addr, seconds: u32) -> Result<f64> {
     let mut command = Command::new("iperf3");
     command.args(["--json", "--port", &PORT.to_string(), "--time", &seconds.to_string()]);
-    command.args(["--connect-timeout", "3000", "--client", &to.to_string()]);
+    command.args(["--connect-timeout", "3000", "--set-mss", MSS, "--client", &to.to_string()]);
     let output = cluster.client().netns().output(&mut command).context("Debian package iperf3 is needed")?;
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).context("iperf3 printed no JSON")?;
     if let Some(error) = json["error"].as_str() {

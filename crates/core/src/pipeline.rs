@@ -4,7 +4,7 @@ use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, 
 use rvs_wire::tcp;
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
-use crate::forward::{direct_route, masq, tunnel};
+use crate::forward::{check, direct_route, masq, tunnel};
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, parse};
@@ -252,6 +252,7 @@ impl<'a, T: Tables> Context<'a, T> {
         let method = (flags & ConnFlags::METHOD) as u8;
         match method {
             Method::MASQ => {
+                check(packet, &parsed.ip, hop, 0)?;
                 masq::send(packet, parsed, masq::End::Destination, address, dport, hop)?;
                 Ok(Outcome::ForwardMasq)
             }
@@ -431,6 +432,8 @@ impl<'a, T: Tables> Context<'a, T> {
         let begins = parsed.tcp_flags & tcp::SYN != 0;
         let flow = Flow { to: parsed.ip.destination(), from: vip, dest: None, begins, now: self.clock };
         let hop = self.tables.next_hop(&flow)?;
+        // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
+        check(packet, &parsed.ip, &hop, 0)?;
         self.note_reply(parsed, found)?;
         *link = hop.link;
         let (vport, _) = found.ports();

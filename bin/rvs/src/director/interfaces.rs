@@ -59,7 +59,8 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Follows changes of links: new ones are attached, names followed, what is left of those that are gone is removed.
+    /// Follows changes of links: new ones are attached, and those tried again that could not be; names are followed; what is
+    /// left of those that are gone is removed.
     ///
     /// # Errors
     /// When the kernel doesn't tell which links there are.
@@ -73,8 +74,17 @@ impl Interfaces {
             }
         }
         for link in links.values().filter(|link| wants(&self.wanted, link)) {
-            if !self.places.contains_key(&link.index) {
-                let result = kernel.attach(link.index, self.mode);
+            let before = self.places.get(&link.index);
+            if before.is_some_and(|place| place.attach != Attach::None) {
+                continue;
+            }
+            let result = kernel.attach(link.index, self.mode);
+            // The same refusal again is no news.
+            let again = match (before, &result) {
+                (Some(place), Err(error)) => place.reason == error.to_string(),
+                _ => false,
+            };
+            if !again {
                 self.places.insert(link.index, place(link, result));
             }
         }

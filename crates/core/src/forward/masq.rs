@@ -4,7 +4,7 @@ use rvs_abi::Outcome;
 use rvs_wire::checksum::Delta;
 use rvs_wire::{tcp, udp};
 
-use crate::forward::{address, check, store_ip};
+use crate::forward::{address, store_ip};
 use crate::{NextHop, Packet, Parsed};
 
 /// Which end of the packet is rewritten.
@@ -16,7 +16,7 @@ pub(crate) enum End {
     Source,
 }
 
-/// Rewrites one end's address and port and sends.
+/// Rewrites one end's address and port and sends a packet that has passed [`check`](super::check).
 #[inline(always)]
 pub(crate) fn send<P: Packet>(
     packet: &mut P,
@@ -26,7 +26,6 @@ pub(crate) fn send<P: Packet>(
     new_port: [u8; 2],
     hop: &NextHop,
 ) -> Result<(), Outcome> {
-    check(packet, &parsed.ip, hop, 0)?;
     let (ip, ttl) = parsed.ip.decrement_ttl();
     let ((ip, pseudo), old_port, port_at) = match end {
         End::Destination => (ip.with_destination(new_address), parsed.dport, parsed.transport() + 2),
