@@ -16,4 +16,4 @@ pub use command::{Command, TimeoutsUpdate};
 pub use destination::{DestKey, Destination, ForwardingMethod};
 pub use error::CommandError;
 pub use listing::{ConnListing, Counters, DestListing, Listing, Rates, ServiceListing, Timeouts};
-pub use service::{Persistence, Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};
+pub use service::{Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};

@@ -180,15 +180,6 @@ impl SchedulerFlags {
     }
 }
 
-/// Persistence of a service (ipvs.md §7). No [`VirtualService`] carries it yet: `ipvsadm -p` is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Persistence {
-    /// How long a template lives, in seconds.
-    pub timeout_s: u32,
-    /// Bits of the client's address that count.
-    pub prefix_len: u8,
-}
-
 /// A virtual service and its attributes, without its destinations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualService {
