@@ -170,15 +170,15 @@ pub(crate) fn ports(packet: &[u8]) -> Option<(u16, u16)> {
 }
 
 /// What packets of one flow have in common: the addresses and, for TCP and UDP, the ports of the innermost IP packet.
-pub(crate) fn flow(frame: &[u8]) -> Option<(Address, Address, u8, Option<(u16, u16)>)> {
+pub(crate) fn flow(frame: &[u8]) -> Option<(Address, Address, u8, [u8; 4])> {
     let mut packet = packet(frame);
     if packet.get(9) == Some(&proto::IPIP) {
         packet = payload(packet);
     }
     let (source, destination) = addresses(packet)?;
     let protocol = *packet.get(9)?;
-    let ports = matches!(protocol, proto::TCP | proto::UDP).then(|| ports(packet)).flatten();
-    Some((source, destination, protocol, ports))
+    let ports = payload(packet).first_chunk().filter(|_| matches!(protocol, proto::TCP | proto::UDP));
+    Some((source, destination, protocol, ports.copied().unwrap_or_default()))
 }
 
 /// Whether it is a TCP segment with RST set.

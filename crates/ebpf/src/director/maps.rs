@@ -39,4 +39,5 @@ pub(crate) static FIB_QUERY: PerCpuArray<bpf_fib_lookup> = PerCpuArray::with_max
 #[map]
 pub(crate) static NEXT_HOPS: PerCpuArray<Cached> = PerCpuArray::with_max_entries(limits::NEXT_HOPS, 0);
 #[map]
-pub(crate) static NEIGHBOUR_MARKS: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::NEIGHBOUR_MARKS, 0);
+pub(crate) static NEIGHBOUR_MARKS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(limits::NEIGHBOUR_MARKS, 0);
