@@ -20,6 +20,7 @@ mod dest;
 pub mod limits;
 pub mod map;
 mod outcome;
+mod port;
 pub mod sched;
 mod service;
 mod stats;
@@ -30,6 +31,7 @@ pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method};
 pub use outcome::{Class, OUTCOMES, Outcome};
+pub use port::Port;
 pub use service::{Service, ServiceFlags, ServiceKey};
 pub use stats::Stats;
 

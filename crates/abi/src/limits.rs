@@ -14,8 +14,8 @@ pub const SCHED_WORDS_PER_DEST: u32 = 16;
 pub const CPUS_MAX: u32 = 1024;
 /// Words of the address filter: 2^16 bits.
 pub const FILTER_WORDS: u32 = 1024;
-/// Words of the set of interfaces that take XDP frames: interface numbers below 2^16; others are sent to by way of TC.
-pub const XDP_PORT_WORDS: u32 = 1024;
+/// Interfaces that are known by number. Frames to those with higher ones go by way of TC.
+pub const PORTS: u32 = 1 << 16;
 /// Entries of a CPU's cache of next hops.
 pub const NEXT_HOPS: u32 = 4096;
 /// Marks of a CPU of when neighbours were refreshed.

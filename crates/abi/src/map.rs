@@ -7,8 +7,8 @@ pub enum Region {
     Config,
     /// Bits by hash of address: which addresses may belong to a service or a destination.
     Filter,
-    /// Bits by interface: those that XDP frames may be redirected to.
-    XdpPorts,
+    /// [`crate::Port`] by number of the interface.
+    Ports,
     /// [`crate::Service`] by id.
     Services,
     /// [`crate::Dest`] by id.
@@ -32,7 +32,7 @@ impl Region {
     pub const ALL: [Self; 11] = [
         Self::Config,
         Self::Filter,
-        Self::XdpPorts,
+        Self::Ports,
         Self::Services,
         Self::Dests,
         Self::DestConns,
@@ -49,7 +49,7 @@ impl Region {
         match self {
             Self::Config => "CONFIG",
             Self::Filter => "FILTER",
-            Self::XdpPorts => "XDP_PORTS",
+            Self::Ports => "PORTS",
             Self::Services => "SERVICES",
             Self::Dests => "DESTS",
             Self::DestConns => "DEST_CONNS",
@@ -70,7 +70,7 @@ impl Region {
             Self::Dests => size_of::<crate::Dest>() / 8,
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
-            Self::Filter | Self::XdpPorts | Self::DestConns | Self::SchedTables | Self::Counters => 1,
+            Self::Filter | Self::Ports | Self::DestConns | Self::SchedTables | Self::Counters => 1,
         }
     }
 }

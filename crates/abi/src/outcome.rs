@@ -61,6 +61,8 @@ outcomes! {
     FtpDataPort = 11, Pass, "ftp_data_port", "source port 20 is never scheduled";
     ReplyUnchanged = 12, Pass, "reply_unchanged", "reply of a DR or tunnel destination: passed on unchanged";
 
+    Vlan = 16, Pass, "vlan", "VLAN tag: left to the stack, which hands it to that VLAN's interface";
+
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";

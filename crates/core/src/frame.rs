@@ -1,7 +1,8 @@
 //! A packet in plain memory: the host's side of [`Packet`], for the model, tests and tools.
 
+use rvs_abi::Port;
 use rvs_wire::checksum::Delta;
-use rvs_wire::eth;
+use rvs_wire::{eth, ipv4};
 
 use crate::Packet;
 
@@ -10,6 +11,7 @@ use crate::Packet;
 pub struct Frame<const MAX: usize> {
     buffer: [u8; MAX],
     len: usize,
+    port: Port,
 }
 
 impl<const MAX: usize> Frame<MAX> {
@@ -18,7 +20,13 @@ impl<const MAX: usize> Frame<MAX> {
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut buffer = [0; MAX];
         buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self { buffer, len: bytes.len() })
+        Some(Self { buffer, len: bytes.len(), port: Port::default() })
+    }
+
+    /// As it came in on an interface of which this is known.
+    #[must_use]
+    pub fn from(self, port: Port) -> Self {
+        Self { port, ..self }
     }
 
     /// The frame.
@@ -44,12 +52,16 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         u32::try_from(self.bytes().len()).unwrap_or(u32::MAX)
     }
 
-    fn wire_len(&self, total_len: u32) -> u32 {
-        total_len
+    fn wire_len(&self, ip: &ipv4::Header) -> u32 {
+        u32::from(ip.total_len())
     }
 
     fn for_host(&self) -> bool {
-        self.bytes().first().is_some_and(|first| !eth::is_group(*first))
+        self.get::<8>(0).is_some_and(|head| !eth::is_group(head[0]) && !self.port.is_for_another(head))
+    }
+
+    fn has_tag_aside(&self) -> bool {
+        false
     }
 
     fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {

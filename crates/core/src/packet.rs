@@ -1,6 +1,7 @@
 //! A packet's bytes and the few ways to change them.
 
 use rvs_wire::checksum::Delta;
+use rvs_wire::ipv4;
 
 /// A frame that starts with its Ethernet header.
 ///
@@ -10,12 +11,15 @@ pub trait Packet {
     /// Bytes of the whole frame. Under TC this may be a bundle of segments (GSO) and larger than any MTU.
     fn frame_len(&self) -> u32;
 
-    /// Bytes of the largest IP packet that this frame puts on the wire, given its IP total length: of one segment, if
-    /// the frame is a bundle of them.
-    fn wire_len(&self, total_len: u32) -> u32;
+    /// Bytes of the largest IP packet that this frame puts on the wire, given its IP header: of one segment with its
+    /// headers, if the frame is a bundle of them.
+    fn wire_len(&self, ip: &ipv4::Header) -> u32;
 
     /// Whether the frame was addressed to this host at link level.
     fn for_host(&self) -> bool;
+
+    /// Whether it came with a VLAN tag that is kept beside the frame and not in it.
+    fn has_tag_aside(&self) -> bool;
 
     /// `N` bytes from `offset`.
     fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;

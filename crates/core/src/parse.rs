@@ -44,8 +44,12 @@ fn parse_ip<P: Packet>(packet: &P) -> Result<ipv4::Header, Outcome> {
         let ether_type = packet.get::<2>(12).unwrap_or_default();
         return Err(if ether_type == eth::TYPE_IPV4 { Outcome::BadIpHeader } else { Outcome::NotIp });
     };
-    if frame[12] != eth::TYPE_IPV4[0] || frame[13] != eth::TYPE_IPV4[1] {
-        return Err(Outcome::NotIp);
+    let ether_type = [frame[12], frame[13]];
+    if ether_type != eth::TYPE_IPV4 {
+        return Err(if eth::is_tag(ether_type) { Outcome::Vlan } else { Outcome::NotIp });
+    }
+    if packet.has_tag_aside() {
+        return Err(Outcome::Vlan);
     }
     if !packet.for_host() {
         return Err(Outcome::NotForHost);

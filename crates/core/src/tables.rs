@@ -2,9 +2,9 @@
 
 use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
 
-use crate::Packet;
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
+use crate::{Packet, pipeline};
 
 /// Tables, clock and routes of a data plane.
 pub trait Tables {
@@ -53,14 +53,41 @@ pub trait Tables {
     /// Lends the memory in which the stages hand over. Not within a use of it.
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
 
-    /// [`crate::pipeline::reply`], as it is called here: in the kernel it is a function that is verified by itself.
-    fn reply<P: Packet>(&self, packet: &mut P) -> Outcome;
-    /// [`crate::pipeline::request`], likewise.
-    fn request<P: Packet>(&self, packet: &mut P) -> Outcome;
-    /// [`crate::pipeline::prepare`], likewise.
-    fn prepare(&self) -> Outcome;
-    /// [`crate::pipeline::insert`], likewise.
-    fn insert(&self) -> Outcome;
+    /// [`pipeline::reply`], as it is called here: in the kernel it is a function that is verified by itself.
+    #[inline(always)]
+    fn reply<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::reply(packet, self)
+    }
+
+    /// [`pipeline::request`], likewise.
+    #[inline(always)]
+    fn request<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::request(packet, self)
+    }
+
+    /// [`pipeline::prepare`], likewise.
+    #[inline(always)]
+    fn prepare(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::prepare(self)
+    }
+
+    /// [`pipeline::insert`], likewise.
+    #[inline(always)]
+    fn insert(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::insert(self)
+    }
 
     /// Nanoseconds of the data plane's clock. Asked once for each packet.
     fn now(&self) -> u64;

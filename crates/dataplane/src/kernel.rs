@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rvs_abi::ServiceKey;
 use rvs_abi::map::Region;
+use rvs_abi::{Port, ServiceKey};
 use rvs_model::{Memory, MemoryError, records};
 
 use crate::error::Result;
@@ -122,10 +122,18 @@ impl Kernel {
     fn attach_interface(&mut self, interface: &Interface, mode: AttachMode) -> Result<Attached> {
         // While its programs change, and for good unless its driver has XDP, frames reach it by way of TC: a driver
         // without loses redirected XDP frames in silence.
-        records::set_takes_xdp(&*self.maps, interface.index, false);
+        let port = |takes_xdp| Port::new(interface.address, takes_xdp);
+        records::write_port(&*self.maps, interface.index, port(false));
         let attached = self.hooks.attach(interface, mode, self.programs.descriptors()?)?;
-        records::set_takes_xdp(&*self.maps, interface.index, attached.mode == Mode::Xdp);
+        records::write_port(&*self.maps, interface.index, port(attached.mode == Mode::Xdp));
         Ok(attached)
+    }
+
+    /// Follows the Ethernet address of an interface that is attached. Until then, frames to a new address are taken under
+    /// TC.
+    pub fn follow_address(&self, ifindex: u32, address: [u8; 6]) {
+        let takes_xdp = records::port(&*self.maps, ifindex).takes_xdp();
+        records::write_port(&*self.maps, ifindex, Port::new(Some(address), takes_xdp));
     }
 
     /// Takes the programs off an interface, which may be gone; tells whether any were there.
@@ -133,7 +141,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses.
     pub fn detach(&mut self, ifindex: u32) -> Result<bool> {
-        records::set_takes_xdp(&*self.maps, ifindex, false);
+        records::write_port(&*self.maps, ifindex, Port::default());
         self.hooks.detach(ifindex)
     }
 
@@ -142,7 +150,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses.
     pub fn detach_all(&mut self) -> Result<()> {
-        for word in self.region(Region::XdpPorts) {
+        for word in self.region(Region::Ports) {
             word.store(0, Ordering::Relaxed);
         }
         self.hooks.detach_all()

@@ -58,6 +58,8 @@ pub(crate) struct Interface {
     pub(crate) name: String,
     /// Largest packet in bytes, without the link-layer header.
     pub(crate) mtu: u32,
+    /// Ethernet address.
+    pub(crate) address: Option<[u8; 6]>,
     /// Frames begin with an Ethernet header.
     pub(crate) is_ethernet: bool,
     /// The kernel's word for virtual ones.
@@ -73,6 +75,7 @@ impl Interface {
             index: message.header.index,
             name: String::new(),
             mtu: 0,
+            address: None,
             is_ethernet: matches!(layer, LinkLayerType::Ether | LinkLayerType::Loopback),
             kind: None,
             is_device: false,
@@ -81,6 +84,7 @@ impl Interface {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+                LinkAttribute::Address(bytes) => interface.address = bytes.as_slice().try_into().ok(),
                 LinkAttribute::ParentDevName(_) => interface.is_device = true,
                 LinkAttribute::LinkInfo(infos) => {
                     interface.kind = infos.iter().find_map(|info| match info {

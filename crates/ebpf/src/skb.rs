@@ -5,9 +5,10 @@ use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode,
 };
 use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_pull_data};
+use rvs_abi::proto;
 use rvs_core::Packet;
 use rvs_wire::checksum::Delta;
-use rvs_wire::eth;
+use rvs_wire::{eth, ipv4, tcp, udp};
 
 use crate::atomic::{bounded, opaque};
 
@@ -87,17 +88,33 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn wire_len(&self, total_len: u32) -> u32 {
+    fn wire_len(&self, ip: &ipv4::Header) -> u32 {
         // SAFETY: a valid context.
         let segment = unsafe { core::ptr::read_volatile(&raw const (*self.context).gso_size) };
-        // The kernel cuts a bundle into packets that fit; what it is made of fitted the link that it came from.
-        if segment == 0 { total_len } else { 0 }
+        let header_len = ip.header_len();
+        if segment == 0 {
+            return u32::from(ip.total_len());
+        }
+        // So long are the packets that the kernel will cut the bundle into.
+        let transport = if ip.protocol() == proto::TCP {
+            let offset = self.get::<1>(eth::LEN + header_len + tcp::DATA_OFFSET).unwrap_or_default();
+            u32::from(offset[0] >> 4) * 4
+        } else {
+            udp::LEN as u32
+        };
+        header_len as u32 + transport + segment
     }
 
     #[inline(always)]
     fn for_host(&self) -> bool {
         // SAFETY: a valid context.
         unsafe { core::ptr::read_volatile(&raw const (*self.context).pkt_type) == PACKET_HOST }
+    }
+
+    #[inline(always)]
+    fn has_tag_aside(&self) -> bool {
+        // SAFETY: a valid context.
+        unsafe { core::ptr::read_volatile(&raw const (*self.context).vlan_present) != 0 }
     }
 
     #[inline(always)]

@@ -2,9 +2,10 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use rvs_abi::Port;
 use rvs_core::Packet;
 use rvs_wire::checksum::Delta;
-use rvs_wire::eth;
+use rvs_wire::{eth, ipv4};
 
 use crate::atomic::{bounded, opaque};
 
@@ -15,14 +16,22 @@ const OFFSET_MAX: usize = 0x3fff;
 #[derive(Debug)]
 pub struct Xdp {
     context: *mut xdp_md,
+    port: Port,
 }
 
 impl Xdp {
     /// Of a program's context.
     #[inline(always)]
     #[must_use]
-    pub const fn new(context: *mut xdp_md) -> Self {
-        Self { context }
+    pub fn new(context: *mut xdp_md) -> Self {
+        Self { context, port: Port::default() }
+    }
+
+    /// As it came in on an interface of which this is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from(self, port: Port) -> Self {
+        Self { port, ..self }
     }
 
     /// First byte and end. Read anew each time, and volatile (ebpf-notes §3.1, point 1); behind a veil, since the
@@ -60,13 +69,18 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn wire_len(&self, total_len: u32) -> u32 {
-        total_len
+    fn wire_len(&self, ip: &ipv4::Header) -> u32 {
+        u32::from(ip.total_len())
     }
 
     #[inline(always)]
     fn for_host(&self) -> bool {
-        self.get::<1>(0).is_some_and(|first| !eth::is_group(first[0]))
+        self.get::<8>(0).is_some_and(|head| !eth::is_group(head[0]) && !self.port.is_for_another(head))
+    }
+
+    #[inline(always)]
+    fn has_tag_aside(&self) -> bool {
+        false
     }
 
     #[inline(always)]

@@ -60,7 +60,7 @@ impl Capacity {
         match region {
             Region::Config => 1,
             Region::Filter => limits::FILTER_WORDS,
-            Region::XdpPorts => limits::XDP_PORT_WORDS,
+            Region::Ports => limits::PORTS,
             Region::Services => self.services,
             Region::Dests | Region::DestConns => self.dests,
             Region::SchedTables => self.dests * limits::SCHED_WORDS_PER_DEST,

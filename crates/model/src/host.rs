@@ -9,8 +9,8 @@ use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Service, ServiceKey, Stats};
 use rvs_core::conn::Geometry;
-use rvs_core::pipeline::{self, Scratch};
-use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
+use rvs_core::pipeline::Scratch;
+use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step};
 
 use crate::bucket::HostBucket;
 use crate::{Memory, records};
@@ -274,22 +274,6 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
 
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
         Some(use_it(&mut *self.scratch.try_borrow_mut().ok()?))
-    }
-
-    fn reply<P: Packet>(&self, packet: &mut P) -> Outcome {
-        pipeline::reply(packet, self)
-    }
-
-    fn request<P: Packet>(&self, packet: &mut P) -> Outcome {
-        pipeline::request(packet, self)
-    }
-
-    fn prepare(&self) -> Outcome {
-        pipeline::prepare(self)
-    }
-
-    fn insert(&self) -> Outcome {
-        pipeline::insert(self)
     }
 
     fn now(&self) -> u64 {

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Config, Dest, DestConns, Service, Stats};
+use rvs_abi::{Config, Dest, DestConns, Port, Service, Stats};
 use zerocopy::transmute;
 
 use crate::Memory;
@@ -91,14 +91,15 @@ pub fn number_buckets<M: Memory + ?Sized>(memory: &M) {
     }
 }
 
-/// Notes whether an interface takes redirected XDP frames.
-pub fn set_takes_xdp<M: Memory>(memory: &M, ifindex: u32, takes: bool) {
-    if let Some(word) = memory.region(Region::XdpPorts).get((ifindex >> 6) as usize) {
-        let bit = 1 << (ifindex & 63);
-        if takes {
-            word.fetch_or(bit, Relaxed);
-        } else {
-            word.fetch_and(!bit, Relaxed);
-        }
+/// What is known of an interface.
+pub fn port<M: Memory + ?Sized>(memory: &M, ifindex: u32) -> Port {
+    let word = memory.region(Region::Ports).get(ifindex as usize);
+    word.map_or(Port::default(), |word| Port::from_word(word.load(Relaxed)))
+}
+
+/// Writes down what is known of an interface. One whose number is too high stays unknown.
+pub fn write_port<M: Memory + ?Sized>(memory: &M, ifindex: u32, port: Port) {
+    if let Some(word) = memory.region(Region::Ports).get(ifindex as usize) {
+        word.store(port.word(), Relaxed);
     }
 }

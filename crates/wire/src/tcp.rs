@@ -4,6 +4,8 @@
 pub const LEN: usize = 20;
 /// Offset of the checksum.
 pub const CHECKSUM: usize = 16;
+/// Offset of the byte whose upper half is the header's length in words of four bytes.
+pub const DATA_OFFSET: usize = 12;
 /// Offset of the flags byte.
 pub const FLAGS: usize = 13;
 

@@ -101,6 +101,15 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// How many packets had that outcome.
+    pub(crate) fn dropped(&self, outcome: &str) -> u64 {
+        let output = self.command("status").args(["--drops", "--json"]).output().unwrap();
+        let table: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let counters = table["counters"].as_array().unwrap();
+        let counter = counters.iter().find(|counter| counter["name"] == outcome);
+        counter.unwrap_or_else(|| panic!("no counter {outcome}: {table}"))["count"].as_u64().unwrap()
+    }
+
     /// Takes everything down, with or without a process.
     fn stop(&mut self) -> process::Output {
         let output = self.netns.output(self.command("director").arg("--stop")).unwrap();

@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod documents;
 mod drain;
+mod links;
 mod load;
 mod method;
 mod neighbours;

@@ -71,6 +71,9 @@ impl Interfaces {
         for (index, place) in &mut self.places {
             if let Some(link) = links.get(index) {
                 place.name.clone_from(&link.name);
+                if let (Some(address), false) = (link.mac, place.attach == Attach::None) {
+                    kernel.follow_address(*index, address.0);
+                }
             }
         }
         for link in links.values().filter(|link| wants(&self.wanted, link)) {

@@ -20,7 +20,7 @@ pub(crate) fn check<P: Packet>(
     if ip.ttl() <= 1 {
         return Err(Outcome::TtlExceeded);
     }
-    let len = packet.wire_len(u32::from(ip.total_len()));
+    let len = packet.wire_len(ip);
     if hop.mtu != 0 && len + overhead > hop.mtu {
         return Err(Outcome::TooBig);
     }

@@ -33,7 +33,7 @@ pub(crate) fn send<P: Packet>(
     check(packet, ip, hop, 20)?;
     // A bundle of segments gets its lengths when it is cut.
     let total_len = ip.total_len().checked_add(20);
-    if total_len.is_none() && packet.wire_len(1) != 0 {
+    if total_len.is_none() && packet.wire_len(ip) == u32::from(ip.total_len()) {
         return Err(Outcome::TooBig);
     }
     let (inner, delta) = ip.decrement_ttl();

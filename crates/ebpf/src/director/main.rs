@@ -28,7 +28,8 @@ const AF_INET: u32 = 2;
 #[xdp]
 pub fn rvs_xdp(context: XdpContext) -> u32 {
     let Some(tables) = Tables::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
-    let verdict = pipeline::ingress(&mut Xdp::new(context.ctx), &tables);
+    let mut packet = Xdp::new(context.ctx).from(tables::port(tables.ingress));
+    let verdict = pipeline::ingress(&mut packet, &tables);
     tables.count_outcome(verdict.outcome);
     match verdict.outcome.class() {
         Class::Pass | Class::HandOver => xdp_action::XDP_PASS,

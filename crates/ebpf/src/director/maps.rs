@@ -13,7 +13,7 @@ pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, BPF_F_MMAPA
 #[map]
 pub(crate) static FILTER: Array<u64> = Array::with_max_entries(limits::FILTER_WORDS, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static XDP_PORTS: Array<u64> = Array::with_max_entries(limits::XDP_PORT_WORDS, BPF_F_MMAPABLE);
+pub(crate) static PORTS: Array<u64> = Array::with_max_entries(limits::PORTS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static SERVICE_KEYS: HashMap<ServiceKey, u32> = HashMap::with_max_entries(1, 0);
 #[map]

@@ -13,7 +13,7 @@ use rvs_abi::{Outcome, limits};
 use rvs_core::{Flow, Link, NextHop, Tables as _};
 
 use crate::maps;
-use crate::tables::{Tables, field};
+use crate::tables::{self, Tables, field};
 
 /// `AF_INET`.
 const AF_INET: u8 = 2;
@@ -125,7 +125,7 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outc
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
             // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
             let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
-            cached.resolved = u32::from(known && tables.is_xdp && takes_xdp(query.ifindex));
+            cached.resolved = u32::from(known && tables.is_xdp && tables::port(query.ifindex).takes_xdp());
             cached.ifindex = query.ifindex;
             // SAFETY: plain integers.
             unsafe {
@@ -160,13 +160,6 @@ fn limit_to_route(tables: &Tables, flow: &Flow, cached: &mut Cached) {
     if same_route && mtu != 0 && (cached.mtu == 0 || mtu < cached.mtu) {
         cached.mtu = mtu;
     }
-}
-
-/// Whether an interface takes redirected XDP frames. Those that don't lose them in silence.
-#[inline(always)]
-fn takes_xdp(ifindex: u32) -> bool {
-    let word = maps::XDP_PORTS.get(ifindex >> 6).copied().unwrap_or(0);
-    word >> (ifindex & 63) & 1 != 0
 }
 
 /// The route that the director last saw, for requests.

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Service, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Port, Service, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
 use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
@@ -85,6 +85,12 @@ impl Tables {
             stats.out_bytes += delta.out_bytes;
         }
     }
+}
+
+/// What is known of an interface.
+#[inline(always)]
+pub(crate) fn port(ifindex: u32) -> Port {
+    Port::from_word(maps::PORTS.get(ifindex).copied().unwrap_or(0))
 }
 
 /// A destination in map memory: a pointer that the kernel gave, valid for the program's whole run.

@@ -6,8 +6,8 @@ use core::fmt;
 use rvs_abi::{DestConns, Outcome, ServiceKey, Stats};
 use rvs_core::conn::word::Word;
 use rvs_core::conn::{Bucket, Geometry};
-use rvs_core::pipeline::{self, Scratch};
-use rvs_core::{Flow, NextHop, Packet, Step, Tables};
+use rvs_core::pipeline::Scratch;
+use rvs_core::{Flow, NextHop, Step, Tables};
 use rvs_model::{HostBucket, HostDest, HostService, HostTables, World};
 
 /// What is about to happen.
@@ -161,22 +161,6 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
 
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
         self.tables.with_scratch(use_it)
-    }
-
-    fn reply<P: Packet>(&self, packet: &mut P) -> Outcome {
-        pipeline::reply(packet, self)
-    }
-
-    fn request<P: Packet>(&self, packet: &mut P) -> Outcome {
-        pipeline::request(packet, self)
-    }
-
-    fn prepare(&self) -> Outcome {
-        pipeline::prepare(self)
-    }
-
-    fn insert(&self) -> Outcome {
-        pipeline::insert(self)
     }
 
     fn now(&self) -> u64 {

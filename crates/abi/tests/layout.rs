@@ -1,0 +1,105 @@
+//! `abi.txt` is the layout of this version: whoever changes a record sees here that it needs a new version.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::mem::{offset_of, size_of};
+
+use rvs_abi::map::Region;
+use rvs_abi::{
+    ABI_VERSION, Bucket, Config, ConnEntry, Dest, DestConns, OUTCOMES, Service, ServiceKey, Stats,
+};
+
+/// Writes down a record. All fields must be named: the pattern has no rest.
+macro_rules! record {
+    ($text:ident, $record:ident { $($field:ident),* $(,)? }) => {
+        let named = |$record { $($field: _),* }: $record| ();
+        _ = named;
+        writeln!($text, "\n{} {}", stringify!($record), size_of::<$record>())?;
+        $(writeln!($text, "  {:>4} {}", offset_of!($record, $field), stringify!($field))?;)*
+    };
+}
+
+fn layout() -> Result<String, std::fmt::Error> {
+    let mut text = format!("version {ABI_VERSION}\n");
+    record!(
+        text,
+        Config {
+            abi_version,
+            services_v4,
+            buckets,
+            overflow_buckets,
+            stats_rows,
+            cpus,
+            services_max,
+            zero,
+            hash_seed,
+            timeouts,
+            set_timeouts_s,
+        }
+    );
+    record!(text, ServiceKey { vip, vport, protocol, family, zero });
+    record!(
+        text,
+        Service { vip, vport, protocol, family, flags, scheduler, sched_flags, table, table_words, spare }
+    );
+    record!(
+        text,
+        Dest {
+            addr,
+            port,
+            family,
+            method,
+            flags,
+            zero,
+            service,
+            weight,
+            upper,
+            lower,
+            spare,
+            gateway,
+            source,
+            ifindex,
+            mtu,
+            spare_route,
+        }
+    );
+    record!(text, DestConns { active, total });
+    record!(text, Bucket { words, overflow, entries });
+    record!(
+        text,
+        ConnEntry {
+            client,
+            vip,
+            cport,
+            vport,
+            protocol,
+            family,
+            flags,
+            dest,
+            service,
+            dport,
+            spare,
+            packets,
+            control,
+        }
+    );
+    record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });
+    writeln!(text, "\nmaps, words of a value")?;
+    for region in Region::ALL {
+        writeln!(text, "  {:>4} {}", region.value_words(), region.name())?;
+    }
+    writeln!(text, "\ncounters")?;
+    for outcome in OUTCOMES {
+        writeln!(text, "  {:>4} {}", *outcome as u32, outcome.name())?;
+    }
+    Ok(text)
+}
+
+#[test]
+fn the_layout_is_that_of_its_version() {
+    let (now, written) = (layout().unwrap_or_default(), include_str!("../abi.txt"));
+    assert_eq!(
+        now, written,
+        "a change of the layout needs a new ABI_VERSION and this text in abi.txt:\n{now}"
+    );
+}
