@@ -178,6 +178,13 @@ impl Netlink {
         self.set(message, || format!("set link {index} {state}"))
     }
 
+    /// Gives a link another name. Kernels before 6.2 refuse it while the link is up.
+    pub fn rename(&mut self, index: u32, name: &str) -> Result<()> {
+        let mut message = indexed(index);
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.set(message, || format!("rename link {index} to {name}"))
+    }
+
     /// Sets the largest packet, in bytes without the link-layer header.
     pub fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<()> {
         let mut message = indexed(index);

@@ -69,7 +69,8 @@ impl Interfaces {
             netlink.links()?.into_iter().map(|link| (link.index, link)).collect();
         self.forget_gone(kernel, &links);
         for (index, place) in &mut self.places {
-            if let Some(link) = links.get(index) {
+            if let Some(link) = links.get(index).filter(|link| link.name != place.name) {
+                log::info(format_args!("interface {}: its name is {} now", place.name, link.name));
                 place.name.clone_from(&link.name);
                 if let (Some(address), false) = (link.mac, place.attach == Attach::None) {
                     kernel.follow_address(*index, address.0);

@@ -34,6 +34,16 @@ fn attributes_are_set() {
 }
 
 #[test]
+fn a_link_gets_another_name() {
+    let mut pair = Pair::new();
+    let netlink = &mut pair.left_netlink;
+    netlink.set_down(pair.v0.index).unwrap();
+    netlink.rename(pair.v0.index, "other0").unwrap();
+    assert_eq!(netlink.link("other0").unwrap().index, pair.v0.index);
+    assert!(matches!(netlink.link("v0"), Err(Error::NoSuchLink { .. })));
+}
+
+#[test]
 fn bridge_with_a_port() {
     let mut pair = Pair::new();
     let netlink = &mut pair.left_netlink;
