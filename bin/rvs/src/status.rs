@@ -1,6 +1,7 @@
 //! `rvs status`: how a running director is.
 
 use anyhow::Result;
+use rvs_abi::Outcome;
 use rvs_control::api::{Attach, CounterClass, CounterListing, CounterTable, Fill, LimitReached, Status};
 
 use crate::table::{Align, Table};
@@ -11,7 +12,7 @@ use crate::{output, socket};
 pub(crate) struct Args {
     #[command(flatten)]
     socket: socket::Which,
-    /// Show how many packets were dropped, and why
+    /// Show how many packets were dropped, passed on to the network stack, or handed over from XDP to TC, and why
     #[arg(long)]
     drops: bool,
     /// Print JSON
@@ -26,26 +27,52 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut client = args.socket.connect()?;
     if args.drops {
-        let drops = drops(client.counters()?);
-        return if args.json { output::print_json(&drops) } else { output::print(&drops_table(&drops)) };
+        let reasons = reasons(client.counters()?);
+        return if args.json {
+            output::print_json(&reasons)
+        } else {
+            output::print(&reason_tables(&reasons))
+        };
     }
     let status = client.status()?;
     if args.json { output::print_json(&status) } else { output::print(&text(&status)) }
 }
 
-/// The counters of discarded packets.
-fn drops(table: CounterTable) -> CounterTable {
-    let counters = table.counters.into_iter().filter(|counter| counter.class == CounterClass::Drop);
-    CounterTable { counters: counters.collect() }
+/// What `--drops` shows, and under which titles. What was sent on has no reason: `rvs services` counts it.
+const REASONS: [(CounterClass, &str); 3] = [
+    (CounterClass::Drop, "Dropped"),
+    (CounterClass::Pass, "Passed on to the network stack as they came"),
+    (
+        CounterClass::HandOver,
+        "Handed over from XDP to TC on the same interface, which counts what becomes of them",
+    ),
+];
+
+/// Outcomes between two steps of the programs, with which no packet ends.
+const STEPS: [Outcome; 3] = [Outcome::Balanced, Outcome::FromServer, Outcome::NoConnection];
+
+/// The counters of packets that were not sent on, in the order of [`REASONS`].
+fn reasons(table: CounterTable) -> CounterTable {
+    let place = |counter: &CounterListing| REASONS.iter().position(|(class, _)| *class == counter.class);
+    let is_step = |counter: &CounterListing| STEPS.iter().any(|step| step.name() == counter.name);
+    let mut counters = table.counters;
+    counters.retain(|counter| place(counter).is_some() && !is_step(counter));
+    // Stable: within a class, the order of the programs.
+    counters.sort_by_key(place);
+    CounterTable { counters }
 }
 
-fn drops_table(drops: &CounterTable) -> String {
-    let mut table =
-        Table::new([("Packets", Align::Right), ("Reason", Align::Left), ("Explanation", Align::Left)]);
-    for CounterListing { name, count, text, .. } in &drops.counters {
-        table.row([count.to_string(), name.clone(), text.clone()]);
-    }
-    table.render()
+fn reason_tables(reasons: &CounterTable) -> String {
+    let tables = REASONS.map(|(class, title)| {
+        let mut table =
+            Table::new([("Packets", Align::Right), ("Reason", Align::Left), ("Explanation", Align::Left)]);
+        for counter in reasons.counters.iter().filter(|counter| counter.class == class) {
+            let CounterListing { name, count, text, .. } = counter;
+            table.row([count.to_string(), name.clone(), text.clone()]);
+        }
+        format!("{title}:\n{}", table.render())
+    });
+    tables.join("\n")
 }
 
 fn text(status: &Status) -> String {
@@ -113,7 +140,6 @@ fn list(title: &str, lines: impl Iterator<Item = String>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use rvs_abi::Outcome;
     use rvs_control::api::{Capacity, Interface};
 
     use super::*;
@@ -180,14 +206,37 @@ Warnings:
     }
 
     #[test]
-    fn drops_are_named_and_explained() {
-        let counters = [Outcome::NotIp, Outcome::NoDestination, Outcome::ForwardDr, Outcome::TtlExceeded];
-        let counters = (7..).zip(counters).map(|(count, outcome)| CounterListing::new(outcome, count));
+    fn reasons_are_named_and_explained_by_class() {
+        let outcomes = [
+            Outcome::NotIp,
+            Outcome::Balanced,
+            Outcome::HandOverNeighbour,
+            Outcome::ForwardDr,
+            Outcome::NoDestination,
+            Outcome::TtlExceeded,
+        ];
+        let counters = (7..).zip(outcomes).map(|(count, outcome)| CounterListing::new(outcome, count));
         let expected = "\
+Dropped:
 Packets  Reason          Explanation
-      8  no_destination  the service has no destination that takes new connections
-     10  ttl_exceeded    time to live used up
+     11  no_destination  the service has no destination that takes new connections
+     12  ttl_exceeded    time to live used up
+
+Passed on to the network stack as they came:
+Packets  Reason  Explanation
+      7  not_ip  not an IPv4 packet (ARP, IPv6 and others)
+
+Handed over from XDP to TC on the same interface, which counts what becomes of them:
+Packets  Reason               Explanation
+      9  hand_over_neighbour  next hop not resolved: taken up under TC
 ";
-        assert_eq!(drops_table(&drops(CounterTable { counters: counters.collect() })), expected);
+        assert_eq!(reason_tables(&reasons(CounterTable { counters: counters.collect() })), expected);
+    }
+
+    #[test]
+    fn steps_are_those_that_say_so() {
+        let steps =
+            rvs_abi::OUTCOMES.iter().filter(|outcome| outcome.text().contains("never the end of a packet"));
+        assert_eq!(steps.copied().collect::<Vec<_>>(), STEPS);
     }
 }

@@ -1,5 +1,6 @@
 //! Real packets: what the daemon adds to the programs.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
@@ -145,14 +146,16 @@ fn drops_are_counted_under_their_reason() {
     let connect = || std::net::TcpStream::connect_timeout(&target, std::time::Duration::from_millis(100));
     assert!(cluster.client().netns().enter(connect).unwrap().is_err());
 
-    let drops = director.json(&["status", "--drops"]);
-    let drops = drops["counters"].as_array().unwrap();
-    assert!(drops.iter().all(|row| row["class"] == "drop"));
-    let counted = drops.iter().filter(|row| row["count"] != 0);
-    let counted: Vec<_> = counted.map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(counted, ["no_destination"]);
+    let shown = director.json(&["status", "--drops"]);
+    let rows = shown["counters"].as_array().unwrap();
+    let dropped = rows.iter().filter(|row| row["class"] == "drop" && row["count"] != 0);
+    let dropped: Vec<_> = dropped.map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(dropped, ["no_destination"]);
+    let classes: BTreeSet<_> = rows.iter().map(|row| row["class"].as_str().unwrap()).collect();
+    assert_eq!(classes, BTreeSet::from(["drop", "hand-over", "pass"]));
     let shown = director.rvs(&["status", "--drops"]).success();
-    assert!(shown.starts_with("Packets  Reason "), "{shown}");
+    assert!(shown.starts_with("Dropped:\nPackets  Reason "), "{shown}");
+    assert!(shown.contains("\n\nPassed on to the network stack as they came:\nPackets  Reason "), "{shown}");
     let row = "\n      1  no_destination       the service has no destination that takes new connections\n";
     assert!(shown.contains(row), "{shown}");
 }
