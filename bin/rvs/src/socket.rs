@@ -18,7 +18,7 @@ const INSTANCE_LEN_MAX: usize = 64;
 /// Which director.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Which {
-    /// Control socket [default: /run/rvs/INSTANCE.sock]
+    /// Control socket [default: /run/rvs/INSTANCE.sock; for clients without --instance, what RVS_SOCKET says]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Name that tells several directors on one machine apart [default: director]
@@ -35,6 +35,19 @@ impl Which {
     /// The socket that a director makes.
     pub(crate) fn of_director(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| default_path(self.instance()))
+    }
+
+    /// Whether the arguments name an instance.
+    pub(crate) fn names_instance(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// Whether the variable names a socket, and is not asked because the arguments name an instance: what is typed goes
+    /// before what is set. `--instance` would otherwise be without effect to a client, or two directors be mixed up.
+    pub(crate) fn overrides_variable(&self) -> bool {
+        self.socket.is_none()
+            && self.instance.is_some()
+            && env::var_os(VARIABLE).is_some_and(|path| !path.is_empty())
     }
 
     /// The socket that a client opens: as the arguments say, or else the variable `RVS_SOCKET`, or else the default.

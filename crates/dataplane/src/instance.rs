@@ -14,6 +14,8 @@ use rvs_model::Capacity;
 use crate::bpffs::Bpffs;
 use crate::error::{Error, Result};
 
+/// The folder of all instances in the BPF file system.
+const FOLDER: &str = "rvs";
 /// Longest name of an instance.
 const NAME_LEN_MAX: usize = 64;
 /// How often the lock is tried again because its directory was removed meanwhile.
@@ -64,7 +66,7 @@ impl Options {
     }
 
     fn directory(&self) -> PathBuf {
-        Path::new("rvs").join(&self.instance)
+        Path::new(FOLDER).join(&self.instance)
     }
 }
 
@@ -118,6 +120,21 @@ impl Instance {
         Ok(lock.map(|lock| Self { name: options.instance.clone(), bpffs, relative, lock }))
     }
 
+    /// The names of those that exist, in order.
+    pub(crate) fn all(place: Option<&Path>) -> Result<Vec<String>> {
+        let folder = Path::new(FOLDER);
+        let Some(bpffs) = Bpffs::find(place, folder)? else { return Ok(Vec::new()) };
+        let failed = |source| Error::system("list the instances", source);
+        let entries = match fs::read_dir(bpffs.path(folder)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            result => result.map_err(failed)?,
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names: Vec<String> = names.collect::<io::Result<_>>().map_err(failed)?;
+        names.sort();
+        Ok(names)
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -139,7 +156,7 @@ impl Instance {
         fs::remove_dir_all(self.bpffs.path(&self.relative))
             .map_err(|source| Error::system(format!("remove {}", shown.display()), source))?;
         // Fails while other instances are in it, as it should.
-        fs::remove_dir(self.bpffs.path(Path::new("rvs"))).ok();
+        fs::remove_dir(self.bpffs.path(Path::new(FOLDER))).ok();
         Ok(())
     }
 }

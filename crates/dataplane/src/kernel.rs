@@ -1,7 +1,7 @@
 //! The data plane in the kernel.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rvs_abi::map::Region;
@@ -222,6 +222,15 @@ pub fn remove(options: &Options) -> Result<bool> {
     Hooks::open(&instance, options.tc)?.detach_all()?;
     instance.remove()?;
     Ok(true)
+}
+
+/// The names of the instances that exist in a BPF file system (as [`Options::bpffs`]), with or without a process that has
+/// them open, in order.
+///
+/// # Errors
+/// When it can't be read: it takes root.
+pub fn instances(bpffs: Option<&Path>) -> Result<Vec<String>> {
+    Instance::all(bpffs)
 }
 
 const _: () = {

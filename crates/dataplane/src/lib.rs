@@ -35,6 +35,6 @@ mod store;
 pub use error::{Error, Result, VerifierLog};
 pub use hooks::{AttachMode, Attached, Attachment, Mode};
 pub use instance::{Options, TcHook, possible_cpus};
-pub use kernel::{Kernel, remove};
+pub use kernel::{Kernel, instances, remove};
 pub use maps::Maps;
 pub use programs::{ProgramInfo, TestRun};

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
-use rvs_control::Error as ControlError;
-use rvs_dataplane::Options;
+use rvs_control::{Client, Error as ControlError};
+use rvs_dataplane::{Error as DataplaneError, Options};
 
 use super::limits::STOP;
 use crate::{output, socket};
@@ -24,22 +24,49 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(super) fn run(socket: &socket::Which, options: &Options) -> Result<()> {
     let path = socket.of_client();
     let message = match socket.connect() {
-        Ok(mut client) => {
-            let stopped = client.stop()?;
-            wait_for_end(&path)?;
-            stopped.message
-        }
-        Err(ControlError::NoDirector { .. }) => {
-            let instance = &options.instance;
-            if rvs_dataplane::remove(options)? {
-                format!("instance {instance}: taken down; no director was running")
-            } else {
-                format!("instance {instance}: nothing to take down")
-            }
-        }
+        Ok(client) => by_daemon(client, socket, &path)?,
+        Err(ControlError::NoDirector { .. }) => directly(socket, options, &path)?,
         Err(error) => bail!(error),
     };
     output::print(&format!("{message}\n"))
+}
+
+/// Has the daemon do it, if it is the one that is meant.
+fn by_daemon(mut client: Client, which: &socket::Which, path: &Path) -> Result<String> {
+    if which.names_instance() {
+        let (serves, meant) = (client.status()?.instance, which.instance());
+        ensure!(
+            serves == meant,
+            "{}: serves instance {serves}, not {meant}: nothing is taken down",
+            path.display()
+        );
+    }
+    let stopped = client.stop()?;
+    wait_for_end(path)?;
+    Ok(stopped.message)
+}
+
+/// Does it without a daemon: none answers at `path`.
+fn directly(which: &socket::Which, options: &Options, path: &Path) -> Result<String> {
+    let instance = &options.instance;
+    let removed = rvs_dataplane::remove(options).map_err(|error| match error {
+        DataplaneError::Locked { .. } => {
+            let order = if which.overrides_variable() { " (--instance goes before RVS_SOCKET)" } else { "" };
+            let path = path.display();
+            anyhow!("{error}, and no director answers at {path}: --socket names another socket{order}")
+        }
+        error => error.into(),
+    })?;
+    if removed {
+        return Ok(format!("instance {instance}: taken down; no director was running"));
+    }
+    let others = rvs_dataplane::instances(options.bpffs.as_deref())?;
+    Ok(if others.is_empty() {
+        format!("instance {instance}: nothing to take down")
+    } else {
+        let others = others.join(", ");
+        format!("instance {instance}: nothing to take down; --instance names one that exists: {others}")
+    })
 }
 
 /// Waits until the daemon has given its socket's lock back, so that the next one can be started at once.

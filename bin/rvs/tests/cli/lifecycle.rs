@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Director, LIMIT, Ran, SMALL, namespace};
+use crate::support::{Director, LIMIT, RVS, Ran, SMALL, namespace};
 
 const RULES: &str = "\
 -A -t 203.0.113.1:80 -s wlc
@@ -93,8 +93,9 @@ fn stop_takes_everything_down_with_a_living_director() {
     assert_eq!(director.wait().code(), Some(0));
     assert!(!place.exists() && !director.socket().exists());
 
-    let message = format!("instance {instance}: nothing to take down\n");
-    assert_eq!(director.stop().success(), message, "once more is no error");
+    let message = format!("instance {instance}: nothing to take down");
+    let said = director.stop().success();
+    assert!(said.starts_with(&message), "once more is no error: {said}");
     director.start_again();
     assert!(director.log().contains(": made in "), "{}", director.log());
     assert_eq!(director.ipvsadm(&["-Sn"]).success(), "");
@@ -117,9 +118,62 @@ fn stop_does_not_take_the_data_plane_from_a_director_with_another_socket() {
     let netns = namespace();
     let director = Director::start(&netns, &SMALL);
     let mut stop = director.call(&director.folder().join("other.sock"), &["--stop"]);
-    let message = format!("rvs: instance {} is in use by process {}\n", director.instance(), director.pid());
+    let (instance, pid) = (director.instance(), director.pid());
+    let other = director.folder().join("other.sock");
+    let message = format!(
+        "rvs: instance {instance} is in use by process {pid}, and no director answers at {}: --socket names another \
+         socket\n",
+        other.display()
+    );
+    assert_eq!(Ran::of(stop.output().unwrap()).failure(1), message);
+
+    // Arguments go before the variable; it says that the variable was not asked.
+    let mut stop = director.client(RVS);
+    let ran = Ran::of(stop.args(["director", "--stop", "--instance", &instance]).output().unwrap());
+    let message = format!(
+        "rvs: instance {instance} is in use by process {pid}, and no director answers at /run/rvs/{instance}.sock: \
+         --socket names another socket (--instance goes before RVS_SOCKET)\n",
+    );
+    assert_eq!(ran.failure(1), message);
+    director.rvs(&["status"]).success();
+}
+
+#[test]
+fn stop_takes_down_no_other_instance_than_the_named_one() {
+    let netns = namespace();
+    let director = Director::start(&netns, &SMALL);
+    let socket = director.socket();
+    let mut stop = director.client(RVS);
+    stop.args(["director", "--stop", "--instance", "another", "--socket"]).arg(&socket);
+    let message = format!(
+        "rvs: {}: serves instance {}, not another: nothing is taken down\n",
+        socket.display(),
+        director.instance()
+    );
     assert_eq!(Ran::of(stop.output().unwrap()).failure(1), message);
     director.rvs(&["status"]).success();
+}
+
+#[test]
+fn stop_goes_where_the_variable_says() {
+    let netns = namespace();
+    let mut director = Director::start(&netns, &SMALL);
+    let message = director.rvs(&["director", "--stop"]).success();
+    assert!(message.starts_with(&format!("instance {}: taken down: ", director.instance())), "{message}");
+    assert_eq!(director.wait().code(), Some(0));
+}
+
+#[test]
+fn stop_of_what_is_not_there_names_what_is() {
+    let netns = namespace();
+    let director = Director::start(&netns, &SMALL);
+    let absent = Director::new(&netns, &SMALL);
+    let said = absent.stop().success();
+    let nothing =
+        format!("instance {}: nothing to take down; --instance names one that exists: ", absent.instance());
+    let others = said.strip_prefix(&nothing).unwrap_or_else(|| panic!("{said}"));
+    assert!(others.trim_end().split(", ").any(|name| name == director.instance()), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]

@@ -167,6 +167,21 @@ fn an_instance_has_one_owner() {
 }
 
 #[test]
+fn instances_are_listed() {
+    let stage = Stage::new();
+    let list = || rvs_dataplane::instances(Some(&stage.options().bpffs.unwrap())).unwrap();
+    assert_eq!(list(), [""; 0]);
+    let kernel = Kernel::open(&stage.options()).unwrap();
+    let other = rvs_dataplane::Options { instance: "other".into(), ..stage.options() };
+    Kernel::open(&other).unwrap();
+    assert_eq!(list(), ["other", "test"]);
+    kernel.remove().unwrap();
+    assert_eq!(list(), ["other"]);
+    assert!(remove(&other).unwrap());
+    assert_eq!(list(), [""; 0]);
+}
+
+#[test]
 fn nothing_is_left_after_removal() {
     let stage = Stage::new();
     stage.with_kernel(|_| ());
