@@ -12,7 +12,7 @@ use rvs_ipvsadm::{ConnTable, Failure, Invocation, ListRequest, Rules, ServiceTab
 use crate::names::System;
 use crate::{output, socket};
 
-/// There is no director, where ipvsadm finds no IPVS in the kernel (ipvs.md §10.4).
+/// There is no director, or none for this user, where ipvsadm finds no IPVS in the kernel (ipvs.md §10.4).
 const NO_DIRECTOR: u8 = 2;
 /// Anything that goes wrong in the kernel, or here in the director (ipvs.md §1.6).
 const REFUSED: u8 = 255;
@@ -20,7 +20,7 @@ const REFUSED: u8 = 255;
 /// Does what the arguments, without the tool's name, ask for.
 pub(crate) fn run(tool: Tool, args: &[String]) -> ExitCode {
     let names = System::default();
-    match tool.parse(args, &names).and_then(|invocation| carry_out(invocation, &names)) {
+    match tool.parse(args, &names).and_then(|invocation| carry_out(tool, invocation, &names)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, status }) => {
             eprintln!("{message}");
@@ -29,9 +29,9 @@ pub(crate) fn run(tool: Tool, args: &[String]) -> ExitCode {
     }
 }
 
-fn carry_out(invocation: Invocation, names: &System) -> Result<(), Failure> {
+fn carry_out(tool: Tool, invocation: Invocation, names: &System) -> Result<(), Failure> {
     match invocation {
-        Invocation::Help => print(&rvs_ipvsadm::help()),
+        Invocation::Help => print(&tool.help()),
         Invocation::Version => print(&rvs_ipvsadm::version()),
         Invocation::Change(command) => {
             connect()?.apply(&[command]).map(drop).map_err(|error| failure(error, Failure::refused))
@@ -72,9 +72,12 @@ fn failure(error: ControlError, refusal: fn(&CommandError) -> Failure) -> Failur
     }
 }
 
-/// The text for EPERM (ipvs.md §1.6).
+/// What `ipvsadm` says to others than root, whatever they ask for (ipvs.md §10.4, statement 156): to it, the kernel has no
+/// IPVS then. Here it is said of changes only, for everybody may ask.
 fn not_root() -> Failure {
-    Failure { message: "Permission denied (you must be root)".to_owned(), status: REFUSED }
+    let message = "Can't initialize ipvs: Permission denied (you must be root)\n\
+        Are you sure that IP Virtual Server is built in the kernel or as module?";
+    Failure { message: message.to_owned(), status: NO_DIRECTOR }
 }
 
 fn unknown_scheduler(client: &mut Client, unknown: &UnknownScheduler) -> Failure {

@@ -1,6 +1,6 @@
 //! Who may do what: everybody may ask, root may change.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,6 +9,10 @@ use crate::support::{Director, RVS, Ran, SMALL, namespace};
 
 /// User and group `nobody`.
 const NOBODY: u32 = 65_534;
+
+/// What `ipvsadm` says to others than root (ipvs.md §10.4, statement 156).
+const NOT_ROOT: &str = "Can't initialize ipvs: Permission denied (you must be root)\n\
+    Are you sure that IP Virtual Server is built in the kernel or as module?\n";
 
 /// The binary where everybody may run it: the folder that it is built in may be closed to others.
 fn public_binary(director: &Director<'_>) -> PathBuf {
@@ -33,9 +37,14 @@ fn others_may_ask_and_not_change() {
     }
     let changes = [&["-A", "-t", "203.0.113.1:80"][..], &["-C"], &["--set", "1", "1", "1"], &["-Z"]];
     for args in changes {
-        let message = nobody(&[&["ipvsadm"], args].concat()).failure(255);
-        assert_eq!(message, "Permission denied (you must be root)\n", "{args:?}");
+        let message = nobody(&[&["ipvsadm"], args].concat()).failure(2);
+        assert_eq!(message, NOT_ROOT, "{args:?}");
     }
+    let rules = director.folder().join("rules");
+    fs::write(&rules, "-A -t 203.0.113.1:80\n").unwrap();
+    let mut restore = director.client(&rvs);
+    restore.stdin(File::open(&rules).unwrap());
+    assert_eq!(as_nobody(restore, &["ipvsadm", "-R"]).failure(2), NOT_ROOT);
     let message = nobody(&["director", "--stop"]).failure(1);
     assert!(message.starts_with("rvs: ") && message.contains("65534"), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");

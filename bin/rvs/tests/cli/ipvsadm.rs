@@ -115,6 +115,13 @@ fn the_other_tools_of_the_package() {
         link
     };
     let (save, restore) = (tool("ipvsadm-save"), tool("ipvsadm-restore"));
+    let all = director.ipvsadm(&["-Sn"]).success();
+    for args in [&["-x"][..], &["rules"], &["-n"]] {
+        let message = run_reading(director.client(&restore).args(args), "").failure(2);
+        let expected = "ipvsadm-restore: takes no arguments but --help, and rules on its standard input";
+        assert_eq!(message, format!("{expected}: unexpected argument {}\n", args[0]));
+        assert_eq!(director.ipvsadm(&["-Sn"]).success(), all, "{args:?}");
+    }
     let saved = Ran::of(director.client(save).arg("-n").output().unwrap()).success();
     let rules = format!("# a comment\n{}", saved.lines().take(1).collect::<String>());
     run_reading(&mut director.client(restore), &rules).success();
