@@ -81,6 +81,16 @@ impl Netns {
         Ok(Self { file, name: name.to_owned(), owned: None })
     }
 
+    /// Removes the name of a namespace that another process left. Fails with [`io::ErrorKind::NotFound`] if there is none.
+    pub fn delete(name: &str) -> Result<()> {
+        let failed = |source| Error::Namespace { operation: "delete", name: name.to_owned(), source };
+        check_name(name).map_err(failed)?;
+        let path = Path::new(NETNS_DIR).join(name);
+        // A process that was killed between making the file and mounting on it left a plain file.
+        umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).ok();
+        fs::remove_file(&path).map_err(failed)
+    }
+
     /// The calling thread's namespace.
     pub fn current() -> Result<Self> {
         let name = THREAD_NETNS.to_owned();

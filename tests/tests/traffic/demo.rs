@@ -8,7 +8,7 @@ use std::process::{self, Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rvs_testkit::wait_until;
+use rvs_testkit::{Residue, wait_until};
 
 use crate::program;
 use crate::residue::left;
@@ -110,8 +110,60 @@ fn signals_end_it_and_nothing_is_left() {
     fs::remove_file(&path).unwrap();
 }
 
+/// Sends SIGKILL to a demo in the middle, and to its director before, if that is wanted. Names of what it left.
+fn kill_in_the_middle(with_director: bool) -> (String, String) {
+    let path = std::env::temp_dir().join(format!("rvs-traffic-killed-{}", process::id()));
+    let mut child = demo(&[]).stdout(File::create(&path).unwrap()).spawn().unwrap();
+    let shown = || fs::read_to_string(&path).unwrap();
+    wait_until("the first service", LIMIT, || shown().contains("$ ipvsadm -A")).unwrap();
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    let (namespaces, instance) = (format!("rvs-{pid}-"), format!("demo-{pid}-"));
+    if with_director {
+        // It must not notice and clean up.
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let processes = Residue::scan().processes;
+        let director = processes.iter().find(|(_, command)| command.contains(&instance)).unwrap();
+        kill(Pid::from_raw(director.0.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_file(&path).unwrap();
+    (namespaces, instance)
+}
+
+#[test]
+fn what_a_killed_demo_left_is_removed_by_the_next() {
+    let _turn = await_turn();
+    let living = start(&[]);
+    for with_director in [false, true] {
+        let (namespaces, instance) = kill_in_the_middle(with_director);
+        if with_director {
+            assert!(left(&[&instance]).len() > 10, "maps and links: {:?}", left(&[&instance]));
+        } else {
+            // Neither process nor pins: the director has seen to that.
+            wait_until("the end of its director", LIMIT, || left(&[&instance]).is_empty()).unwrap();
+        }
+        assert_eq!(left(&[&namespaces]).len(), 6, "client, director, fabric and three servers");
+        let folder = std::env::temp_dir().join(format!("rvs-{instance}0"));
+        assert!(folder.exists());
+
+        let output = finish(start(&["nat"]));
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(said.starts_with("rvs: demo: removed what killed demos left: "), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(said.contains("instance"), with_director, "{said}");
+        wait_until("nothing is left", LIMIT, || left(&[&namespaces, &instance]).is_empty()).unwrap();
+        assert!(!folder.exists());
+    }
+    let output = finish(living);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
 #[test]
 fn a_reader_that_leaves_ends_it_quietly() {
+    // Nothing is to be left by another test.
+    let _turn = await_turn();
     let mut child = start(&["nat"]);
     drop(child.stdout.take());
     let output = finish(child);

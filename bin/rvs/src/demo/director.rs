@@ -129,7 +129,10 @@ fn spawn(program: &Path, netns: &Netns, instance: &str, folder: &Path) -> Result
     let log = File::create(log_file(folder)).context("create the director's log")?;
     let also = log.try_clone().context("open the director's log again")?;
     let mut command = command(program, "director", instance, folder);
-    command.args(["--conns-max", CONNECTIONS]).stdin(Stdio::null()).stdout(log).stderr(also);
+    // The pipe to its standard input ends with this process, however that ends, and then the director takes everything
+    // down. (PR_SET_PDEATHSIG would end it with the thread that starts it, which `Netns` makes for that alone.)
+    command.args(["--conns-max", CONNECTIONS, "--end-with-stdin"]).stdin(Stdio::piped());
+    command.stdout(log).stderr(also);
     // A process group of its own: what the terminal sends on Ctrl-C is for the demo, which then ends the director.
     command.process_group(0);
     Ok(netns.spawn(&mut command)?)

@@ -3,12 +3,14 @@
 //!
 //! A [`round`] shows one forwarding method on a [`stage`] of its own: namespaces, servers, and this program's own
 //! `director` sub-command as a process, configured by its own `ipvsadm`. Everything goes when the stage is dropped, so
-//! errors and signals ([`interrupt`]) take the same way out as success.
+//! errors and signals ([`interrupt`]) take the same way out as success. After SIGKILL there is no such way: the director
+//! then takes its data plane down by itself, and the next demo removes the rest ([`leftovers`]).
 
 mod account;
 mod director;
 mod drawing;
 mod interrupt;
+mod leftovers;
 mod method;
 mod round;
 mod show;
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("demo: needs root, to make network namespaces and to load programs into the kernel");
     }
     let interrupt = Interrupt::listen()?;
+    leftovers::remove(&interrupt)?;
     let mut show = Show::default();
     let methods = args.method.as_ref().map_or(Method::ALL, std::slice::from_ref);
     let result = methods.iter().try_for_each(|method| round::play(*method, &mut show, &interrupt));

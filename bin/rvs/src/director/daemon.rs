@@ -95,6 +95,10 @@ impl Daemon {
     fn take(&mut self, message: Message) -> Result<Option<End>> {
         match message {
             Message::Signal(signal) => return Ok(Some(End::Signal(signal))),
+            Message::StdinEnded => {
+                log::info("standard input has ended");
+                return self.take_down().map(|_| Some(End::Stopped));
+            }
             Message::NetworkLost(error) => return Err(error.into()),
             Message::Network(event) => self.network(&event),
             Message::Request { request, peer, reply } => {

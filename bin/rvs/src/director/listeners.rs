@@ -1,6 +1,7 @@
 //! The threads that turn what happens outside into messages. None of them owns anything; they end with the process, or
 //! when nobody listens any more.
 
+use std::io;
 use std::process;
 use std::sync::mpsc::{Sender, sync_channel};
 use std::thread;
@@ -64,6 +65,20 @@ pub(super) fn network(mut monitor: Monitor, inbox: Sender<Message>) -> Result<()
         }
     };
     start("rvs-netlink", listen)
+}
+
+/// Starts the thread that waits for the end of standard input, which is the other end of a pipe that the parent has.
+///
+/// # Errors
+/// When no thread can be started.
+pub(super) fn stdin(inbox: Sender<Message>) -> Result<()> {
+    let listen = move || {
+        // What comes is nothing to us, and an input that can't be read has ended.
+        drop(io::copy(&mut io::stdin().lock(), &mut io::sink()));
+        // The main loop may have ended before.
+        drop(inbox.send(Message::StdinEnded));
+    };
+    start("rvs-stdin", listen)
 }
 
 fn start(name: &str, listen: impl FnOnce() + Send + 'static) -> Result<()> {

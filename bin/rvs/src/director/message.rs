@@ -25,6 +25,8 @@ pub(super) enum Message {
     NetworkLost(rvs_netlink::Error),
     /// The process was asked to end.
     Signal(Signal),
+    /// Whoever started this process is gone, and nothing is to stay.
+    StdinEnded,
 }
 
 /// Why the main loop ended.
@@ -32,7 +34,7 @@ pub(super) enum Message {
 pub(super) enum End {
     /// A signal: the data plane stays.
     Signal(Signal),
-    /// A client's request: the data plane is gone.
+    /// A client's request, or the end of standard input: the data plane is gone.
     Stopped,
 }
 

@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// On SIGTERM and SIGINT, take the programs off the interfaces; otherwise packets go on being balanced
     #[arg(long)]
     detach_on_exit: bool,
+    /// Take everything down and end when standard input ends: for a child whose parent may be killed
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
     /// Print the OpenAPI document of the control protocol, and end
     #[arg(long)]
     openapi: bool,

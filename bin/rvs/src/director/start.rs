@@ -44,6 +44,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (outbox, inbox) = channel();
     listeners::signals(outbox.clone())?;
     listeners::network(monitor, outbox.clone())?;
+    if args.end_with_stdin {
+        listeners::stdin(outbox.clone())?;
+    }
     daemon.control = Some(server.start(move |request, peer| listeners::ask(&outbox, request, peer))?);
     announce();
 

@@ -35,6 +35,17 @@ fn create_enter_and_drop() {
 }
 
 #[test]
+fn one_that_another_process_left_is_deleted() {
+    let namespace = Netns::create_unique("rvs-test").unwrap();
+    Netns::delete(namespace.name()).unwrap();
+    assert!(!Path::new(NETNS_DIR).join(namespace.name()).exists());
+    let error = Netns::delete(namespace.name()).unwrap_err();
+    assert_eq!(error.kind(), Some(io::ErrorKind::NotFound));
+    let expected = format!("delete network namespace {}: No such file or directory", namespace.name());
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
 fn two_get_different_names() {
     let first = Netns::create_unique("rvs-test").unwrap();
     let second = Netns::create_unique("rvs-test").unwrap();
