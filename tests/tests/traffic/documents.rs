@@ -20,7 +20,7 @@ const DOCUMENTS: [&str; 6] = [
     include_str!("../../../docs/compatibility.md"),
 ];
 /// Steps of `cargo xtask test` that are commands of their own, or run the tests of one.
-const STEPS: [(&str, &str); 10] = [
+const STEPS: [(&str, &str); 11] = [
     ("cargo xtask setup", "setup"),
     ("cargo xtask tidy", "tidy"),
     ("cargo xtask ebpf", "ebpf"),
@@ -30,6 +30,7 @@ const STEPS: [(&str, &str); 10] = [
     ("cargo xtask test kernel", "kernel"),
     ("cargo xtask test refvm", "refvm"),
     ("cargo xtask test kernel refvm", "refvm"),
+    ("cargo xtask test unit kernel", "unit"),
     ("cargo xtask test --allow-skips", "kernel"),
 ];
 /// Commands that tests of this package run.
