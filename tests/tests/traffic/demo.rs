@@ -178,7 +178,9 @@ impl Copy {
         let folder = std::env::temp_dir().join(format!("rvs-traffic-copy-{}", process::id()));
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(program::path(), folder.join("rvs")).unwrap();
+        // By a process of its own: what another test starts while this one writes would hold the file open for a moment,
+        // and a file that somebody may write can't be run (ETXTBSY).
+        assert!(Command::new("cp").arg(program::path()).arg(folder.join("rvs")).status().unwrap().success());
         Self(folder)
     }
 }
