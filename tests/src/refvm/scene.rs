@@ -104,6 +104,13 @@ impl<'a> Scene<'a> {
         self.world.show(&args, view, |text: &String| is_wanted(text), |a, b| a == b)
     }
 
+    /// A listing as each shows it at this moment, IPVS first.
+    pub(crate) fn look(&self, args: &str) -> Result<Vec<String>> {
+        let args = self.text(args);
+        let args: Vec<&str> = args.split_whitespace().collect();
+        self.world.look(&args, |shown| Ok(shown.ran.stdout.clone()))
+    }
+
     /// Active and inactive connections of the real servers of the one service there is, by last byte of their addresses,
     /// once they are as wanted.
     pub(crate) fn counts(&self, wanted: &[(u8, u32, u32)]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! All directors together: what one is sent, all are sent.
 
 use std::fmt::Debug;
+use std::iter;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
@@ -156,6 +157,11 @@ impl World {
         rule.met(&reference, &expected).map(|()| reference)
     }
 
+    /// What an `ipvsadm` shows of each at this moment, IPVS first.
+    pub(crate) fn look<T>(&self, args: &[&str], view: impl Fn(&Shown) -> Result<T>) -> Result<Vec<T>> {
+        iter::once(&self.ipvs).chain(self.labs()).map(|lab| view(&lab.show(args)?)).collect()
+    }
+
     /// Runs an `ipvsadm` that only shows something, until all show what is wanted and the same, as far as `view` goes.
     pub(crate) fn show<T: PartialEq + Debug>(
         &self,
@@ -166,9 +172,8 @@ impl World {
     ) -> Result<T> {
         let deadline = Instant::now() + AGREE_LIMIT;
         loop {
-            let show = |lab: &Lab| view(&lab.show(args)?);
-            let expected = show(&self.ipvs)?;
-            let views = self.labs().iter().map(show).collect::<Result<Vec<_>>>()?;
+            let mut views = self.look(args, &view)?;
+            let expected = views.remove(0);
             let wrong = views.iter().position(|view| !is_same(&expected, view));
             if wrong.is_none() && is_wanted(&expected) {
                 return Ok(expected);

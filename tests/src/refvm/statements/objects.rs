@@ -14,6 +14,7 @@ tests![
     s006_a_destination_of_a_missing_service,
     s007_a_destination_twice,
     s008_a_missing_destination,
+    s010_a_destination_that_is_not_unicast,
     s014_nosort_lists_the_newest_first,
     s015_a_listing_is_sorted,
 ];
@@ -62,6 +63,13 @@ fn s008_a_missing_destination(scene: &mut Scene<'_>) -> Result<()> {
         scene.refused(&format!("{command} -t VIP:80 -r 192.168.9.2"), 255, "No such destination")?;
     }
     Ok(())
+}
+
+fn s010_a_destination_that_is_not_unicast(scene: &mut Scene<'_>) -> Result<()> {
+    scene.rules("-A -t VIP:80 -s rr")?;
+    let text = "Invalid operation.  Possibly wrong module version, address not unicast, ...";
+    scene.refused("-a -t VIP:80 -r 224.0.0.1", 255, text)?;
+    scene.listing("-S -n", |text| text.lines().count() == 1).map(drop)
 }
 
 fn last_bytes(listing: &str) -> Vec<&str> {

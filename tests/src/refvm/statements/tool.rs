@@ -97,7 +97,6 @@ fn usage_errors(scene: &mut Scene<'_>) -> Result<()> {
         "-a -t VIP:80 -r 192.168.9.2 -w x",
         "-a -t VIP:80 -r 192.168.9.2 -w -1",
         "-a -t VIP:80 -r 192.168.9.2 -m -i",
-        "-a -t VIP:80 -r 224.0.0.1",
         "-a -t VIP:80 -r 192.168.9.2 -s rr",
         "-L -c --stats",
         "-L --timeout --rate",
