@@ -104,21 +104,44 @@ impl<M: Memory> Director<M> {
         plan::plan(&self.state, commands, now)
     }
 
-    /// Carries out a list of commands, whole or not at all. `now` is in nanoseconds of the monotonic clock.
+    /// Carries out a list of commands, whole or not at all as long as this process lives: [`prepare`](Self::prepare) and
+    /// [`execute`](Self::execute) in one, without a place for a journal between them. `now` is in nanoseconds of the
+    /// monotonic clock.
     ///
     /// # Errors
     /// The first command that can't be carried out. Nothing was changed.
     pub fn apply(&mut self, commands: &[Command], now: u64) -> Result<(), Refusal> {
-        self.release(now);
-        self.make_room(commands, now);
-        let result = self.plan(commands, now).and_then(|plan| self.execute(plan, now));
-        if let Err(Refusal { error: CommandError::LimitReached { .. }, .. }) = &result {
-            self.limits_reached += 1;
-        }
-        result
+        let plan = self.prepare(commands, now)?;
+        self.execute(plan, now)
     }
 
-    fn execute(&mut self, plan: Plan, now: u64) -> Result<(), Refusal> {
+    /// As [`plan`](Self::plan), after what is not needed any more was given back to make room.
+    ///
+    /// # Errors
+    /// The first command that can't be carried out.
+    pub fn prepare(&mut self, commands: &[Command], now: u64) -> Result<Plan, Refusal> {
+        self.release(now);
+        self.make_room(commands, now);
+        let plan = self.plan(commands, now);
+        plan.inspect_err(|refusal| self.note_limit(refusal))
+    }
+
+    /// Carries out a plan made of the state as it is now: nothing was applied, and no time went by ([`tick`](Self::tick)),
+    /// since.
+    ///
+    /// # Errors
+    /// The first command that the kernel refuses. Nothing was changed.
+    pub fn execute(&mut self, plan: Plan, now: u64) -> Result<(), Refusal> {
+        self.execute_all(plan, now).inspect_err(|refusal| self.note_limit(refusal))
+    }
+
+    fn note_limit(&mut self, refusal: &Refusal) {
+        if matches!(refusal.error, CommandError::LimitReached { .. }) {
+            self.limits_reached += 1;
+        }
+    }
+
+    fn execute_all(&mut self, plan: Plan, now: u64) -> Result<(), Refusal> {
         for (done, action) in plan.actions.iter().enumerate() {
             if let Err(error) = action.execute(&self.memory) {
                 let undo = plan.actions[..done].iter().rev().filter_map(Action::undo);

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rvs_abi::{Dest, Service};
-use rvs_config::CommandError;
+use rvs_config::{CommandError, Timeouts};
 
 use crate::action::{Action, Block};
+use crate::change::Zeroed;
 use crate::convert::{dest_record, service_record};
 use crate::draft::{Draft, ServiceDraft};
 use crate::error::Refusal;
@@ -31,6 +32,8 @@ struct Steps {
     /// Counters that nothing counts on so far.
     hidden: BTreeSet<Row>,
     filter: BTreeMap<u32, i64>,
+    /// Steps that decide, for whoever adopts what a crash left, how something is.
+    decisions: usize,
 }
 
 pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
@@ -51,13 +54,27 @@ pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
     steps.zero(&zeroed);
     let filter = steps.filter(actual);
     steps.count_services(actual.live, live);
-    if timeouts != actual.timeouts {
-        steps.remove.push(Action::Timeouts { old: actual.timeouts, new: timeouts });
-    }
-    let Steps { prepare, keys, switch, remove, retired, .. } = steps;
+    steps.timeouts(actual.timeouts, timeouts);
+    let recounted = recounted(actual, &services, &zeroed);
+    let Steps { prepare, keys, switch, remove, retired, decisions, .. } = steps;
     let actions = [prepare, keys, switch, remove].into_iter().flatten().collect();
     let zeroed = zeroed.into_iter().collect();
-    Ok(Plan { actions, outcome: Outcome { services, live, space, retired, filter, timeouts, zeroed } })
+    let outcome = Outcome { services, live, space, retired, filter, timeouts, zeroed };
+    Ok(Plan { actions, outcome, decisions, recounted })
+}
+
+/// Services whose counters are in use and begin at zero.
+fn recounted(actual: &State, after: &BTreeMap<ServiceId, ServiceState>, zeroed: &BTreeSet<Row>) -> Zeroed {
+    if zeroed.contains(&Row::Total) {
+        return Zeroed::All;
+    }
+    let is_live = |service: &&ServiceState| service.live.is_some();
+    let stays = |row: &Row| {
+        let Row::Service(id) = row else { return None };
+        let before = actual.services.get(id).filter(is_live)?;
+        after.get(id).is_none_or(|after| is_live(&after)).then_some(before.key)
+    };
+    Zeroed::Services(zeroed.iter().filter_map(stays).collect())
 }
 
 impl Steps {
@@ -86,6 +103,7 @@ impl Steps {
         if old.words == 0 {
             words[0] = draft.carry.state(None, &words);
         } else {
+            self.decisions += 1;
             self.switch.push(Action::Switch { id, old, new, carry: draft.carry.clone() });
             self.retired.push(Retired::Table(old));
         }
@@ -134,11 +152,15 @@ impl Steps {
                 }
             }
             (false, true) => {
+                self.decisions += 1;
                 self.hidden.insert(Row::Service(id));
+                // Nothing counts on those of a removed service's destinations (ipvs.md §9.1).
+                self.hidden.extend(after.trash.values().map(|gone| Row::Dest(gone.member.id)));
                 self.prepare.push(Action::Service { id, old, new });
                 self.key(draft, None, Some(id));
             }
             (true, false) => {
+                self.decisions += 1;
                 self.key(draft, Some(id), None);
                 self.remove.push(Action::Service { id, old, new });
                 self.retire(id, before, after);
@@ -173,6 +195,8 @@ impl Steps {
     /// Counters that packets don't count on yet are zeroed before they may, all others last.
     fn zero(&mut self, rows: &BTreeSet<Row>) {
         let (hidden, seen): (Vec<Row>, Vec<Row>) = rows.iter().partition(|row| self.hidden.contains(row));
+        // A row is several words, and each of them decides.
+        self.decisions += 2 * seen.len();
         let to_actions = |rows: Vec<Row>| rows.into_iter().map(|row| Action::Zero { row });
         self.prepare.splice(0..0, to_actions(hidden));
         self.remove.extend(to_actions(seen));
@@ -192,6 +216,15 @@ impl Steps {
             }
         }
         counts
+    }
+
+    fn timeouts(&mut self, old: Timeouts, new: Timeouts) {
+        if old != new {
+            // TCP's stand in one word of the record, UDP's in the next.
+            self.decisions += usize::from((old.tcp_s, old.tcp_fin_s) != (new.tcp_s, new.tcp_fin_s));
+            self.decisions += usize::from(old.udp_s != new.udp_s);
+            self.remove.push(Action::Timeouts { old, new });
+        }
     }
 
     fn count_services(&mut self, old: u32, new: u32) {

@@ -6,7 +6,8 @@
 //!
 //! **Everything it knows stands in that memory.** There is no other state: after `kill -9` at any moment,
 //! [`Director::adopt`] finds each service as it was before or after the change that was interrupted, and repairs the rest.
-//! Only averages (rates) and the ages of removed objects begin anew.
+//! Only averages (rates) and the ages of removed objects begin anew. A change of more than one service is a [`Change`] as
+//! well, which whoever executes it keeps until it is done: the next director finishes it ([`Director::remaining`]).
 //!
 //! **Packets go on meanwhile.** Actions are in an order in which no packet finds a service without its table or a
 //! destination after its removal; what was removed is not reused before [`limits::QUARANTINE_NS`] have passed.
@@ -17,6 +18,7 @@
 mod action;
 mod adopt;
 mod carry;
+mod change;
 mod check;
 mod convert;
 mod director;
@@ -40,6 +42,7 @@ mod trash;
 
 pub use action::{Action, Block};
 pub use carry::{Carry, WrrStep};
+pub use change::{Attributes, Change, Target, Zeroed};
 pub use director::{Director, Status};
 pub use error::{AdoptError, Refusal};
 pub use plan::Plan;

@@ -42,6 +42,11 @@ impl Members {
         self.list.values().rev()
     }
 
+    /// In the order in which they joined.
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = &Member> {
+        self.list.values()
+    }
+
     /// Puts a destination at the head. Its key must not be in the list.
     pub(crate) fn push(&mut self, member: Member) {
         let place = self.list.last_key_value().map_or(0, |(last, _)| last + 1);

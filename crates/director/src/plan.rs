@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rvs_config::{Command, Timeouts};
 
 use crate::action::{Action, Block};
+use crate::change::{Change, Target, Zeroed};
 use crate::draft::Draft;
 use crate::error::Refusal;
 use crate::finish;
@@ -22,6 +23,10 @@ use crate::state::{ServiceId, ServiceState, Space, State};
 pub struct Plan {
     pub(crate) actions: Vec<Action>,
     pub(crate) outcome: Outcome,
+    /// Steps at each of which a crash leaves something else behind.
+    pub(crate) decisions: usize,
+    /// Counters in use that begin at zero.
+    pub(crate) recounted: Zeroed,
 }
 
 /// What the state is after the steps.
@@ -50,6 +55,17 @@ impl Plan {
     #[must_use]
     pub fn actions(&self) -> &[Action] {
         &self.actions
+    }
+
+    /// What must be written down before this is executed, so that a crash can't leave a part of it for good. `None`: no
+    /// crash can; one step decides about all of it, or none does.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        (self.decisions > 1).then(|| Change {
+            services: self.outcome.services.values().map(Target::of).collect(),
+            timeouts: self.outcome.timeouts,
+            zeroed: self.recounted.clone(),
+        })
     }
 }
 

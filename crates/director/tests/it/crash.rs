@@ -1,4 +1,5 @@
-//! `kill -9` between any two actions and in the middle of each, refusals of the kernel, and damaged memory.
+//! `kill -9` between any two actions and in the middle of each, refusals of the kernel, and damaged memory. What a journal
+//! is for: [`crate::redo`].
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 use rvs_abi::map::Region;
 use rvs_abi::{DestFlags, ServiceFlags};
 use rvs_config::*;
-use rvs_director::{Action, AdoptError, Director};
+use rvs_director::{Action, AdoptError, Change, Director};
 use rvs_model::{Heap, Memory, MemoryError};
 
 use crate::packet;
@@ -22,7 +23,7 @@ fn configured(director: &Director<Heap>, key: &ServiceKey) -> Option<(VirtualSer
 }
 
 /// Ends every service and waits: nothing may be left.
-fn assert_nothing_leaks(mut director: Director<Heap>) {
+pub(crate) fn assert_nothing_leaks(mut director: Director<Heap>) {
     let now = 10_000 * SECOND;
     director.apply(&[Command::Clear], now).unwrap();
     (0..500).for_each(|second| director.tick(now + second * SECOND));
@@ -37,7 +38,7 @@ fn assert_nothing_leaks(mut director: Director<Heap>) {
 }
 
 /// The records say what the table says, and the ticks what the seconds say.
-fn assert_records_agree(director: &Director<Heap>) {
+pub(crate) fn assert_records_agree(director: &Director<Heap>) {
     let heap = director.memory();
     for key in keys() {
         let Some(listing) = director.service_listing(&key) else { continue };
@@ -63,7 +64,7 @@ fn assert_records_agree(director: &Director<Heap>) {
 }
 
 /// Does half of what an action does: its stores up to the one that makes it visible, or only that one when something goes.
-fn half_execute(action: &Action, memory: &Heap) {
+pub(crate) fn half_execute(action: &Action, memory: &Heap) {
     let done = copy(memory, &SMALL, &keys());
     action.execute(&done).unwrap();
     for region in [Region::Config, Region::Services, Region::Dests, Region::SchedTables] {
@@ -96,23 +97,47 @@ fn is_available(heap: &Heap, dest: usize) -> bool {
     rvs_model::records::dest(heap, dest as u32).unwrap().flags & DestFlags::AVAILABLE != 0
 }
 
-type Configured = Vec<Option<(VirtualService, Vec<Destination>)>>;
+/// All that is configured: of each of [`keys`], and the time-outs.
+pub(crate) type Configured = (Vec<Option<(VirtualService, Vec<Destination>)>>, Timeouts);
 
-/// Takes over what a killed director left.
-fn assert_recovers(memory: Heap, before: &Configured, after: &Configured, when: &str) {
-    let adopted = Director::adopt(memory).unwrap();
-    for (key, (before, after)) in keys().iter().zip(before.iter().zip(after)) {
+pub(crate) fn all_configured(director: &Director<Heap>) -> Configured {
+    (keys().iter().map(|key| configured(director, key)).collect(), director.timeouts())
+}
+
+/// Takes over what a killed director left, and finishes what it had written down.
+fn assert_recovers(
+    memory: Heap,
+    (before, after): (&Configured, &Configured),
+    change: Option<&Change>,
+    when: &str,
+) {
+    let mut adopted = Director::adopt(memory).unwrap();
+    for (key, (before, after)) in keys().iter().zip(before.0.iter().zip(&after.0)) {
         let now = configured(&adopted, key);
         assert!(now == *before || now == *after, "{key} {when}: {now:?}");
         assert_eq!(packet::find(adopted.memory(), key).is_some(), now.is_some(), "{key} {when}");
     }
     packet::check(adopted.memory(), &keys());
     assert_records_agree(&adopted);
+    if let Some(change) = change {
+        adopted.apply(&adopted.remaining(change), 311 * SECOND).unwrap();
+        assert_eq!(&all_configured(&adopted), after, "{when}");
+        packet::check(adopted.memory(), &keys());
+        assert_records_agree(&adopted);
+    } else {
+        let now = all_configured(&adopted);
+        assert!(now == *before || now == *after, "{when}: {now:?}");
+    }
     assert_nothing_leaks(adopted);
 }
 
+/// As a journal gives it back.
+pub(crate) fn written_down(change: Change) -> Change {
+    serde_json::from_slice(&serde_json::to_vec(&change).unwrap()).unwrap()
+}
+
 /// Two services with a destination in the trash; the third is not there, so that one may come into being.
-fn start() -> Director<Heap> {
+pub(crate) fn start() -> Director<Heap> {
     let mut director = director(&SMALL);
     director.apply(&beginning(), 0).unwrap();
     let removed = [delete_service(vip(3)), delete(vip(1), rs(1)), delete(vip(2), rs(1))];
@@ -126,7 +151,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_killed_director_leaves_each_service_as_before_or_after(
+    fn a_killed_director_leaves_all_as_before_or_after(
         history in prop::collection::vec(any_commands(), 0..4),
         last in any_commands(),
     ) {
@@ -136,10 +161,11 @@ proptest! {
             drop(director.apply(commands, second * SECOND));
         }
         let Ok(plan) = director.plan(&last, 310 * SECOND) else { return Ok(()) };
-        let before: Configured = keys().iter().map(|key| configured(&director, key)).collect();
+        let change = plan.change().map(written_down);
+        let before = all_configured(&director);
         let mut done = Director::adopt(copy(director.memory(), &SMALL, &keys())).unwrap();
         done.apply(&last, 310 * SECOND).unwrap();
-        let after: Configured = keys().iter().map(|key| configured(&done, key)).collect();
+        let after = all_configured(&done);
         for killed_at in 0..plan.actions().len() {
             let memory = copy(director.memory(), &SMALL, &keys());
             for action in &plan.actions()[..killed_at] {
@@ -147,15 +173,14 @@ proptest! {
                 packet::check(&memory, &keys());
             }
             let half = copy(&memory, &SMALL, &keys());
-            assert_recovers(memory, &before, &after, &format!("after {killed_at} actions"));
+            assert_recovers(memory, (&before, &after), change.as_ref(), &format!("after {killed_at} actions"));
             half_execute(&plan.actions()[killed_at], &half);
-            assert_recovers(half, &before, &after, &format!("in {}", plan.actions()[killed_at]));
+            assert_recovers(half, (&before, &after), change.as_ref(), &format!("in {}", plan.actions()[killed_at]));
         }
         let memory = copy(director.memory(), &SMALL, &keys());
         plan.actions().iter().for_each(|action| action.execute(&memory).unwrap());
         let adopted = Director::adopt(memory).unwrap();
-        let end: Configured = keys().iter().map(|key| configured(&adopted, key)).collect();
-        prop_assert_eq!(end, after, "a plan that was executed to its end");
+        prop_assert_eq!(all_configured(&adopted), after, "a plan that was executed to its end");
     }
 }
 

@@ -7,6 +7,7 @@ mod housekeeping;
 mod limits;
 mod packet;
 mod properties;
+mod redo;
 mod reference;
 mod statements;
 mod support;
