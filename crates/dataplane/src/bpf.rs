@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Numbers of `linux/bpf.h`, `enum bpf_cmd`.
 mod command {
+    pub(super) const MAP_CREATE: u32 = 0;
     pub(super) const MAP_LOOKUP_ELEM: u32 = 1;
     pub(super) const MAP_UPDATE_ELEM: u32 = 2;
     pub(super) const MAP_DELETE_ELEM: u32 = 3;
@@ -34,6 +35,22 @@ pub(crate) const MAP_MMAPABLE: u32 = 1 << 10;
 pub(crate) enum AttachType {
     Xdp = 37,
     TcxIngress = 46,
+}
+
+/// Length of a map's name in the kernel, with the zero that ends it.
+const NAME_LEN: usize = 16;
+
+#[derive(IntoBytes, FromBytes, Immutable)]
+#[repr(C)]
+struct MapAttributes {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner_map: u32,
+    numa_node: u32,
+    name: [u8; NAME_LEN],
 }
 
 #[derive(IntoBytes, FromBytes, Immutable)]
@@ -138,6 +155,23 @@ fn address<T>(pointer: *const T) -> u64 {
 
 fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
+}
+
+/// Makes an array that can be mapped into memory, all zeros. The name is cut to the kernel's length.
+pub(crate) fn array_create(name: &str, value_size: usize, max_entries: u32) -> io::Result<OwnedFd> {
+    let mut attributes = MapAttributes {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(value_size).map_err(io::Error::other)?,
+        max_entries,
+        flags: MAP_MMAPABLE,
+        inner_map: 0,
+        numa_node: 0,
+        name: [0; NAME_LEN],
+    };
+    attributes.name.iter_mut().take(NAME_LEN - 1).zip(name.bytes()).for_each(|(to, from)| *to = from);
+    // SAFETY: no addresses. What the call returns is a descriptor that nobody else has.
+    unsafe { call(command::MAP_CREATE, &mut attributes).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
 /// Opens what is pinned at `path`: a map or a link.

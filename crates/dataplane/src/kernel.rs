@@ -11,6 +11,7 @@ use rvs_model::{Memory, MemoryError, records};
 use crate::error::Result;
 use crate::hooks::{AttachMode, Attached, Attachment, Hooks, Mode};
 use crate::instance::{Instance, Options};
+use crate::journal::{JOURNAL, Journal};
 use crate::maps::Maps;
 use crate::netlink::{Interface, Rtnetlink};
 use crate::programs::{ProgramInfo, Programs, TestRun};
@@ -91,6 +92,23 @@ impl Kernel {
     #[must_use]
     pub fn maps(&self) -> Arc<Maps> {
         Arc::clone(&self.maps)
+    }
+
+    /// Writes down what is about to be done to the maps, for whoever adopts them should this process not come
+    /// to the end of it.
+    ///
+    /// # Errors
+    /// When the kernel refuses. Then there is no journal.
+    pub fn write_journal(&self, text: &[u8]) -> Result<Journal> {
+        Journal::write(&self.instance.directory(), self.directory().join(JOURNAL), text)
+    }
+
+    /// What an earlier process has written down and not erased.
+    ///
+    /// # Errors
+    /// When what is there is no journal.
+    pub fn journal(&self) -> Result<Option<Journal>> {
+        Journal::find(&self.instance.directory(), self.directory().join(JOURNAL))
     }
 
     /// What the kernel says about its programs.

@@ -7,7 +7,7 @@
 //!
 //! **What stays.** Maps are pinned as `<bpffs>/rvs/<instance>/NAME`, attachments as
 //! `links/NETNS-IFINDEX-KIND` beside them (before kernel 6.6, those to TC are filters, which stay by
-//! themselves). So forwarding goes on without any process; a later [`Kernel::open`] adopts the maps, and
+//! themselves), a [`Journal`] of a change that is being made as `JOURNAL`. So forwarding goes on without any process; a later [`Kernel::open`] adopts the maps, and
 //! [`Kernel::attach`] replaces programs between two packets. The instance's directory is also its lock.
 //!
 //! **Capabilities.** `CAP_BPF` to make maps and load programs; `CAP_NET_ADMIN` to load programs of these
@@ -24,6 +24,7 @@ mod error;
 mod filter;
 mod hooks;
 mod instance;
+mod journal;
 mod kernel;
 mod links;
 mod mapping;
@@ -35,6 +36,7 @@ mod store;
 pub use error::{Error, Result, VerifierLog};
 pub use hooks::{AttachMode, Attached, Attachment, Mode};
 pub use instance::{Options, TcHook, possible_cpus};
+pub use journal::Journal;
 pub use kernel::{Kernel, instances, remove};
 pub use maps::Maps;
 pub use programs::{ProgramInfo, TestRun};

@@ -16,6 +16,7 @@ use rvs_model::{Capacity, records};
 use crate::bpf;
 use crate::error::{Error, Result};
 use crate::instance::{Instance, possible_cpus};
+use crate::journal::JOURNAL;
 use crate::maps::{Maps, open_region};
 
 /// What is there at a start.
@@ -62,7 +63,7 @@ fn is_pinned(directory: &Path, name: &str) -> bool {
 
 /// Removes the pins of all maps.
 pub(crate) fn remove(directory: &Path) -> Result<()> {
-    for name in Region::ALL.iter().map(|r| r.name()).chain([SERVICE_KEYS]) {
+    for name in Region::ALL.iter().map(|r| r.name()).chain([SERVICE_KEYS, JOURNAL]) {
         match fs::remove_file(directory.join(name)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::system(format!("remove the pin of map {name}"), e));

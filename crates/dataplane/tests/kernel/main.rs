@@ -4,6 +4,7 @@
 
 mod agent;
 mod attach;
+mod journal;
 mod lifecycle;
 mod privileges;
 mod replace;
