@@ -8,7 +8,7 @@ use rvs_config::{Command, CommandError};
 use rvs_control::api::{Applied, Failure, Request, Response, Stopped};
 use rvs_control::{Peer, Running};
 use rvs_dataplane::Kernel;
-use rvs_director::{Director, Refusal};
+use rvs_director::Director;
 use rvs_netlink::{Event, Netlink};
 
 use super::interfaces::Interfaces;
@@ -144,11 +144,11 @@ impl Daemon {
     }
 
     fn apply(&mut self, commands: &[Command], peer: Peer, now_ns: u64) -> Response {
-        if let Err(Refusal { index, error }) = self.director.apply(commands, now_ns) {
-            if let CommandError::LimitReached { what } = &error {
+        if let Err(failure) = self.change(commands, peer, now_ns) {
+            if let Failure::Refused { error: CommandError::LimitReached { what }, .. } = &failure {
                 log::warning(format_args!("limit reached: {what}"));
             }
-            return Response::Failed(Failure::Refused { index, error });
+            return Response::Failed(failure);
         }
         let applied = commands.len() as u64;
         let Peer { pid, uid, .. } = peer;

@@ -13,6 +13,7 @@ mod clock;
 mod conns;
 mod daemon;
 mod interfaces;
+mod journal;
 mod limits;
 mod listeners;
 mod log;

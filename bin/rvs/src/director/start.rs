@@ -23,7 +23,7 @@ use super::message::End;
 use super::neighbours::Neighbours;
 use super::routes::Routes;
 use super::sweeper::Sweeper;
-use super::{Args, clock, listeners, log, notify};
+use super::{Args, clock, journal, listeners, log, notify};
 use crate::output;
 
 /// Runs the daemon.
@@ -74,8 +74,9 @@ fn open(args: &Args) -> Result<Daemon> {
     kernel.warnings().iter().for_each(log::warning);
     let memory = Shared(kernel.maps());
     let director = if kernel.adopted() { Director::adopt(memory) } else { Director::create(memory) };
-    let director = director
+    let mut director = director
         .map_err(|error| anyhow!("instance {instance}: {error}; 'rvs director --stop' removes it"))?;
+    journal::finish(&kernel, &mut director);
     let mut netlink = Netlink::new()?;
     let mut interfaces = Interfaces::new(args.interfaces.clone(), args.attach);
     if let Err(error) = interfaces.start(&mut kernel, &mut netlink) {

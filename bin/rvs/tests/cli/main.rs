@@ -6,6 +6,7 @@ mod access;
 mod help;
 mod interfaces;
 mod ipvsadm;
+mod journal;
 mod lifecycle;
 mod restore;
 mod support;

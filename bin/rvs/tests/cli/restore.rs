@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use crate::support::{Director, namespace};
 
 const SERVICES: usize = 10_000;
-const LARGE: [&str; 6] = ["--services-max", "16384", "--dests-max", "16384", "--conns-max", "1000"];
+/// Room for them.
+pub(crate) const LARGE: [&str; 6] =
+    ["--services-max", "16384", "--dests-max", "16384", "--conns-max", "1000"];
 
 /// A service and a destination each: lines 2n+1 and 2n+2.
-fn rules() -> String {
+pub(crate) fn rules(services: usize) -> String {
     let mut text = String::new();
-    for n in 0..SERVICES {
+    for n in 0..services {
         let service = format!("-t 198.18.{}.{}:80", n / 200, n % 200 + 1);
         writeln!(text, "-A {service} -s rr").unwrap();
         writeln!(text, "-a {service} -r 10.0.{}.{}:80 -m -w 1", n / 200 % 4, n % 200 + 1).unwrap();
@@ -30,7 +32,7 @@ fn with_line(text: &str, number: usize, line: &str) -> String {
 fn ten_thousand_services_apply_whole_or_not_at_all() {
     let netns = namespace();
     let director = Director::start(&netns, &LARGE);
-    let rules = rules();
+    let rules = rules(SERVICES);
     let refused = [
         (7_777, "-A -t 198.18.0.1:80 -s rr", 255, "line 7777: Service already exists\n"),
         (20_000, "-a -t 192.0.2.1:80 -r 10.0.0.1", 255, "line 20000: Service not defined\n"),
