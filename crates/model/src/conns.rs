@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use rvs_abi::{ConnEntry, SLOTS};
 use rvs_core::Tables as _;
+use rvs_core::conn::word::Word;
 use rvs_core::conn::{self, Bucket as _, Swept};
 
 use crate::bucket::HostBucket;
@@ -109,26 +110,33 @@ fn flush_slot<'a>(
     false
 }
 
-/// The live connection in a slot: its entry between two looks at a word of the same owner (conntable.md §5).
+/// The connection in a slot if it is alive.
 fn look(bucket: HostBucket<'_>, slot: usize, now: u64) -> Option<Conn> {
+    let (word, entry) = live(bucket, slot)?;
+    // Negative when it is over.
+    let remaining = u32::try_from(word.remaining(now)).ok()?;
+    Some(Conn { entry, state: word.state(), proven: word.is_proven(), remaining })
+}
+
+/// The live connection in a slot, be its time over or not: its entry between two looks at a word of the same owner
+/// (conntable.md §5).
+pub(crate) fn live(bucket: HostBucket<'_>, slot: usize) -> Option<(Word, ConnEntry)> {
     for _ in 0..LOOKS {
         let word = bucket.word(slot);
-        if !word.is_live() || word.is_expired(now) {
+        if !word.is_live() {
             return None;
         }
         let entry = conn::entry(bucket, slot);
         let again = bucket.word(slot);
         if again.same_live(word) {
-            // Not expired a moment ago; a deadline only ever moves to a time that is still to come.
-            let remaining = u32::try_from(again.remaining(now)).unwrap_or(0);
-            return Some(Conn { entry, state: again.state(), proven: again.is_proven(), remaining });
+            return Some((again, entry));
         }
     }
     None
 }
 
 /// A bucket by its number among all.
-fn bucket<'a>(tables: &HostTables<'a>, number: u32) -> Option<HostBucket<'a>> {
+pub(crate) fn bucket<'a>(tables: &HostTables<'a>, number: u32) -> Option<HostBucket<'a>> {
     let main = tables.geometry()?.buckets;
     match number.checked_sub(main) {
         None => tables.bucket(number),

@@ -3,9 +3,10 @@
 //! [`Memory`] is what the director and the sweeper work on; `rvs-dataplane` implements it over the kernel's maps,
 //! [`Heap`] over vectors. Packets run through the same `rvs_core` in both: here as [`Model`], which is [`HostTables`] over
 //! a [`Heap`]. The sweeper uses the same [`HostTables`] over the kernel's maps, through [`sweep`], [`for_each_conn`] and
-//! [`flush`]. This crate may not do I/O or read a clock.
+//! [`flush`]; [`Audit`] checks the counts of connections against the table. This crate may not do I/O or read a clock.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bucket;
 mod capacity;
 mod conns;
@@ -17,6 +18,7 @@ pub mod records;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use audit::{Audit, Correction};
 pub use bucket::HostBucket;
 pub use capacity::{Capacity, ticks_u32};
 pub use conns::{Conn, buckets, conns, flush, for_each_conn, sweep};

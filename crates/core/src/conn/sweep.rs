@@ -40,7 +40,8 @@ pub fn sweep_bucket<T: Tables>(tables: &T, bucket: T::Bucket, now: u64) -> Swept
     swept
 }
 
-/// Frees a slot if its word still is `word`, and accounts for it if it was a connection.
+/// Frees a slot if its word still is `word`, and accounts for it if it was a connection. A process that is killed between
+/// the two leaves a connection counted that is gone: `rvs_model::Audit` finds it.
 pub fn end<T: Tables>(tables: &T, bucket: T::Bucket, slot: usize, word: Word) -> bool {
     // Read before the swap: as long as the word is the same, so is the entry.
     let (dest, _) = ids(bucket.entry_word(slot, at::IDS));

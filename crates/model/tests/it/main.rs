@@ -7,6 +7,7 @@
     reason = "a test may fail, and counts small numbers"
 )]
 
+mod audit;
 mod fill;
 mod hooked;
 mod malformed;
