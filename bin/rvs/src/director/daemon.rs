@@ -11,6 +11,7 @@ use rvs_dataplane::Kernel;
 use rvs_director::Director;
 use rvs_netlink::{Event, Netlink};
 
+use super::auditor::Auditor;
 use super::interfaces::Interfaces;
 use super::limits::{MESSAGES_PER_ROUND, ROUTES_REFRESH};
 use super::memory::Shared;
@@ -37,6 +38,7 @@ pub(super) struct Daemon {
     pub(super) routes: Routes,
     pub(super) neighbours: Neighbours,
     pub(super) sweeper: Sweeper,
+    pub(super) auditor: Auditor,
     /// `None` until it serves.
     pub(super) control: Option<Running>,
     pub(super) changes: Changes,
@@ -89,7 +91,8 @@ impl Daemon {
     fn due_ns(&self) -> u64 {
         let now = (self.routes.is_waiting() || self.changes.links || self.changes.neighbours).then_some(0);
         let times = [now, self.changes.routes_due_ns(), self.neighbours.due_ns(), self.director.next_tick()];
-        times.into_iter().flatten().fold(self.sweeper.due_ns(), u64::min)
+        let table = self.sweeper.due_ns().min(self.auditor.due_ns());
+        times.into_iter().flatten().fold(table, u64::min)
     }
 
     fn take(&mut self, message: Message) -> Result<Option<End>> {
@@ -193,6 +196,7 @@ impl Daemon {
             self.probe(now_ns);
         }
         self.sweeper.step(self.director.memory(), now_ns);
+        self.auditor.step(self.director.memory(), now_ns).iter().for_each(log::info);
         if self.director.next_tick().is_none_or(|due| due <= now_ns) {
             self.director.tick(now_ns);
         }

@@ -11,6 +11,12 @@ pub(super) const SWEEP_STEP: Duration = Duration::from_millis(100);
 /// Buckets swept in one step at most: some 2 ms, and so 2 % of a core. A table for more than five million connections
 /// takes longer than [`SWEEP`]; expired connections are none in any case, only their counts lag.
 pub(super) const SWEEP_STEP_BUCKETS_MAX: u32 = 1 << 16;
+/// Buckets that the audit of connection counts looks at in one step: some 1 ms.
+pub(super) const AUDIT_STEP_BUCKETS: u32 = 1 << 14;
+/// Shortest time between two rounds of the audit.
+pub(super) const AUDIT_PAUSE: Duration = Duration::from_secs(5);
+/// Time between two rounds for each step of a round: the audit takes 1 % of a core at most.
+pub(super) const AUDIT_REST: Duration = Duration::from_millis(100);
 /// Slots looked at for one page of connections: some 2 ms.
 pub(super) const PAGE_SLOTS_MAX: u64 = 1 << 19;
 /// Routes asked for in one step: some 2 ms.

@@ -9,6 +9,7 @@
 //! them ([`start`]).
 
 mod answers;
+mod auditor;
 mod clock;
 mod conns;
 mod daemon;

@@ -15,6 +15,7 @@ use rvs_director::Director;
 use rvs_netlink::{Monitor, Netlink};
 
 use super::answers::counter;
+use super::auditor::Auditor;
 use super::daemon::{Changes, Daemon};
 use super::interfaces::Interfaces;
 use super::limits::SOCKET_MODE;
@@ -93,6 +94,7 @@ fn open(args: &Args) -> Result<Daemon> {
         started_ns: now_ns,
         full_at_start: counter(director.memory(), Outcome::ConnTableFull),
         sweeper: Sweeper::new(director.memory()),
+        auditor: Auditor::new(director.memory()),
         kernel: Some(kernel),
         director,
         netlink,

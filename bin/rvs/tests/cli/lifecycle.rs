@@ -2,8 +2,13 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::Ordering::Relaxed;
 
 use nix::sys::signal::Signal;
+use rvs_abi::DestConns;
+use rvs_abi::map::Region;
+use rvs_dataplane::{Kernel, Options};
+use rvs_model::Memory as _;
 
 use crate::support::{Director, LIMIT, RVS, Ran, SMALL, namespace};
 
@@ -40,6 +45,30 @@ fn a_killed_director_leaves_everything_to_the_next() {
         assert_eq!(what_is_there(&director), before);
         assert!(director.log().contains(": adopted from "), "{}", director.log());
     }
+}
+
+/// Killed after it freed the slot of a connection and before it took that off its destination's count.
+#[test]
+fn a_count_that_a_killed_director_left_wrong_is_put_right_by_the_next() {
+    let netns = namespace();
+    let mut director = Director::start(&netns, &SMALL);
+    let before = configured(&director);
+    let bpffs = director.pins().ancestors().nth(2).unwrap().to_owned();
+    director.end(Signal::SIGKILL);
+    let options = Options { bpffs: Some(bpffs), ..Options::new(director.instance()).unwrap() };
+    netns
+        .enter(|| {
+            let kernel = Kernel::open(&options).unwrap();
+            assert!(kernel.adopted());
+            kernel.maps().region(Region::DestConns)[0].fetch_add(DestConns::TOTAL, Relaxed);
+        })
+        .unwrap();
+    director.start_again();
+    director.wait_for_log(
+        "rvs director: service 203.0.113.1:80/tcp: destination 10.0.0.2:80: connections were counted wrong; put right: \
+         -1 in all, +0 active\n",
+    );
+    assert_eq!(what_is_there(&director), before);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rvs_abi::DestFlags;
 use rvs_config::*;
 use rvs_director::{AdoptError, DestId, Director, RouteInfo};
-use rvs_model::{Heap, records};
+use rvs_model::{Audit, Heap, records};
 
 use crate::packet;
 use crate::support::*;
@@ -83,6 +83,25 @@ fn removed_destinations_are_kept_for_120_s_after_their_last_connection() {
     assert!((0..3).all(|id| records::dest(director.memory(), id) == Some(rvs_abi::Dest::default())));
     assert_eq!(records::service(director.memory(), 0), Some(rvs_abi::Service::default()));
     assert_eq!(packet::filter_bits(director.memory()), 0);
+}
+
+/// A connection that a killed daemon took out of the table and left counted: until the audit finds it, its removed
+/// destination waits for it.
+#[test]
+fn a_removed_destination_does_not_wait_for_a_connection_that_is_only_counted() {
+    let mut director = with_three();
+    let id = dest_id(director.memory(), &rs(3));
+    open_conns(director.memory(), id, 1);
+    director.apply(&[delete(vip(1), rs(3))], 0).unwrap();
+    run(&mut director, 1, 400);
+    assert_eq!((director.status().trash, director.status().dests), (1, 3));
+    let mut audit = Audit::new(director.memory());
+    let rounds = (0..4).flat_map(|_| (0..).find_map(|_| audit.step(director.memory(), 8)).unwrap());
+    assert_eq!(rounds.map(|correction| (correction.dest, correction.total)).collect::<Vec<_>>(), [(id, -1)]);
+    run(&mut director, 401, 800);
+    assert_eq!((director.status().trash, director.status().dests), (0, 2));
+    director.apply(&[add(vip(1), rs(9), 1)], 801 * SECOND).unwrap();
+    assert_eq!(dest_id(director.memory(), &rs(9)), id, "its id is given to another");
 }
 
 #[test]
