@@ -3,11 +3,12 @@
 use core::net::SocketAddr;
 use std::time::Duration;
 
-use rvs_abi::{Dest, Service};
+use rvs_abi::{Dest, DestFlags, Service};
 use rvs_config::{Protocol, ServiceKey};
 use rvs_model::{Audit, Correction, Memory, records};
 
 use super::limits::{AUDIT_PAUSE, AUDIT_REST, AUDIT_STEP_BUCKETS};
+
 /// Where the audit is. A round's steps follow each other as fast as other work allows, since only what doesn't change
 /// during a round is certain.
 #[derive(Debug)]
@@ -50,12 +51,13 @@ fn pause(steps: u32) -> Duration {
 
 fn line<M: Memory>(memory: &M, correction: &Correction) -> String {
     let Correction { dest, total, active } = *correction;
-    let name = records::dest(memory, dest).and_then(|record| name(memory, &record));
+    let record = records::dest(memory, dest).filter(|record| record.flags & DestFlags::USED != 0);
+    let name = record.and_then(|record| name(memory, &record));
     let name = name.unwrap_or_else(|| format!("destination #{dest}"));
     format!("{name}: connections were counted wrong; put right: {total:+} in all, {active:+} active")
 }
 
-/// `None` for what is not in use.
+/// Which it is; `None` if its record says nothing that this version understands.
 fn name<M: Memory>(memory: &M, dest: &Dest) -> Option<String> {
     let Service { vip, vport, protocol, .. } = records::service(memory, dest.service)?;
     let protocol = Protocol::from_number(protocol)?;
@@ -81,8 +83,8 @@ mod tests {
         let (vip, addr) = (Addr::v4([203, 0, 113, 1]), Addr::v4([10, 0, 0, 2]));
         let service = Service { vip, vport: 80_u16.to_be(), protocol: proto::TCP, ..Service::default() };
         records::write_service(&heap, 0, &service);
-        records::write_dest(&heap, 0, &Dest { addr, port: 8080_u16.to_be(), ..Dest::default() });
-        records::write_dest(&heap, 9, &Dest { service: 1, ..Dest::default() });
+        let dest = Dest { addr, port: 8080_u16.to_be(), flags: DestFlags::USED, ..Dest::default() };
+        records::write_dest(&heap, 0, &dest);
         heap
     }
 
