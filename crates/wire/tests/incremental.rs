@@ -96,7 +96,7 @@ fn rewritten(frame: &[u8], end: End, address: [u8; 4], port: u16) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// NAT of TCP and UDP in both directions: byte for byte the packet that would be built with the new address and port.
     #[test]

@@ -94,7 +94,7 @@ fn listed(heap: &Heap, now: u64) -> BTreeMap<u32, Expected> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Found or made, listed, ended, swept: always what an ordered map says, and the destinations' counts with it.
     #[test]
