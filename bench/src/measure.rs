@@ -116,8 +116,12 @@ impl Series {
         self.sorted().last().copied().unwrap_or(f64::NAN)
     }
 
-    /// Round by round, this one's value by the other's.
+    /// Round by round, this one's value by the other's. Nothing if a round of one of them failed: then it is not known
+    /// which values belong together.
     pub(crate) fn ratio(&self, to: &Self) -> Self {
+        if self.0.len() != to.0.len() {
+            return Self::default();
+        }
         Self(self.0.iter().zip(&to.0).map(|(value, to)| value / to).collect())
     }
 

@@ -63,6 +63,8 @@ outcomes! {
 
     Vlan = 16, Pass, "vlan", "VLAN tag: left to the stack, which hands it to that VLAN's interface";
 
+    MartianSource = 17, Pass, "martian_source", "source address that no host has (0/8, 127/8, multicast, reserved): left to the stack, which drops it";
+
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -84,7 +86,6 @@ outcomes! {
     NoRoute = 53, Drop, "no_route", "no route to the destination, or a route that refuses";
     ConnTableFull = 54, Drop, "conn_table_full", "no slot for a new connection";
     ConnContended = 55, Drop, "conn_contended", "two CPUs made the same connection at the same moment, too often in a row";
-    LoopbackSource = 56, Drop, "loopback_source", "source address is a loopback address";
     RewriteFailed = 57, Drop, "rewrite_failed", "the kernel could not make room for headers";
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";

@@ -6,7 +6,7 @@ use std::mem::{offset_of, size_of};
 
 use rvs_abi::map::Region;
 use rvs_abi::{
-    ABI_VERSION, Bucket, Config, ConnEntry, Dest, DestConns, OUTCOMES, Service, ServiceKey, Stats,
+    ABI_VERSION, Bucket, Config, ConnEntry, Dest, DestConns, Event, OUTCOMES, Service, ServiceKey, Stats,
 };
 
 /// Writes down a record. All fields must be named: the pattern has no rest.
@@ -92,6 +92,7 @@ fn layout() -> Result<String, std::fmt::Error> {
     for outcome in OUTCOMES {
         writeln!(text, "  {:>4} {}", *outcome as u32, outcome.name())?;
     }
+    writeln!(text, "  {:>4} {:?}", Event::Evicted as u32, Event::Evicted)?;
     Ok(text)
 }
 

@@ -89,6 +89,9 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         if !from_server && !filter::has(tables, ip.destination()) {
             return Outcome::NotOurs;
         }
+        if is_martian(ip.source()) {
+            return Outcome::MartianSource;
+        }
         // Replies first, as on IPVS's hooks (ipvs.md §2.1).
         if from_server && outcome == Outcome::Balanced { Outcome::FromServer } else { outcome }
     });
@@ -156,6 +159,12 @@ pub fn insert<T: Tables>(tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// Whether no host has this address as its own: routing refuses it as a source before IPVS would see the packet.
+#[inline(always)]
+const fn is_martian(source: [u8; 4]) -> bool {
+    matches!(source[0], 0 | 127 | 224..)
+}
+
 /// The outcome of a step, whether it went well or not.
 #[inline(always)]
 fn either(result: Result<Outcome, Outcome>) -> Outcome {
@@ -206,9 +215,6 @@ impl<'a, T: Tables> Context<'a, T> {
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
         if dest.flags() & DestFlags::AVAILABLE == 0 {
             return Err(Outcome::DestinationGone);
-        }
-        if parsed.ip.source()[0] == 127 {
-            return Err(Outcome::LoopbackSource);
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).

@@ -1,6 +1,6 @@
 //! What the pipeline needs besides the packet: maps, clock, routes.
 
-use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Event, Outcome, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
@@ -49,6 +49,9 @@ pub trait Tables {
 
     /// Adds to the statistics of the total, a service and a destination.
     fn count(&self, service: u32, dest: u32, delta: &Stats);
+
+    /// Counts an event.
+    fn note(&self, event: Event);
 
     /// Lends the memory in which the stages hand over. Not within a use of it.
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R>;

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Service, ServiceKey, Stats};
+use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Service, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
 use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step};
@@ -78,6 +78,7 @@ pub struct HostTables<'a, W = NoPackets> {
     conns: &'a [AtomicU64],
     overflow: &'a [AtomicU64],
     stats: &'a [AtomicU64],
+    counters: &'a [AtomicU64],
     geometry: Geometry,
     stats_rows: u32,
     services_max: u32,
@@ -108,6 +109,7 @@ impl<'a, W: World> HostTables<'a, W> {
             conns: memory.region(Region::Conns),
             overflow: memory.region(Region::ConnOverflow),
             stats: memory.region(Region::Stats),
+            counters: memory.region(Region::Counters),
             geometry: Geometry {
                 buckets: config.buckets,
                 overflow_buckets: config.overflow_buckets,
@@ -269,6 +271,13 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     fn count(&self, service: u32, dest: u32, delta: &Stats) {
         for row in [0, 1 + service, 1 + self.services_max + dest] {
             self.add_stats(row, delta);
+        }
+    }
+
+    fn note(&self, event: Event) {
+        let index = self.world.cpu() * limits::COUNTERS + event as u32;
+        if let Some(counter) = self.counters.get(index as usize) {
+            counter.fetch_add(1, Relaxed);
         }
     }
 

@@ -182,7 +182,8 @@ pub struct RouteLookup {
     pub gateway: Option<IpAddr>,
     /// The source address the kernel would choose.
     pub source: Option<IpAddr>,
-    /// Largest packet in bytes: a path MTU that was learnt, or the route's, or else the link's. 0 if refused.
+    /// Largest packet in bytes: the route's, or else the link's; 0 if refused. Not a path MTU that was learnt: that one ends
+    /// without a word.
     pub mtu: u32,
 }
 
@@ -196,6 +197,7 @@ impl RouteLookup {
         if matches!(lookup.kind, RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole) {
             return lookup;
         }
+        let mut is_learnt = false;
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => lookup.ifindex = Some(*index),
@@ -204,8 +206,12 @@ impl RouteLookup {
                 RouteAttribute::Via(RouteVia::Inet6(address)) => lookup.gateway = Some((*address).into()),
                 RouteAttribute::PrefSource(address) => lookup.source = ip(address),
                 RouteAttribute::Metrics(metrics) => lookup.mtu = mtu(metrics).unwrap_or(0),
+                RouteAttribute::CacheInfo(info) => is_learnt = info.expires != 0,
                 _ => {}
             }
+        }
+        if is_learnt {
+            lookup.mtu = 0;
         }
         lookup
     }
@@ -288,5 +294,30 @@ fn refusal(errno: Option<Errno>) -> Option<RouteKind> {
         Errno::EACCES => Some(RouteKind::Prohibit),
         Errno::EINVAL => Some(RouteKind::Blackhole),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::route::RouteCacheInfo;
+
+    use super::*;
+
+    /// The kernel answers with what it learnt in place of the route's own, and with when that ends; of the end it says
+    /// nothing when it comes.
+    #[test]
+    fn a_path_mtu_that_will_end_is_not_the_routes() {
+        let answer = |expires: u32| {
+            // `struct rta_cacheinfo`: eight words, the third of which is when it ends.
+            let mut info = [0; 32];
+            info[8..12].copy_from_slice(&expires.to_ne_bytes());
+            let info = RouteCacheInfo::parse(&info).expect("it is whole");
+            let mut message = RouteMessage::default();
+            message.header.kind = RouteKind::Unicast.into();
+            message.attributes =
+                vec![RouteAttribute::Metrics(vec![RouteMetric::Mtu(1300)]), RouteAttribute::CacheInfo(info)];
+            RouteLookup::from_message(&message).mtu
+        };
+        assert_eq!((answer(0), answer(59_900)), (1300, 0));
     }
 }

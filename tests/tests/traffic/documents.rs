@@ -20,12 +20,13 @@ const DOCUMENTS: [&str; 6] = [
     include_str!("../../../docs/compatibility.md"),
 ];
 /// Steps of `cargo xtask test` that are commands of their own, or run the tests of one.
-const STEPS: [(&str, &str); 11] = [
+const STEPS: &[(&str, &str)] = &[
     ("cargo xtask setup", "setup"),
     ("cargo xtask tidy", "tidy"),
     ("cargo xtask ebpf", "ebpf"),
     ("cargo xtask ebpf --check", "ebpf"),
     ("cargo test -p CRATE", "unit"),
+    ("cargo test -p rvs-director", "unit"),
     ("cargo xtask test", "kernel"),
     ("cargo xtask test kernel", "kernel"),
     ("cargo xtask test refvm", "refvm"),

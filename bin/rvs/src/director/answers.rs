@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::Region;
-use rvs_abi::{OUTCOMES, Outcome, limits};
+use rvs_abi::{Event, OUTCOMES, Outcome, limits};
 use rvs_config::{CommandError, ServiceKey};
 use rvs_control::api::{
     Capacity, CounterListing, CounterTable, Failure, Fill, LimitReached, Response, Status,
@@ -53,12 +53,12 @@ impl Daemon {
         }))
     }
 
-    /// Connections that destinations have. The room is that at 60 % fill of the table, for which it was sized.
+    /// Connections that destinations have, of all the slots. The table is sized so that 60 % of them suffice.
     fn connections(&self) -> Fill {
         let memory = self.director.memory();
         let dests = self.director.status().dests_max;
         let used = (0..dests).map(|id| u64::from(records::dest_conns(memory, id).total)).sum();
-        Fill { used, maximum: u64::from(rvs_model::buckets(memory)) * rvs_abi::SLOTS as u64 * 3 / 5 }
+        Fill { used, maximum: u64::from(rvs_model::buckets(memory)) * rvs_abi::SLOTS as u64 }
     }
 
     fn limits_reached(&self, capacity: &Capacity) -> Vec<LimitReached> {
@@ -66,7 +66,7 @@ impl Daemon {
             let counts = control.counts();
             counts.clients_refused + counts.clients_closed
         });
-        let full = counter(self.director.memory(), Outcome::ConnTableFull);
+        let full = times_full(self.director.memory());
         let rows = [
             ("connections", capacity.connections.maximum, full - self.full_at_start),
             (
@@ -112,8 +112,18 @@ fn named(what: &str, objects: impl Iterator<Item = String>) -> Option<String> {
 
 /// A counter's sum over all CPUs.
 pub(super) fn counter<M: Memory>(memory: &M, outcome: Outcome) -> u64 {
+    sum(memory, outcome as u32)
+}
+
+/// How often a new connection found the connection table full where it belongs: it was refused, or took another's place.
+pub(super) fn times_full<M: Memory>(memory: &M) -> u64 {
+    counter(memory, Outcome::ConnTableFull) + sum(memory, Event::Evicted as u32)
+}
+
+/// A counter, over all CPUs.
+fn sum<M: Memory>(memory: &M, index: u32) -> u64 {
     let cpus = memory.region(Region::Counters).chunks_exact(limits::COUNTERS as usize);
-    cpus.map(|counters| counters[outcome as usize].load(Relaxed)).sum()
+    cpus.map(|counters| counters[index as usize].load(Relaxed)).sum()
 }
 
 #[cfg(test)]
@@ -140,5 +150,8 @@ mod tests {
         }
         assert_eq!(counter(&heap, Outcome::NoRoute), 12);
         assert_eq!(counter(&heap, Outcome::TtlExceeded), 0);
+        words[Outcome::ConnTableFull as usize].store(1, Relaxed);
+        words[limits::COUNTERS as usize + Event::Evicted as usize].store(2, Relaxed);
+        assert_eq!(times_full(&heap), 3);
     }
 }

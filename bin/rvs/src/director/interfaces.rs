@@ -59,8 +59,8 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Follows changes of links: new ones are attached, and those tried again that could not be; names are followed; what is
-    /// left of those that are gone is removed.
+    /// Follows changes of links: new ones are attached, and those tried again that could not be; names and addresses are
+    /// followed; what is left of those that are gone is removed.
     ///
     /// # Errors
     /// When the kernel doesn't tell which links there are.
@@ -69,12 +69,13 @@ impl Interfaces {
             netlink.links()?.into_iter().map(|link| (link.index, link)).collect();
         self.forget_gone(kernel, &links);
         for (index, place) in &mut self.places {
-            if let Some(link) = links.get(index).filter(|link| link.name != place.name) {
+            let Some(link) = links.get(index) else { continue };
+            if link.name != place.name {
                 log::info(format_args!("interface {}: its name is {} now", place.name, link.name));
                 place.name.clone_from(&link.name);
-                if let (Some(address), false) = (link.mac, place.attach == Attach::None) {
-                    kernel.follow_address(*index, address.0);
-                }
+            }
+            if let (Some(address), false) = (link.mac, place.attach == Attach::None) {
+                kernel.follow_address(*index, address.0);
             }
         }
         for link in links.values().filter(|link| wants(&self.wanted, link)) {

@@ -35,3 +35,7 @@ pub(super) const SOCKET_MODE: u32 = 0o666;
 pub(super) const STOP: Duration = Duration::from_secs(10);
 
 const _: () = assert!(SWEEP_STEP.as_nanos() < SWEEP.as_nanos());
+/// How long a start waits for another director of the same name to end.
+pub(super) const END_OF_ANOTHER: Duration = Duration::from_secs(2);
+/// How often it looks.
+pub(super) const RETRY: Duration = Duration::from_millis(20);

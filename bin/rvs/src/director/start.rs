@@ -4,21 +4,22 @@ use core::fmt::Display;
 use std::fs;
 use std::io::{self, Write as _};
 use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use nix::sys::utsname::uname;
 use nix::unistd::geteuid;
-use rvs_abi::Outcome;
 use rvs_control::{Access, Server};
 use rvs_dataplane::Kernel;
 use rvs_director::Director;
 use rvs_netlink::{Monitor, Netlink};
 
-use super::answers::counter;
+use super::answers::times_full;
 use super::auditor::Auditor;
 use super::daemon::{Changes, Daemon};
 use super::interfaces::Interfaces;
-use super::limits::SOCKET_MODE;
+use super::limits::{END_OF_ANOTHER, RETRY, SOCKET_MODE};
 use super::memory::Shared;
 use super::message::End;
 use super::neighbours::Neighbours;
@@ -35,7 +36,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     listeners::hold_signals()?;
     // Before anything is made in the kernel: who has the socket is the instance's director.
     let socket = args.socket.of_director();
-    let server = Server::bind(&socket, SOCKET_MODE, Access::owner()).map_err(hint)?;
+    let bind = || Server::bind(&socket, SOCKET_MODE, Access::owner());
+    let server = patiently(bind, |error| matches!(error, rvs_control::Error::InUse { .. })).map_err(hint)?;
     // Before links are listed, so that no change falls between.
     let monitor = Monitor::new()?;
     let mut daemon = open(args).inspect_err(|_| {
@@ -59,6 +61,20 @@ pub(super) fn run(args: &Args) -> Result<()> {
     finish(&mut daemon, end?, args.detach_on_exit)
 }
 
+/// Tries again for a while as long as something is in use: a director that was killed may still be about to end.
+fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let deadline = Instant::now() + END_OF_ANOTHER;
+    loop {
+        match attempt() {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => thread::sleep(RETRY),
+            result => return result,
+        }
+    }
+}
+
 /// Says that packets are handled, to whoever wants to know. Nobody has to.
 fn announce() {
     let mut out = io::stdout().lock();
@@ -71,7 +87,9 @@ fn announce() {
 /// Opens the data plane and lets packets in. When this returns, they are balanced.
 fn open(args: &Args) -> Result<Daemon> {
     let instance = args.socket.instance();
-    let mut kernel = Kernel::open(&args.options()?).map_err(hint)?;
+    let options = args.options()?;
+    let is_locked = |error: &rvs_dataplane::Error| matches!(error, rvs_dataplane::Error::Locked { .. });
+    let mut kernel = patiently(|| Kernel::open(&options), is_locked).map_err(hint)?;
     kernel.warnings().iter().for_each(log::warning);
     let memory = Shared(kernel.maps());
     let director = if kernel.adopted() { Director::adopt(memory) } else { Director::create(memory) };
@@ -92,7 +110,7 @@ fn open(args: &Args) -> Result<Daemon> {
         instance: instance.to_owned(),
         kernel_release: uname().context("ask for the kernel's release")?.release().to_string_lossy().into(),
         started_ns: now_ns,
-        full_at_start: counter(director.memory(), Outcome::ConnTableFull),
+        full_at_start: times_full(director.memory()),
         sweeper: Sweeper::new(director.memory()),
         auditor: Auditor::new(director.memory()),
         kernel: Some(kernel),

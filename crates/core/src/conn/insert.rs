@@ -1,6 +1,6 @@
 //! Making a connection: claim a slot, write the entry, look for a twin, go live (conntable.md §5).
 
-use rvs_abi::{ConnEntry, SLOTS};
+use rvs_abi::{ConnEntry, Event, SLOTS};
 
 use crate::conn::bucket::{at, has_overflow, ids, is_overflow, position};
 use crate::conn::word::{CLAIM_TICKS, CLAIMED, LIVE, TENTATIVE};
@@ -177,6 +177,9 @@ impl<T: Tables> Attempt<'_, T> {
         let claim = old.next_generation().owned(self.place.tag, CLAIMED, 0, self.birth.now + CLAIM_TICKS);
         if !bucket.swap(slot, old, claim) {
             return How::Contended;
+        }
+        if evictable && !old.is_expired(self.birth.now) {
+            self.tables.note(Event::Evicted);
         }
         if old.is_live() {
             account_end(self.tables, previous_dest, old.state());

@@ -121,6 +121,10 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outc
     cached.to = flow.to;
     cached.from = flow.from;
     cached.ingress = tables.ingress;
+    if query.family != AF_INET {
+        // The helper answered with a gateway of IPv6 (RFC 5549), where the address of this one would be.
+        return Err(Outcome::NoRoute);
+    }
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
             // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Outcome, Port, Service, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Port, Service, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
 use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
@@ -65,9 +65,14 @@ impl Tables {
     /// Counts where a packet ended.
     #[inline(always)]
     pub(crate) fn count_outcome(&self, outcome: Outcome) {
+        Self::count_at(outcome as u32);
+    }
+
+    #[inline(always)]
+    fn count_at(index: u32) {
         // SAFETY: a helper without arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-        if let Some(counter) = maps::COUNTERS.get_ptr_mut(cpu * limits::COUNTERS + outcome as u32) {
+        if let Some(counter) = maps::COUNTERS.get_ptr_mut(cpu * limits::COUNTERS + index) {
             // SAFETY: a live word of a map, of this CPU alone.
             unsafe { *counter += 1 };
         }
@@ -269,6 +274,11 @@ impl rvs_core::Tables for Tables {
         Self::add_stats(part, delta);
         Self::add_stats(part + 1 + service, delta);
         Self::add_stats(part + 1 + config.services_max + dest, delta);
+    }
+
+    #[inline(always)]
+    fn note(&self, event: Event) {
+        Self::count_at(event as u32);
     }
 
     #[inline(always)]

@@ -1,9 +1,12 @@
 //! How full the table gets, and who gives way (conntable.md §4).
 
-use rvs_abi::ticks_from_secs;
+use core::sync::atomic::Ordering::Relaxed;
+
+use rvs_abi::map::Region;
+use rvs_abi::{Event, ticks_from_secs};
 use rvs_core::conn::{Birth, How};
 use rvs_core::state::tcp;
-use rvs_model::{Capacity, Heap, HostTables, flush};
+use rvs_model::{Capacity, Heap, HostTables, Memory as _, flush};
 
 use crate::support::{Random, START, check, establish, insert, is_found, number};
 
@@ -54,7 +57,7 @@ fn end(tables: &HostTables<'_>, n: u32) {
 }
 
 /// Share of refused inserts in steady state, two choices and an overflow of an eighth: conntable.md §4 simulated 0, 0 and
-/// 3e-5, with the emptier of two overflow buckets; the core takes the first that has room, and gets 7e-4. Without an
+/// 3e-5, with the emptier of two overflow buckets. Without an
 /// overflow it would be 1.7e-4, 6.4e-3 and 6e-2.
 #[test]
 fn a_table_refuses_next_to_nothing_up_to_80_percent() {
@@ -162,4 +165,21 @@ fn where_is(heap: &Heap, n: u32) -> u32 {
         })
     };
     all.find(is_there).map_or(u32::MAX, |bucket| (bucket.spare() >> 32) as u32)
+}
+
+/// Whoever gave way was counted, and nobody else.
+#[test]
+fn what_made_room_is_counted() {
+    let heap = Heap::new(&CAPACITY);
+    let tables = HostTables::without_packets(&heap);
+    let evicted = || heap.region(Region::Counters)[Event::Evicted as usize].load(Relaxed);
+    let made = |numbers: std::ops::Range<u32>| {
+        numbers.filter(|n| insert(&tables, *n, birth(tcp::SYN_RECV)) == How::New).count() as u64
+    };
+    let few = made(0..slots() / 2);
+    assert_eq!((few, evicted()), (u64::from(slots() / 2), 0), "there was room for all");
+    let many = made(slots() / 2..slots() * 2);
+    let alive = check(&heap, START) as u64;
+    assert!(evicted() > 0);
+    assert_eq!(few + many, alive + evicted());
 }

@@ -159,6 +159,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.count(service, dest, delta);
     }
 
+    fn note(&self, event: rvs_abi::Event) {
+        self.tables.note(event);
+    }
+
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
         self.tables.with_scratch(use_it)
     }

@@ -3,7 +3,7 @@
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::id;
-use rvs_abi::{Class, Method, OUTCOMES, Outcome, proto};
+use rvs_abi::{Class, Event, Method, OUTCOMES, Outcome, proto};
 use rvs_core::{Flow, Frame, Link, NextHop, Packet as _};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
 use rvs_model::{Capacity, Heap, Memory as _, Model, buckets, for_each_conn, records, sweep};
@@ -92,6 +92,7 @@ fn counted(model: &Model<Routes>) -> u64 {
         .heap()
         .region(Region::Counters)
         .iter()
+        .take(Event::Evicted as usize)
         .map(|word| word.load(std::sync::atomic::Ordering::Relaxed))
         .sum()
 }

@@ -1,0 +1,19 @@
+//! What is counted beside the outcomes of packets.
+
+/// Something that happens on the way of a packet and does not end it. Counted in the words behind those of the outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Event {
+    /// The connection table was full where a new connection belongs: one that had seen only one packet made room.
+    Evicted = 96,
+}
+
+// Outcomes are below, the map's values end above.
+const _: () = {
+    assert!((Event::Evicted as u32) < crate::limits::COUNTERS);
+    let mut i = 0;
+    while i < crate::OUTCOMES.len() {
+        assert!((crate::OUTCOMES[i] as u32) < Event::Evicted as u32);
+        i += 1;
+    }
+};
