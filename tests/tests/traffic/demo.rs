@@ -162,8 +162,6 @@ fn what_a_killed_demo_left_is_removed_by_the_next() {
 
 #[test]
 fn a_reader_that_leaves_ends_it_quietly() {
-    // A demo that is killed meanwhile would leave something, of which this one would speak.
-    let _turn = await_turn();
     // Nothing is to be left by another test.
     let _turn = await_turn();
     let mut child = start(&["nat"]);
