@@ -1,8 +1,8 @@
 //! Next hops: the kernel's routes and neighbours, asked at most every 4 ms per CPU and address.
 //!
-//! The kernel's own tables are the truth, with or without a daemon; a change takes effect within one period. Only where
-//! the kernel will not tell a program (forwarding is off, as direct routing allows) does the route count that the director
-//! keeps in the destination's record.
+//! The kernel's own tables are the truth, with or without a daemon; a change takes effect within one period. Only what it
+//! will not tell a program (anything where forwarding is off, as direct routing allows, and a route's own MTU) comes from
+//! the route that the director keeps in the destination's record.
 
 use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
