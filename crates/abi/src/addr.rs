@@ -26,6 +26,26 @@ impl Addr {
         [b[4], b[5], b[6], b[7]]
     }
 
+    /// Whether it is IPv4, in its mapped form.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        let b = self.0[1].to_ne_bytes();
+        self.0[0] == 0
+            && u32::from_ne_bytes([b[0], b[1], b[2], b[3]]) == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+    }
+
+    /// One number for it, in host order: an IPv4 address itself, of IPv6 its four words combined by XOR (ipvs.md §6.13).
+    #[inline(always)]
+    #[must_use]
+    pub const fn folded(self) -> u32 {
+        if self.is_v4() {
+            return u32::from_be_bytes(self.v4_bytes());
+        }
+        let b = (self.0[0] ^ self.0[1]).to_ne_bytes();
+        u32::from_be_bytes([b[0] ^ b[4], b[1] ^ b[5], b[2] ^ b[6], b[3] ^ b[7]])
+    }
+
     /// From the host's form.
     #[must_use]
     pub const fn from_ip(ip: IpAddr) -> Self {

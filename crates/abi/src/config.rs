@@ -2,14 +2,16 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Index of a time-out in [`Config::timeouts`]: the TCP states 0 to 10 (ipvs.md §5.3), then the others.
+/// Index of a time-out in [`Config::timeouts`]: 16 for the states of each kind of protocol (ipvs.md §5.3, §5.6, §5.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Timeout {
     /// First of the TCP states; add the state's number.
     Tcp = 0,
-    /// UDP.
+    /// UDP, and everything without states.
     Udp = 16,
+    /// First of the SCTP states; add the state's number.
+    Sctp = 32,
 }
 
 /// Settings that hold for the whole data plane.
@@ -20,6 +22,10 @@ pub struct Config {
     pub abi_version: u32,
     /// IPv4 services that exist. 0: every packet is passed on untouched (ipvs.md §1.1).
     pub services_v4: u32,
+    /// IPv6 services that exist, likewise.
+    pub services_v6: u32,
+    /// For later use; zero.
+    pub spare: u32,
     /// Buckets of the connection table.
     pub buckets: u32,
     /// Buckets of its overflow table.
@@ -35,9 +41,9 @@ pub struct Config {
     /// Secret of the connection table's hash; constant while the table lives.
     pub hash_seed: [u64; 3],
     /// Time-outs in ticks, by [`Timeout`].
-    pub timeouts: [u32; 32],
+    pub timeouts: [u32; 64],
     /// Time-outs that `--set` changes, in seconds: TCP established, FIN_WAIT, UDP; and a spare word.
     pub set_timeouts_s: [u32; 4],
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 24 + 128 + 16);
+const _: () = assert!(size_of::<Config>() == 40 + 24 + 256 + 16);

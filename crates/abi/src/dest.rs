@@ -17,6 +17,30 @@ impl Method {
     pub const DR: u8 = 3;
 }
 
+/// Kinds of tunnels, numbered as in IPVS (ipvs.md §1.2).
+#[derive(Debug)]
+pub struct TunnelType;
+
+impl TunnelType {
+    /// IP in IP (RFC 2003, RFC 2473, RFC 4213).
+    pub const IPIP: u8 = 0;
+    /// Generic UDP encapsulation.
+    pub const GUE: u8 = 1;
+    /// Generic routing encapsulation (RFC 2784).
+    pub const GRE: u8 = 2;
+}
+
+/// Bits of [`Dest::tunnel_flags`], numbered as in IPVS (ipvs.md §1.2).
+#[derive(Debug)]
+pub struct TunnelFlags;
+
+impl TunnelFlags {
+    /// The outer header has a checksum.
+    pub const CSUM: u8 = 1;
+    /// Remote checksum offload: for packets from the network the same as [`Self::CSUM`] (ipvs.md §3.6).
+    pub const REMCSUM: u8 = 2;
+}
+
 /// Bits of [`Dest::flags`].
 #[derive(Debug)]
 pub struct DestFlags;
@@ -42,8 +66,10 @@ pub struct Dest {
     pub method: u8,
     /// [`DestFlags`].
     pub flags: u16,
-    /// Zero.
-    pub zero: u16,
+    /// [`TunnelType`].
+    pub tunnel: u8,
+    /// [`TunnelFlags`].
+    pub tunnel_flags: u8,
     /// Id of its service.
     pub service: u32,
     /// Weight.
@@ -52,8 +78,10 @@ pub struct Dest {
     pub upper: u32,
     /// Lower threshold.
     pub lower: u32,
+    /// UDP port of a GUE tunnel, network order.
+    pub tunnel_port: u16,
     /// For later use; zero.
-    pub spare: [u64; 3],
+    pub spare: [u16; 11],
     /// Gateway on the way to it, as the director last knew; its own address when it is on the link; zero when unknown.
     pub gateway: Addr,
     /// The director's address on the way to it: the source of tunnelled packets; zero when unknown.

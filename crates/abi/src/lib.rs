@@ -30,7 +30,7 @@ pub use addr::Addr;
 pub use config::{Config, Timeout};
 pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
-pub use dest::{Dest, DestConns, DestFlags, Method};
+pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
 pub use event::Event;
 pub use outcome::{Class, OUTCOMES, Outcome};
 pub use port::Port;
@@ -38,16 +38,30 @@ pub use service::{Service, ServiceFlags, ServiceKey};
 pub use stats::Stats;
 
 /// Version of this layout. A daemon adopts pinned maps only when they carry the same.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// IP protocol numbers that the data plane knows.
 pub mod proto {
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
     /// IP in IP (RFC 2003).
     pub const IPIP: u8 = 4;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6 in IP (RFC 2473, RFC 4213).
+    pub const IPV6: u8 = 41;
+    /// Generic routing encapsulation (RFC 2784).
+    pub const GRE: u8 = 47;
+    /// ESP (RFC 4303).
+    pub const ESP: u8 = 50;
+    /// Authentication header (RFC 4302).
+    pub const AH: u8 = 51;
+    /// ICMP for IPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+    /// SCTP (RFC 9260).
+    pub const SCTP: u8 = 132;
 }
 
 /// Address families, as numbered in this ABI.

@@ -3,23 +3,25 @@
 //! Traffic that has nothing to do with any service is told apart by two bits in 8 KiB of memory, before any table is
 //! asked. A bit that is set by chance costs a look-up, nothing else. The director sets the bits.
 
+use rvs_abi::Addr;
+
 use crate::Tables;
 
 const BITS: u32 = rvs_abi::limits::FILTER_WORDS * 64;
 const _: () = assert!(BITS == 1 << 16);
 
-/// Word and bit of an IPv4 address, whose bytes are given as they stand in a packet.
+/// Word and bit of an address.
 #[inline(always)]
 #[must_use]
-pub const fn bit(address: [u8; 4]) -> (u32, u32) {
+pub const fn bit(address: Addr) -> (u32, u32) {
     // Addresses of a site differ in their low bits: a multiplication spreads them (Knuth, TAOCP 6.4).
-    let hash = u32::from_be_bytes(address).wrapping_mul(0x9e37_79b1) >> 16;
+    let hash = address.folded().wrapping_mul(0x9e37_79b1) >> 16;
     (hash >> 6, hash & 63)
 }
 
 /// Whether an address may belong to a service or a destination.
 #[inline(always)]
-pub(crate) fn has<T: Tables>(tables: &T, address: [u8; 4]) -> bool {
+pub(crate) fn has<T: Tables>(tables: &T, address: Addr) -> bool {
     let (word, bit) = bit(address);
     tables.filter_word(word) >> bit & 1 != 0
 }

@@ -85,8 +85,8 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
             return outcome;
         }
         let ip = &scratch.parsed.ip;
-        let from_server = filter::has(tables, ip.source());
-        if !from_server && !filter::has(tables, ip.destination()) {
+        let from_server = filter::has(tables, Addr::v4(ip.source()));
+        if !from_server && !filter::has(tables, Addr::v4(ip.destination())) {
             return Outcome::NotOurs;
         }
         if is_martian(ip.source()) {
@@ -315,7 +315,7 @@ impl<'a, T: Tables> Context<'a, T> {
         if parsed.sport == FTP_DATA {
             return Err(Outcome::FtpDataPort);
         }
-        let request = sched::Request { client: parsed.ip.source(), cport: parsed.sport };
+        let request = sched::Request { client: Addr::v4(parsed.ip.source()), cport: parsed.sport };
         let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
         Ok((id, dest))
     }

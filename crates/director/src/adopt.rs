@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rvs_abi::map::Region;
-use rvs_abi::{ABI_VERSION, Config, Dest, DestFlags, Service, ServiceFlags, limits};
+use rvs_abi::{ABI_VERSION, Addr, Config, Dest, DestFlags, Service, ServiceFlags, limits};
 use rvs_config::{DestKey, ServiceKey, Timeouts};
 use rvs_model::{Memory, MemoryError, records};
 
@@ -88,8 +88,9 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
 }
 
 fn without_route(record: &Dest) -> Dest {
-    let Dest { addr, port, family, method, flags, zero, service, weight, upper, lower, spare, .. } = *record;
-    Dest { addr, port, family, method, flags, zero, service, weight, upper, lower, spare, ..Dest::default() }
+    let mut bare = *record;
+    (bare.gateway, bare.source, bare.ifindex, bare.mtu) = (Addr::default(), Addr::default(), 0, 0);
+    bare
 }
 
 /// Sizes of the maps against each other; all of them free.
@@ -223,7 +224,7 @@ impl<M: Memory> Reader<'_, M> {
             for member in service.members().chain(service.trash.values().map(|trashed| &trashed.member)) {
                 state.space.dests.take_at(member.id.0, 1);
             }
-            for bit in service.addresses().filter_map(filter::bit) {
+            for bit in service.addresses().map(filter::bit) {
                 *state.filter.entry(bit).or_default() += 1;
             }
         }

@@ -4,18 +4,14 @@ use core::net::IpAddr;
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::BTreeMap;
 
+use rvs_abi::Addr;
 use rvs_abi::map::Region;
 use rvs_model::Memory;
 
-/// Number of an address's bit. Only IPv4 addresses are filtered so far.
-pub(crate) const fn bit(address: IpAddr) -> Option<u32> {
-    match address {
-        IpAddr::V4(v4) => {
-            let (word, bit) = rvs_core::filter::bit(v4.octets());
-            Some(word * 64 + bit)
-        }
-        IpAddr::V6(_) => None,
-    }
+/// Number of an address's bit.
+pub(crate) const fn bit(address: IpAddr) -> u32 {
+    let (word, bit) = rvs_core::filter::bit(Addr::from_ip(address));
+    word * 64 + bit
 }
 
 /// Sets or clears a bit in memory.

@@ -186,9 +186,7 @@ impl Steps {
         let gained =
             Some(after).filter(|after| after.is_needed()).into_iter().flat_map(ServiceState::addresses);
         for (address, change) in lost.chain(gained.map(|address| (address, 1))) {
-            if let Some(bit) = filter::bit(address) {
-                *self.filter.entry(bit).or_default() += change;
-            }
+            *self.filter.entry(filter::bit(address)).or_default() += change;
         }
     }
 

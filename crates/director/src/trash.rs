@@ -118,7 +118,7 @@ impl<M: Memory> Director<M> {
     }
 
     fn forget_address(&mut self, address: core::net::IpAddr) {
-        let Some(bit) = filter::bit(address) else { return };
+        let bit = filter::bit(address);
         let Some(count) = self.state.filter.get_mut(&bit) else { return };
         *count -= 1;
         if *count == 0 {

@@ -77,6 +77,8 @@ impl Capacity {
         Config {
             abi_version,
             services_v4: 0,
+            services_v6: 0,
+            spare: 0,
             buckets: self.buckets(),
             overflow_buckets: self.overflow_buckets(),
             stats_rows: self.stats_rows(),
@@ -94,13 +96,18 @@ impl Capacity {
 const TCP_S: [u64; 11] = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
 /// ipvs.md §5.6.
 const UDP_S: u64 = 300;
+/// Seconds by SCTP state 0 to 13, ipvs.md §5.7.
+const SCTP_S: [u64; 14] = [2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61];
 
-fn timeouts() -> [u32; 32] {
-    let mut ticks = [0; 32];
+fn timeouts() -> [u32; 64] {
+    let mut ticks = [0; 64];
     for (tick, secs) in ticks.iter_mut().zip(TCP_S) {
         *tick = ticks_u32(secs);
     }
     ticks[rvs_abi::Timeout::Udp as usize] = ticks_u32(UDP_S);
+    for (tick, secs) in ticks.iter_mut().skip(rvs_abi::Timeout::Sctp as usize).zip(SCTP_S) {
+        *tick = ticks_u32(secs);
+    }
     ticks
 }
 

@@ -221,7 +221,7 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
 
     fn timeout(&self, index: u32) -> u32 {
         // The programs take it modulo the number of time-outs as well.
-        let index = index as usize % 32;
+        let index = index as usize % 64;
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, timeouts) + 4 * index))
     }
 

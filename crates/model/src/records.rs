@@ -22,7 +22,7 @@ fn write<M: Memory + ?Sized, const N: usize>(memory: &M, region: Region, index: 
 /// The configuration record.
 #[must_use]
 pub fn config<M: Memory + ?Sized>(memory: &M) -> Config {
-    let words: [u64; size_of::<Config>() / 8] = read(memory, Region::Config, 0).unwrap_or_default();
+    let words: [u64; size_of::<Config>() / 8] = read(memory, Region::Config, 0).unwrap_or([0; _]);
     transmute!(words)
 }
 

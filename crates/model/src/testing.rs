@@ -80,7 +80,7 @@ fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &Serv
             ..Dest::default()
         };
         records::write_dest(memory, dest_id, &record);
-        add_to_filter(memory, dest.addr);
+        add_to_filter(memory, Addr::v4(dest.addr));
     }
     let record = Service {
         vip: Addr::v4(setup.vip),
@@ -95,7 +95,7 @@ fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &Serv
         ..Service::default()
     };
     records::write_service(memory, id, &record);
-    add_to_filter(memory, setup.vip);
+    add_to_filter(memory, Addr::v4(setup.vip));
     memory.set_service_key(&key(setup), Some(id)).expect("there is room for the key");
 }
 
@@ -213,7 +213,7 @@ fn rewrite<M: Memory>(memory: &M, service: u32, list: &[(u32, u32)]) {
     write_table(memory, service, &Table { scheduler: record.scheduler, flags: record.sched_flags, list });
 }
 
-fn add_to_filter<M: Memory>(memory: &M, address: [u8; 4]) {
+fn add_to_filter<M: Memory>(memory: &M, address: Addr) {
     let (word, bit) = rvs_core::filter::bit(address);
     memory.region(Region::Filter)[word as usize].fetch_or(1 << bit, Relaxed);
 }

@@ -10,16 +10,16 @@ mod sh;
 mod wlc;
 mod wrr;
 
-use rvs_abi::DestConns;
 use rvs_abi::sched::{HEADER_WORDS, high, id, kind_parts, low};
+use rvs_abi::{Addr, DestConns};
 
 use crate::{ServiceRecord, Tables};
 
 /// What a choice may depend on besides the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// Client's IPv4 address.
-    pub client: [u8; 4],
+    /// Client's address.
+    pub client: Addr,
     /// Client's port, network order.
     pub cport: [u8; 2],
 }

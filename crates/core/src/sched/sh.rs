@@ -49,7 +49,7 @@ impl<T: Tables> Step<T> for Fallback<'_> {
 #[inline(always)]
 pub(super) fn pick<T: Tables>(tables: &T, table: &Table, request: &Request) -> Option<u32> {
     let port = if table.flags & PORT != 0 { u32::from(u16::from_be_bytes(request.cport)) } else { 0 };
-    let key = u32::from_be_bytes(request.client).wrapping_add(port);
+    let key = request.client.folded().wrapping_add(port);
     let first = bucket(key, 0);
     if table.flags & FALLBACK == 0 {
         return usable(tables, table, first);

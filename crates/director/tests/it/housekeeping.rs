@@ -237,7 +237,7 @@ fn a_plan_can_be_read() {
     let (_, table) = packet::find(director.memory(), &vip(1)).unwrap();
     assert_eq!((table.table, table.table_words), (0, 10));
     let bit = |address: std::net::Ipv4Addr| {
-        let (word, bit) = rvs_core::filter::bit(address.octets());
+        let (word, bit) = rvs_core::filter::bit(rvs_abi::Addr::from_ip(address.into()));
         word * 64 + bit
     };
     let expected = format!(

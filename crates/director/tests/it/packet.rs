@@ -56,8 +56,7 @@ pub(crate) fn check(heap: &Heap, keys: &[ServiceKey]) {
 }
 
 pub(crate) fn filter_has(heap: &Heap, address: std::net::IpAddr) -> bool {
-    let std::net::IpAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
-    let (word, bit) = rvs_core::filter::bit(v4.octets());
+    let (word, bit) = rvs_core::filter::bit(rvs_abi::Addr::from_ip(address));
     heap.region(Region::Filter)[word as usize].load(Relaxed) >> bit & 1 == 1
 }
 

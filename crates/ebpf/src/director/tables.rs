@@ -205,8 +205,8 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn timeout(&self, index: u32) -> u32 {
-        let index = atomic::opaque(u64::from(index)) as usize & 31;
-        // SAFETY: 32 time-outs; user space changes them, hence volatile.
+        let index = atomic::opaque(u64::from(index)) as usize & 63;
+        // SAFETY: 64 time-outs; user space changes them, hence volatile.
         unsafe { (&raw const (*self.config).timeouts).cast::<u32>().add(index).read_volatile() }
     }
 

@@ -45,7 +45,7 @@ impl Service {
     /// The place in the list of who gets the next connection.
     fn pick_for(&self, client: [u8; 4], cport: u16) -> Option<usize> {
         let tables = HostTables::without_packets(&self.0);
-        let request = sched::Request { client, cport: cport.to_be_bytes() };
+        let request = sched::Request { client: rvs_abi::Addr::v4(client), cport: cport.to_be_bytes() };
         sched::pick(&tables, tables.service(0)?, &request).map(|dest| dest as usize)
     }
 
