@@ -21,7 +21,7 @@ impl Delta {
     #[inline(always)]
     #[must_use]
     pub const fn word(self, old: [u8; 2], new: [u8; 2]) -> Self {
-        // Four words at the most are collected before a fold, and each adds less than 2^17: no overflow.
+        // Each word adds less than 2^17 and of a packet less than 64 are rewritten: no overflow before 2^15 of them.
         Self(self.0 + (!u16::from_ne_bytes(old)) as u32 + u16::from_ne_bytes(new) as u32)
     }
 
@@ -30,6 +30,14 @@ impl Delta {
     #[must_use]
     pub const fn words(self, old: [u8; 4], new: [u8; 4]) -> Self {
         self.word([old[0], old[1]], [new[0], new[1]]).word([old[2], old[3]], [new[2], new[3]])
+    }
+
+    /// An IPv6 address becomes another; both in words that stand as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address(self, old: [u32; 4], new: [u32; 4]) -> Self {
+        let removed = halves(!old[0]) + halves(!old[1]) + halves(!old[2]) + halves(!old[3]);
+        Self(self.0 + removed + sum_address(new))
     }
 
     /// The sum as the kernel's checksum helpers take it.
@@ -73,6 +81,36 @@ impl Delta {
 pub const fn fold(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// The two 16-bit words of a word that stands as in memory, added.
+#[inline(always)]
+const fn halves(word: u32) -> u32 {
+    (word & 0xffff) + (word >> 16)
+}
+
+/// The sum over an IPv6 address in words that stand as in memory: less than 2^19.
+#[inline(always)]
+const fn sum_address(words: [u32; 4]) -> u32 {
+    halves(words[0]) + halves(words[1]) + halves(words[2]) + halves(words[3])
+}
+
+/// The sum over the pseudo header of a packet in IPv4 (RFC 9293 §3.1), where `len` is the bytes of the transport header
+/// and all behind it, host order. Less than 2^19.
+#[inline(always)]
+#[must_use]
+pub const fn pseudo_v4(source: [u8; 4], destination: [u8; 4], protocol: u8, len: u16) -> u32 {
+    let rest = u16::from_ne_bytes([0, protocol]) as u32 + u16::from_ne_bytes(len.to_be_bytes()) as u32;
+    halves(u32::from_ne_bytes(source)) + halves(u32::from_ne_bytes(destination)) + rest
+}
+
+/// The same in IPv6 (RFC 8200 §8.1): addresses in words that stand as in memory; `protocol` is the transport protocol,
+/// not what the fixed header says where extension headers follow. Less than 2^21.
+#[inline(always)]
+#[must_use]
+pub const fn pseudo_v6(source: [u32; 4], destination: [u32; 4], protocol: u8, len: u32) -> u32 {
+    let rest = u16::from_ne_bytes([0, protocol]) as u32 + halves(len.to_be());
+    sum_address(source) + sum_address(destination) + rest
 }
 
 /// Adds the words of a header to a sum.

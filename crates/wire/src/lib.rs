@@ -13,5 +13,6 @@ pub mod builder;
 pub mod checksum;
 pub mod eth;
 pub mod ipv4;
+pub mod ipv6;
 pub mod tcp;
 pub mod udp;
