@@ -5,12 +5,18 @@
 
 use alloc::vec::Vec;
 
-use crate::{checksum, eth, ipv4, tcp, udp};
+use crate::{checksum, eth, ipv4};
 
+mod ipv6;
 pub mod malformed;
+mod payload;
+mod transport;
 mod verify;
 
-pub use verify::{Fault, checksums_ok};
+pub use ipv6::{Extension, Ipv6};
+pub use payload::{Ends, Gre, Payload};
+pub use transport::{Chunk, Sctp, Tcp, Udp};
+pub use verify::{Fault, checksums_ok, checksums_ok_with_gue, quoted_checksum_ok};
 
 /// A link address.
 pub type Mac = [u8; 6];
@@ -24,6 +30,45 @@ pub fn ethernet(destination: Mac, source: Mac, kind: [u8; 2], packet: &[u8]) -> 
     frame.extend(kind);
     frame.extend(packet);
     frame
+}
+
+/// A VLAN tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    /// EtherType that announces it, [`eth::TYPE_VLAN`] or [`eth::TYPE_SERVICE_VLAN`]; network order.
+    pub kind: [u8; 2],
+    /// Priority (3 bits), eligible to be dropped (1 bit), number of the VLAN (12 bits); host order.
+    pub control: u16,
+}
+
+impl Tag {
+    /// A tag of a customer's VLAN (IEEE 802.1Q).
+    #[must_use]
+    pub const fn customer(vlan: u16) -> Self {
+        Self { kind: eth::TYPE_VLAN, control: vlan }
+    }
+
+    /// A tag of a provider's VLAN (IEEE 802.1ad), which stands outside of a customer's.
+    #[must_use]
+    pub const fn service(vlan: u16) -> Self {
+        Self { kind: eth::TYPE_SERVICE_VLAN, control: vlan }
+    }
+}
+
+/// A frame with tags put in behind the link addresses, the outermost first.
+///
+/// # Panics
+/// When the frame is shorter than two addresses.
+#[must_use]
+pub fn tagged(frame: &[u8], tags: &[Tag]) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(2 * size_of::<Mac>());
+    let mut tagged = addresses.to_vec();
+    for tag in tags {
+        tagged.extend(tag.kind);
+        tagged.extend(tag.control.to_be_bytes());
+    }
+    tagged.extend(rest);
+    tagged
 }
 
 /// The header of an IPv4 packet. Numbers in host order.
@@ -74,7 +119,7 @@ impl Ipv4 {
     pub fn packet(&self, payload: &Payload) -> Vec<u8> {
         let header_len = ipv4::LEN + self.options.len();
         assert!(header_len.is_multiple_of(4) && header_len <= 60, "{} bytes of options", self.options.len());
-        let payload_bytes = payload.bytes(self.source, self.destination);
+        let payload_bytes = payload.bytes(Ends::V4(self.source, self.destination));
         let total = u16::try_from(header_len + payload_bytes.len()).expect("a packet of at most 65535 bytes");
         let fragment =
             self.fragment_offset | u16::from(self.more_fragments) << 13 | u16::from(self.dont_fragment) << 14;
@@ -101,140 +146,22 @@ impl Ipv4 {
     pub fn frame(&self, destination: Mac, source: Mac, payload: &Payload) -> Vec<u8> {
         ethernet(destination, source, eth::TYPE_IPV4, &self.packet(payload))
     }
-}
-
-/// What an IPv4 packet carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Payload {
-    /// A TCP segment.
-    Tcp(Tcp),
-    /// A UDP datagram.
-    Udp(Udp),
-    /// An IPv4 packet (RFC 2003).
-    Ipip(Vec<u8>),
-    /// An ICMP message: its type, its code and all behind the checksum.
-    Icmp(u8, u8, Vec<u8>),
-    /// Bytes of a protocol.
-    Other(u8, Vec<u8>),
-}
-
-impl Payload {
-    /// Protocol number.
+    /// The packet in fragments that carry `size` bytes each, the last one what is left. "Don't fragment" is left out.
+    ///
+    /// # Panics
+    /// When `size` is 0 or no multiple of 8, or a fragment would begin past byte 65528.
     #[must_use]
-    pub const fn protocol(&self) -> u8 {
-        match self {
-            Self::Icmp(..) => 1,
-            Self::Ipip(_) => 4,
-            Self::Tcp(_) => 6,
-            Self::Udp(_) => 17,
-            Self::Other(protocol, _) => *protocol,
-        }
+    pub fn fragments(&self, payload: &Payload, size: usize) -> Vec<Vec<u8>> {
+        payload::parts(&payload.bytes(Ends::V4(self.source, self.destination)), size)
+            .map(|(offset, more_fragments, part)| {
+                let header = Self {
+                    fragment_offset: self.fragment_offset + offset / 8,
+                    more_fragments: self.more_fragments || more_fragments,
+                    dont_fragment: false,
+                    ..self.clone()
+                };
+                header.packet(&Payload::Other(payload.protocol(), part.to_vec()))
+            })
+            .collect()
     }
-
-    fn bytes(&self, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
-        match self {
-            Self::Tcp(segment) => segment.bytes(source, destination),
-            Self::Udp(datagram) => datagram.bytes(source, destination),
-            Self::Ipip(bytes) | Self::Other(_, bytes) => bytes.clone(),
-            Self::Icmp(kind, code, rest) => {
-                let mut message = alloc::vec![*kind, *code, 0, 0];
-                message.extend(rest);
-                let checksum = checksum::full(0, &message);
-                message[2..4].copy_from_slice(&checksum);
-                message
-            }
-        }
-    }
-}
-
-/// A TCP segment. Numbers in host order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tcp {
-    /// Source port.
-    pub sport: u16,
-    /// Destination port.
-    pub dport: u16,
-    /// Sequence number.
-    pub sequence: u32,
-    /// Acknowledgement number.
-    pub acknowledgement: u32,
-    /// Flags, [`tcp::SYN`] and others.
-    pub flags: u8,
-    /// Options, a whole number of words; at most 40 bytes.
-    pub options: Vec<u8>,
-    /// What it carries.
-    pub data: Vec<u8>,
-}
-
-impl Tcp {
-    /// A segment without data.
-    #[must_use]
-    pub fn new(sport: u16, dport: u16, flags: u8) -> Self {
-        Self { sport, dport, flags, sequence: 1000, ..Self::default() }
-    }
-
-    fn bytes(&self, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
-        let header_len = tcp::LEN + self.options.len();
-        assert!(header_len.is_multiple_of(4) && header_len <= 60, "{} bytes of options", self.options.len());
-        let mut segment = Vec::with_capacity(header_len + self.data.len());
-        segment.extend(self.sport.to_be_bytes());
-        segment.extend(self.dport.to_be_bytes());
-        segment.extend(self.sequence.to_be_bytes());
-        segment.extend(self.acknowledgement.to_be_bytes());
-        #[allow(clippy::cast_possible_truncation, reason = "at most 15")]
-        segment.extend([((header_len / 4) as u8) << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
-        segment.extend(&self.options);
-        segment.extend(&self.data);
-        let checksum = checksum::full(pseudo_sum(source, destination, 6, segment.len()), &segment);
-        segment[tcp::CHECKSUM..][..2].copy_from_slice(&checksum);
-        segment
-    }
-}
-
-/// A UDP datagram. Numbers in host order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Udp {
-    /// Source port.
-    pub sport: u16,
-    /// Destination port.
-    pub dport: u16,
-    /// Sent without a checksum: the field is 0 (RFC 768).
-    pub no_checksum: bool,
-    /// What it carries.
-    pub data: Vec<u8>,
-}
-
-impl Udp {
-    /// A datagram with a checksum.
-    #[must_use]
-    pub fn new(sport: u16, dport: u16, data: &[u8]) -> Self {
-        Self { sport, dport, no_checksum: false, data: data.to_vec() }
-    }
-
-    fn bytes(&self, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
-        let len = udp::LEN + self.data.len();
-        let mut datagram = Vec::with_capacity(len);
-        datagram.extend(self.sport.to_be_bytes());
-        datagram.extend(self.dport.to_be_bytes());
-        datagram.extend(u16::try_from(len).expect("a datagram of at most 65535 bytes").to_be_bytes());
-        datagram.extend([0, 0]);
-        datagram.extend(&self.data);
-        if !self.no_checksum {
-            let checksum = match checksum::full(pseudo_sum(source, destination, 17, len), &datagram) {
-                [0, 0] => [0xff, 0xff],
-                computed => computed,
-            };
-            datagram[udp::CHECKSUM..][..2].copy_from_slice(&checksum);
-        }
-        datagram
-    }
-}
-
-/// The sum over the pseudo header (RFC 9293 §3.1), of words as they stand in memory.
-fn pseudo_sum(source: [u8; 4], destination: [u8; 4], protocol: u8, len: usize) -> u32 {
-    let len = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
-    let [a, b, c, d] = source;
-    let [e, f, g, h] = destination;
-    let pseudo = [a, b, c, d, e, f, g, h, 0, protocol, len[0], len[1]];
-    u32::from(!u16::from_ne_bytes(checksum::full(0, &pseudo)))
 }

@@ -3,6 +3,9 @@
 /// Bytes of a header without optional fields.
 pub const LEN: usize = 4;
 
+/// The UDP port assigned to it (IANA), host order.
+pub const PORT: u16 = 6080;
+
 /// A header of version 0 without flags in front of a packet of that protocol, 4 or 41.
 #[inline(always)]
 #[must_use]
