@@ -2,7 +2,12 @@
 
 use alloc::vec::Vec;
 
-use crate::{checksum, eth, ipv4};
+use super::{Extension, Ipv6, Payload, verify};
+use crate::{checksum, eth, icmp, ipv4, ipv6, sctp};
+
+mod anything;
+
+pub use anything::anything;
 
 /// Every frame that begins like this one and is cut short, the empty one first.
 pub fn truncations(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -41,6 +46,101 @@ pub fn damaged(frame: &[u8], damage: Damage) -> Vec<u8> {
     }
     set_checksum(&mut frame);
     frame
+}
+
+/// Ways to damage the fixed header of an IPv6 packet in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage6 {
+    /// The version field says this (0 to 15).
+    Version(u8),
+    /// The payload length field says that many bytes.
+    PayloadLen(u16),
+    /// This is said to come behind.
+    NextHeader(u8),
+    /// This bit of the header is turned (0 to 319).
+    Bit(u16),
+}
+
+/// The frame with that damage.
+///
+/// # Panics
+/// When the frame holds no IPv6 header.
+#[must_use]
+pub fn damaged6(frame: &[u8], damage: Damage6) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let header = &mut frame[eth::LEN..][..ipv6::LEN];
+    match damage {
+        Damage6::Version(version) => header[0] = header[0] & 15 | version << 4,
+        Damage6::PayloadLen(len) => header[4..6].copy_from_slice(&len.to_be_bytes()),
+        Damage6::NextHeader(number) => header[6] = number,
+        Damage6::Bit(bit) => header[usize::from(bit / 8)] ^= 1 << (bit % 8),
+    }
+    frame
+}
+
+/// The frame with a packet that ends after `len` bytes behind its IPv4 header with options, or behind its fixed IPv6
+/// header. Lengths and the IPv4 header checksum say so: the transport header is what is cut.
+///
+/// # Panics
+/// When the frame holds no packet of either, or the packet carries less.
+#[must_use]
+pub fn carrying_less(frame: &[u8], len: usize) -> Vec<u8> {
+    let is_v4 = frame[12..eth::LEN] == eth::TYPE_IPV4;
+    let header_len = if is_v4 { usize::from(frame[eth::LEN] & 15) * 4 } else { ipv6::LEN };
+    let mut frame = frame[..eth::LEN + header_len + len].to_vec();
+    let (at, value) = if is_v4 { (2, header_len + len) } else { (4, len) };
+    let value = u16::try_from(value).expect("a packet of at most 65535 bytes");
+    frame[eth::LEN + at..][..2].copy_from_slice(&value.to_be_bytes());
+    if is_v4 {
+        set_checksum(&mut frame);
+    }
+    frame
+}
+
+/// The frame with extension headers put in directly behind its fixed IPv6 header, the length grown by them as far as it
+/// can be; unchanged, if there is no such header.
+#[must_use]
+pub fn insert_extensions(frame: &[u8], extensions: &[Extension]) -> Vec<u8> {
+    let split = eth::LEN + ipv6::LEN;
+    let is_v6 = frame.get(12..eth::LEN) == Some(&eth::TYPE_IPV6);
+    let (Some((head, behind)), true) = (frame.split_at_checked(split), is_v6) else { return frame.to_vec() };
+    let carrier = Ipv6 { extensions: extensions.to_vec(), ..Ipv6::new([0; 16], [0; 16]) };
+    let chain = carrier.packet(&Payload::Other(head[eth::LEN + 6], Vec::new()));
+    let mut frame = [head, &chain[ipv6::LEN..], behind].concat();
+    let [a, b] = [head[eth::LEN + 4], head[eth::LEN + 5]];
+    let len = usize::from(u16::from_be_bytes([a, b])) + chain.len() - ipv6::LEN;
+    frame[eth::LEN + 4..][..2].copy_from_slice(&u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
+    frame[eth::LEN + 6] = chain[6];
+    frame
+}
+
+/// A chain of that many extension headers of eight bytes that say nothing.
+#[must_use]
+pub fn chain(count: usize) -> Vec<Extension> {
+    alloc::vec![Extension::DestinationOptions(Vec::new()); count]
+}
+
+/// Makes checksums right that are looked at before a packet is forwarded: those of the IPv4 header, ICMP, `ICMPv6` and
+/// SCTP, as far as lengths let them be found. Tags are stepped over, packets within the packet left alone.
+pub fn set_checksums(frame: &mut [u8]) {
+    set_checksum(frame);
+    let Some(found) = verify::find_payload(frame) else { return };
+    let payload = &mut frame[found.range];
+    let (at, start) = match found.protocol {
+        icmp::v4::PROTOCOL => (icmp::CHECKSUM, 0),
+        icmp::v6::PROTOCOL => (icmp::CHECKSUM, found.ends.pseudo_sum(found.protocol, payload.len())),
+        132 if payload.len() >= sctp::LEN => {
+            let checksum = sctp::checksum(payload);
+            payload[sctp::CHECKSUM..sctp::LEN].copy_from_slice(&checksum);
+            return;
+        }
+        _ => return,
+    };
+    if payload.len() >= icmp::LEN {
+        payload[at..][..2].fill(0);
+        let checksum = checksum::full(start, payload);
+        payload[at..][..2].copy_from_slice(&checksum);
+    }
 }
 
 /// Makes the IPv4 header checksum right, as far as the header lies in the frame.

@@ -1,6 +1,7 @@
 //! Whether a frame's checksums are right.
 
 use core::fmt;
+use core::ops::Range;
 
 use super::Ends;
 use crate::{checksum, eth, gre, gue, icmp, ipv4, ipv6, sctp, tcp, udp};
@@ -49,7 +50,7 @@ impl core::error::Error for Fault {}
 /// Checks every checksum in a frame by full computation, and those of a packet within the packet: of IPv4 headers, TCP,
 /// UDP and SCTP unless it is 0, ICMP, `ICMPv6`, and GRE if it has one. A UDP checksum of 0 in IPv6 is wrong, but for GUE.
 ///
-/// Tags are stepped over, and so are extension headers and AH. A packet within a packet stands behind protocol 4 or 41, GRE
+/// Tags are stepped over, and in IPv6 extension headers and AH. A packet within a packet stands behind protocol 4 or 41, GRE
 /// without a key, or GUE of version 0, which is what goes to UDP port [`gue::PORT`]. What an ICMP error quotes is left alone:
 /// see [`quoted_checksum_ok`]. Other protocols and parts of fragmented packets carry nothing that could be checked. Of a
 /// packet with a routing header the address in the fixed header counts.
@@ -147,7 +148,15 @@ fn ipv4_ok(packet: &[u8], gue_port: u16) -> Result<(), Fault> {
     payload_ok(Ends::V4(header.source(), header.destination()), header.protocol(), payload, gue_port)
 }
 
-fn ipv6_ok(packet: &[u8], gue_port: u16) -> Result<(), Fault> {
+/// What an IPv6 packet carries.
+struct Carried<'a> {
+    ends: Ends,
+    protocol: u8,
+    payload: &'a [u8],
+}
+
+/// What an IPv6 packet carries behind its extension headers, without padding; `None` for a part of a fragmented packet.
+fn ipv6_carried(packet: &[u8]) -> Result<Option<Carried<'_>>, Fault> {
     let (head, behind) = packet.split_first_chunk().ok_or(Fault::Lengths)?;
     let header = ipv6::Header::from_bytes(head);
     if header.version() != 6 {
@@ -159,12 +168,44 @@ fn ipv6_ok(packet: &[u8], gue_port: u16) -> Result<(), Fault> {
         let extension: &[u8; ipv6::fragment::LEN] = payload.first_chunk().ok_or(Fault::Lengths)?;
         let is_fragment = ipv6::fragment::more(extension) || ipv6::fragment::offset(extension) != 0;
         if protocol == ipv6::next::FRAGMENT && is_fragment {
-            return Ok(());
+            return Ok(None);
         }
         payload = payload.get(ipv6::extension_len(protocol, extension[1])..).ok_or(Fault::Lengths)?;
         protocol = extension[0];
     }
-    payload_ok(Ends::V6(header.source(), header.destination()), protocol, payload, gue_port)
+    Ok(Some(Carried { ends: Ends::V6(header.source(), header.destination()), protocol, payload }))
+}
+
+fn ipv6_ok(packet: &[u8], gue_port: u16) -> Result<(), Fault> {
+    let Some(Carried { ends, protocol, payload }) = ipv6_carried(packet)? else { return Ok(()) };
+    payload_ok(ends, protocol, payload, gue_port)
+}
+
+/// Where in a frame the payload of its packet is.
+pub(super) struct Found {
+    pub(super) ends: Ends,
+    pub(super) protocol: u8,
+    pub(super) range: Range<usize>,
+}
+
+/// The payload of a packet that is whole and no fragment.
+pub(super) fn find_payload(frame: &[u8]) -> Option<Found> {
+    let (kind, packet) = packet_of(frame).ok()?;
+    let (ends, protocol, packet_len, payload) = match kind {
+        eth::TYPE_IPV4 => {
+            let (header, payload) = ipv4_parts(packet).ok().filter(|(header, _)| !header.is_fragment())?;
+            let ends = Ends::V4(header.source(), header.destination());
+            (ends, header.protocol(), usize::from(header.total_len()), payload)
+        }
+        eth::TYPE_IPV6 => {
+            let Carried { ends, protocol, payload } = ipv6_carried(packet).ok()??;
+            let len = ipv6::Header::from_bytes(packet.first_chunk()?).payload_len();
+            (ends, protocol, ipv6::LEN + usize::from(len), payload)
+        }
+        _ => return None,
+    };
+    let end = frame.len() - packet.len() + packet_len;
+    Some(Found { ends, protocol, range: end - payload.len()..end })
 }
 
 fn payload_ok(ends: Ends, protocol: u8, payload: &[u8], gue_port: u16) -> Result<(), Fault> {
