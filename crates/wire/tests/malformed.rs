@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use rvs_wire::builder::malformed::{
-    Damage6, anything, carrying_less, chain, damaged6, insert_extensions, set_checksums, truncations,
+    Damage6, anything, carrying_less, chain, damaged6, first_chunk_len, insert_extensions, set_checksums,
+    truncations,
 };
 use rvs_wire::builder::{Fault, Ipv4, Ipv6, Payload, Sctp, Tag, Tcp, Udp, checksums_ok, tagged};
 use rvs_wire::{sctp, tcp};
@@ -62,6 +63,20 @@ fn a_packet_that_carries_less_is_right_but_for_that() {
             assert_eq!(checksums_ok(&cut), Err(expected), "{len} bytes");
         }
         assert_eq!(carrying_less(&frame, 32), frame);
+    }
+}
+
+/// Of a chunk that lies, the length field and the checksum are other bytes.
+#[test]
+fn a_chunk_may_say_any_length() {
+    for (frame, sctp_at) in [(v4(&init()), 34), (v6(&init()), 54)] {
+        for len in [0, 3, 4, 21, 0xffff] {
+            let changed = first_chunk_len(&frame, len);
+            assert_eq!(changed[sctp_at + 14..][..2], len.to_be_bytes());
+            assert_eq!(checksums_ok(&changed), Ok(()));
+            let differing: Vec<usize> = (0..frame.len()).filter(|at| frame[*at] != changed[*at]).collect();
+            assert!(differing.iter().all(|at| matches!(at - sctp_at, 8..12 | 14..16)), "{differing:?}");
+        }
     }
 }
 

@@ -114,6 +114,19 @@ pub fn insert_extensions(frame: &[u8], extensions: &[Extension]) -> Vec<u8> {
     frame
 }
 
+/// The frame with an SCTP packet whose first chunk says that it has that many bytes; the checksum is right.
+///
+/// # Panics
+/// When the frame holds no SCTP packet with a chunk.
+#[must_use]
+pub fn first_chunk_len(frame: &[u8], len: u16) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let found = verify::find_payload(&frame).filter(|found| found.protocol == 132).expect("an SCTP packet");
+    frame[found.range][sctp::LEN + 2..][..2].copy_from_slice(&len.to_be_bytes());
+    set_checksums(&mut frame);
+    frame
+}
+
 /// A chain of that many extension headers of eight bytes that say nothing.
 #[must_use]
 pub fn chain(count: usize) -> Vec<Extension> {
