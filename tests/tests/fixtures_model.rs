@@ -4,11 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rvs_abi::{OUTCOMES, Outcome};
-use rvs_tests::fixtures::spec::{self, cells};
+use rvs_abi::{Class, OUTCOMES, Outcome};
+use rvs_tests::fixtures::spec::{self, cells, sctp_cells};
+use rvs_tests::fixtures::world::Side;
 use rvs_tests::fixtures::{
     Act, Case, Change, Executor, Hook, NOT_REACHED, OnModel, Snapshot, Step, age, all, run,
 };
+use rvs_wire::builder::malformed::set_checksum;
 
 fn run_all(hook: Hook) {
     let mut executor = OnModel::new(hook);
@@ -70,6 +72,68 @@ fn the_table_of_tcp_states_is_whole() {
     assert_eq!(spec::state("SA"), 10);
 }
 
+/// Three directions, ten events, fourteen states; a fixture for each direction and event has all states.
+#[test]
+fn the_tables_of_sctp_states_are_whole() {
+    let cells = sctp_cells();
+    assert_eq!(cells.len(), 3 * 10 * 14);
+    let places: BTreeSet<_> = cells.iter().map(|cell| (cell.direction, cell.event, cell.from)).collect();
+    assert_eq!(places.len(), cells.len());
+    let cases = all();
+    for cell in cells {
+        let name = format!("SCTP {} {}", cell.direction, cell.event);
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        assert_eq!(case.steps.len(), 14, "{name}");
+    }
+    assert_eq!(spec::sctp("CL"), 13);
+}
+
+/// Linux's `icmp_msgs_per_sec`: fifty errors at once to all addresses together, then one each millisecond.
+#[test]
+fn errors_to_all_addresses_together_are_limited() {
+    let case = all().into_iter().find(|case| case.name == "no destination takes new connections").unwrap();
+    let mut executor = OnModel::new(Hook::Tc);
+    run(&mut executor, &Case { steps: Vec::new(), ..case.clone() }).unwrap();
+    let mut sent = Vec::new();
+    for client in 0..60 {
+        let mut frame = case.steps[0].frame.clone();
+        // Of the source address, of which no two share a budget.
+        frame[28] = client;
+        set_checksum(&mut frame);
+        sent.push(executor.run(Side::Clients, &frame).class == Class::Forward);
+    }
+    assert_eq!(sent.iter().position(|sent| !sent), Some(50));
+    assert!(!sent[50..].contains(&true));
+    executor.wait(1);
+    assert_eq!(executor.run(Side::Clients, &case.steps[0].frame).class, Class::Forward);
+}
+
+/// ipvs.md §3.6: the source port of a tunnel's datagrams is the flow's, and flows have different ones.
+#[test]
+fn the_source_port_of_a_tunnel_is_the_flows() {
+    let name = "gue: IPv6 in IPv4, TCP";
+    let case = all().into_iter().find(|case| case.name == name).unwrap();
+    let mut executor = OnModel::new(Hook::Tc);
+    run(&mut executor, &Case { steps: Vec::new(), ..case.clone() }).unwrap();
+    let mut ports = BTreeSet::new();
+    for cport in 1000_u16..1100 {
+        let of = |step: &Step| {
+            let mut frame = step.frame.clone();
+            frame[54..56].copy_from_slice(&cport.to_be_bytes());
+            frame
+        };
+        let mut port = |step: &Step| {
+            let ran = executor.run(Side::Clients, &of(step));
+            assert_eq!(ran.class, Class::Forward);
+            [ran.frame[34], ran.frame[35]]
+        };
+        let first = port(&case.steps[0]);
+        assert_eq!(port(&case.steps[1]), first);
+        ports.insert(first);
+    }
+    assert!(ports.len() > 90, "{} ports of 100 flows", ports.len());
+}
+
 /// A case that fails at its first frame in what `damage` changes.
 fn must_fail(name: &str, damage: impl Fn(&mut Step), says: &str) {
     let mut case = all().into_iter().find(|case| case.name == name).unwrap();
@@ -98,7 +162,7 @@ fn a_wrong_expectation_is_a_failure() {
             packet[1] ^= 1;
         }
     };
-    must_fail(name, other_byte, "expected [");
+    must_fail(name, other_byte, "first difference at byte 15");
 }
 
 /// Ageing the table is the same as letting the clock go on.

@@ -36,6 +36,7 @@ pub(crate) const PACKAGES: &[Package] = &[
         "bpf-linker links against this LLVM; brings llvm-strip and llvm-nm",
     ),
     package(Purpose::ReferenceVm, "iproute2", "links and addresses inside the virtual machine"),
+    package(Purpose::Namespaces, "nginx", "a real server, which logs its clients' addresses"),
     package(Purpose::Namespaces, "curl", "a real HTTP client"),
     package(Purpose::Namespaces, "iperf3", "bulk TCP with offloads"),
     package(Purpose::Namespaces, "nftables", "the kernel's own NAT, to compare with"),

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use rvs_abi::map::Region;
 use rvs_abi::{Outcome, ServiceKey as AbiKey, limits};
 use rvs_config::{
-    Command, DestKey, Destination, ForwardingMethod, Protocol, Scheduler, SchedulerFlags, ServiceKey,
+    Command, DestKey, Destination, ForwardingMethod, Protocol, Scheduler, SchedulerFlags, ServiceKey, Tunnel,
     VirtualService,
 };
 use rvs_core::conn::ticks;
@@ -109,7 +109,8 @@ pub(crate) fn add_destination(
     method: ForwardingMethod,
 ) -> Command {
     let key = DestKey { address: (*address.ip()).into(), port: address.port() };
-    let destination = Destination { key, method, weight: 1, upper_threshold: 0, lower_threshold: 0 };
+    let tunnel = Tunnel::Ipip;
+    let destination = Destination { key, method, weight: 1, upper_threshold: 0, lower_threshold: 0, tunnel };
     Command::AddDestination { service, destination }
 }
 

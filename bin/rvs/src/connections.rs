@@ -69,7 +69,8 @@ fn line(conn: &ConnListing) -> String {
     columns([&protocol, &client, &vip, &dest, &method, &conn.state, &expires, &packets])
 }
 
-/// Lines come one at a time, so widths are fixed: those of IPv4 with five digits of port.
+/// Lines come one at a time, so widths are fixed: those of IPv4 with five digits of port. An IPv6 address that is longer
+/// pushes what follows to the right.
 fn columns([protocol, client, vip, dest, method, state, expires, packets]: [&str; 8]) -> String {
     format!(
         "{protocol:<8}  {client:<21}  {vip:<21}  {dest:<21}  {method:<6}  {state:<11}  {expires:>7}  {packets:>8}\n"
@@ -78,9 +79,32 @@ fn columns([protocol, client, vip, dest, method, state, expires, packets]: [&str
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
+
     use rvs_config::{ForwardingMethod, Protocol};
 
     use super::*;
+
+    #[test]
+    fn an_ipv6_line_has_every_column() {
+        let conn = ConnListing {
+            protocol: Protocol::Sctp,
+            client: "2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(),
+            client_port: 45_678,
+            vip: "2001:db8::1".parse().unwrap(),
+            vport: 80,
+            destination: [10, 10, 0, 11].into(),
+            dport: 80,
+            method: ForwardingMethod::Tunnel,
+            state: "C-SENT".to_owned(),
+            expires_s: 61,
+            packets: 5,
+        };
+        let expected = "\
+SCTP      [2001:db8:1111:2222:3333:4444:5555:6666]:45678  [2001:db8::1]:80       10.10.0.11:80          tunnel  C-SENT          61 s         5
+";
+        assert_eq!(line(&conn), expected);
+    }
 
     #[test]
     fn a_line_fits_below_its_titles() {

@@ -4,14 +4,17 @@
 //! `anyhow` error, which is printed once, in one line, by [`cli`]; `ipvsadm` has texts and statuses of its own.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod cli;
 mod connections;
 mod demo;
 mod director;
 mod ipvsadm;
 mod names;
+mod notify;
 mod output;
 mod services;
+mod signals;
 mod socket;
 mod status;
 mod table;

@@ -55,7 +55,8 @@ fn service_row(listed: &ServiceListing) -> [String; 9] {
 
 fn dest_row(listed: &DestListing) -> [String; 9] {
     let dest = &listed.destination;
-    let head = [format!("  {}", dest.key), dest.method.to_string(), dest.weight.to_string()];
+    let how = if dest.tunnel.is_ipip() { dest.method.to_string() } else { dest.tunnel.to_string() };
+    let head = [format!("  {}", dest.key), how, dest.weight.to_string()];
     let conns = [listed.active_conns, listed.inactive_conns].map(u64::from);
     join(head, conns, &listed.counters, &listed.rates)
 }
@@ -73,7 +74,10 @@ fn join(head: [String; 3], conns: [u64; 2], counters: &Counters, rates: &Rates) 
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
 
-    use rvs_config::{Destination, ForwardingMethod, Scheduler, SchedulerFlags, Timeouts, VirtualService};
+    use rvs_config::{
+        Destination, ForwardingMethod, Scheduler, SchedulerFlags, Timeouts, Tunnel, TunnelChecksum,
+        VirtualService,
+    };
 
     use super::*;
 
@@ -85,6 +89,7 @@ mod tests {
                 weight,
                 upper_threshold: 0,
                 lower_threshold: 0,
+                tunnel: Tunnel::Ipip,
             },
             active_conns,
             inactive_conns: 1,
@@ -112,5 +117,18 @@ Service              How   Weight  Active  Inactive  Conns  Conns/s  In packets/
 ";
         assert_eq!(text(&listing(vec![service])), expected);
         assert_eq!(text(&listing(Vec::new())), "no services\n");
+    }
+
+    #[test]
+    fn tunnels_say_of_which_kind_they_are() {
+        let tunnelled = |tunnel| {
+            let mut listed = dest("[2001:db8:9::2]:80", 1, 0);
+            (listed.destination.method, listed.destination.tunnel) = (ForwardingMethod::Tunnel, tunnel);
+            dest_row(&listed)
+        };
+        let gue = Tunnel::Gue { port: 5555, checksum: TunnelChecksum::Csum };
+        assert_eq!(tunnelled(gue)[..2], ["  [2001:db8:9::2]:80", "gue 5555 csum"]);
+        assert_eq!(tunnelled(Tunnel::Gre { checksum: TunnelChecksum::None })[1], "gre");
+        assert_eq!(tunnelled(Tunnel::Ipip)[1], "tunnel");
     }
 }

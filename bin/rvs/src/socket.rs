@@ -77,7 +77,7 @@ fn default_path(instance: &str) -> PathBuf {
 }
 
 /// A name becomes a file name here and in the BPF file system, where `rvs-dataplane` has the same rule.
-fn instance_name(name: &str) -> Result<String, DataplaneError> {
+pub(crate) fn instance_name(name: &str) -> Result<String, DataplaneError> {
     let fits = (1..=INSTANCE_LEN_MAX).contains(&name.len());
     if fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
         Ok(name.to_owned())

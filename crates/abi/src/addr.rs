@@ -18,6 +18,49 @@ impl Addr {
         Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3]])])
     }
 
+    /// From its 16 bytes as they stand in an IPv6 packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bytes(b: &[u8; 16]) -> Self {
+        Self([
+            u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+            u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+        ])
+    }
+
+    /// Its 16 bytes as they stand in an IPv6 packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        let (h, l) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
+        [h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]]
+    }
+
+    /// From four words that stand as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(w: [u32; 4]) -> Self {
+        let (a, b) = (w[0].to_ne_bytes(), w[1].to_ne_bytes());
+        let (c, d) = (w[2].to_ne_bytes(), w[3].to_ne_bytes());
+        Self([
+            u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]),
+            u64::from_ne_bytes([c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]),
+        ])
+    }
+
+    /// Four words that stand as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u32; 4] {
+        let (h, l) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
+        [
+            u32::from_ne_bytes([h[0], h[1], h[2], h[3]]),
+            u32::from_ne_bytes([h[4], h[5], h[6], h[7]]),
+            u32::from_ne_bytes([l[0], l[1], l[2], l[3]]),
+            u32::from_ne_bytes([l[4], l[5], l[6], l[7]]),
+        ]
+    }
+
     /// The last four bytes: the address, if it is IPv4.
     #[inline(always)]
     #[must_use]
@@ -51,13 +94,7 @@ impl Addr {
     pub const fn from_ip(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(v4) => Self::v4(v4.octets()),
-            IpAddr::V6(v6) => {
-                let b = v6.octets();
-                Self([
-                    u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
-                    u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
-                ])
-            }
+            IpAddr::V6(v6) => Self::from_bytes(&v6.octets()),
         }
     }
 
@@ -65,11 +102,23 @@ impl Addr {
     #[must_use]
     pub const fn to_ip(self) -> IpAddr {
         let (h, l) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
-        if self.0[0] == 0 && l[0] == 0 && l[1] == 0 && l[2] == 0xff && l[3] == 0xff {
+        if self.is_v4() {
             return IpAddr::V4(Ipv4Addr::new(l[4], l[5], l[6], l[7]));
         }
         IpAddr::V6(Ipv6Addr::from_bits(
             ((u64::from_be_bytes(h) as u128) << 64) | u64::from_be_bytes(l) as u128,
         ))
+    }
+}
+
+impl From<[u8; 4]> for Addr {
+    fn from(bytes: [u8; 4]) -> Self {
+        Self::v4(bytes)
+    }
+}
+
+impl From<[u8; 16]> for Addr {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self::from_bytes(&bytes)
     }
 }

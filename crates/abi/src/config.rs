@@ -2,16 +2,16 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Index of a time-out in [`Config::timeouts`]: 16 for the states of each kind of protocol (ipvs.md §5.3, §5.6, §5.7).
+/// Index of a time-out in [`Config::timeouts`]: the number of a state of a connection (ipvs.md §5.3, §5.6, §5.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Timeout {
-    /// First of the TCP states; add the state's number.
+    /// First of the TCP states; add the number that IPVS gives it.
     Tcp = 0,
     /// UDP, and everything without states.
-    Udp = 16,
-    /// First of the SCTP states; add the state's number.
-    Sctp = 32,
+    Udp = 15,
+    /// First of the SCTP states; add the number that IPVS gives it.
+    Sctp = 16,
 }
 
 /// Settings that hold for the whole data plane.
@@ -41,9 +41,9 @@ pub struct Config {
     /// Secret of the connection table's hash; constant while the table lives.
     pub hash_seed: [u64; 3],
     /// Time-outs in ticks, by [`Timeout`].
-    pub timeouts: [u32; 64],
+    pub timeouts: [u32; 32],
     /// Time-outs that `--set` changes, in seconds: TCP established, FIN_WAIT, UDP; and a spare word.
     pub set_timeouts_s: [u32; 4],
 }
 
-const _: () = assert!(size_of::<Config>() == 40 + 24 + 256 + 16);
+const _: () = assert!(size_of::<Config>() == 40 + 24 + 128 + 16);

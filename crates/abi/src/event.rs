@@ -6,11 +6,20 @@
 pub enum Event {
     /// The connection table was full where a new connection belongs: one that had seen only one packet made room.
     Evicted = 96,
+    /// A packet that was dropped was answered with an ICMP error.
+    ErrorSent = 97,
+    /// It would have been, but so many were sent to that address, or at all, that this one was not.
+    ErrorLimited = 98,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 3] = [Self::Evicted, Self::ErrorSent, Self::ErrorLimited];
 }
 
 // Outcomes are below, the map's values end above.
 const _: () = {
-    assert!((Event::Evicted as u32) < crate::limits::COUNTERS);
+    assert!((Event::ErrorLimited as u32) < crate::limits::COUNTERS);
     let mut i = 0;
     while i < crate::OUTCOMES.len() {
         assert!((crate::OUTCOMES[i] as u32) < Event::Evicted as u32);

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod client;
 mod config;
 mod conn;
 mod decap;
@@ -27,6 +28,7 @@ mod service;
 mod stats;
 
 pub use addr::Addr;
+pub use client::{CLIENT_OUTCOMES, CLIENTS, ClientAddress, ClientOutcome, DIRECTORS, DirectorPrefix};
 pub use config::{Config, Timeout};
 pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};

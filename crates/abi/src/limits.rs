@@ -20,5 +20,11 @@ pub const PORTS: u32 = 1 << 16;
 pub const NEXT_HOPS: u32 = 4096;
 /// Marks of a CPU of when neighbours were refreshed.
 pub const NEIGHBOUR_MARKS: u32 = 4096;
+/// Budgets of a CPU for ICMP errors: the first is for all together, the others are shared by the addresses they go to.
+pub const ERROR_BUDGETS: u32 = 1024;
+/// Fragmented packets of which is known where their first fragment went. The oldest give way.
+pub const FRAGMENTS: u32 = 1 << 16;
 /// Counters per CPU in `COUNTERS`.
 pub const COUNTERS: u32 = 128;
+/// Directors, or networks of them, whose word about a client a server takes.
+pub const DIRECTORS_MAX: u32 = 1024;

@@ -47,24 +47,32 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    NoServices = 0, Pass, "no_services", "no service is configured: nothing is looked at";
-    NotIp = 1, Pass, "not_ip", "not an IPv4 packet (ARP, IPv6 and others)";
+    NoServices = 0, Pass, "no_services", "no service of this address family is configured: nothing is looked at";
+    NotIp = 1, Pass, "not_ip", "neither IPv4 nor IPv6 (ARP and others)";
     NotForHost = 2, Pass, "not_for_host", "link-level broadcast, multicast or another host's frame";
-    BadIpHeader = 3, Pass, "bad_ip_header", "IPv4 header cut short or inconsistent: left to the stack, which drops it";
+    BadIpHeader = 3, Pass, "bad_ip_header", "IP header cut short or inconsistent: left to the stack, which drops it";
     BadIpChecksum = 4, Pass, "bad_ip_checksum", "IPv4 header checksum wrong: left to the stack, which drops it";
-    Fragment = 5, Pass, "fragment", "IPv4 fragment: left to the stack";
+    Fragment = 5, Pass, "fragment", "fragment that came before the first of its packet, or whose first is not balanced";
     OtherProtocol = 6, Pass, "other_protocol", "protocol that is not balanced";
     NotOurs = 7, Pass, "not_ours", "neither address belongs to a service or a destination";
     NoService = 8, Pass, "no_service", "no service at this address and port, and no connection";
-    NoSyn = 9, Pass, "no_syn", "TCP without SYN and without a connection: the stack answers with a reset";
-    Rst = 10, Pass, "rst", "TCP reset without a connection";
+    NoSyn = 9, Pass, "no_syn", "TCP without SYN or SCTP without INIT, and without a connection: the stack answers";
+    Rst = 10, Pass, "rst", "TCP reset or SCTP abort without a connection";
     FtpDataPort = 11, Pass, "ftp_data_port", "source port 20 is never scheduled";
     ReplyUnchanged = 12, Pass, "reply_unchanged", "reply of a DR or tunnel destination: passed on unchanged";
 
     Vlan = 16, Pass, "vlan", "VLAN tag: left to the stack, which hands it to that VLAN's interface";
 
-    MartianSource = 17, Pass, "martian_source", "source address that no host has (0/8, 127/8, multicast, reserved): left to the stack, which drops it";
+    MartianSource = 17, Pass, "martian_source", "source address that no host has (0/8, 127/8, ::, ::1, multicast, reserved): left to the stack, which drops it";
 
+    NoKeyExchange = 18, Pass, "no_key_exchange", "AH or ESP between two hosts that have no connection at UDP port 500";
+    IcmpNoConnection = 19, Pass, "icmp_no_connection", "ICMP error about a packet of no connection";
+    IcmpQuote = 20, Pass, "icmp_quote", "ICMP error whose quoted packet can't be told: cut short, a later fragment, or of another protocol";
+
+    IcmpError = 21, Pass, "icmp_error", "an ICMP error; never the end of a packet";
+    LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
+    Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
+    TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -75,10 +83,15 @@ outcomes! {
 
     ForwardMasq = 32, Forward, "forward_masq", "request sent to a NAT destination";
     ForwardDr = 33, Forward, "forward_dr", "request sent to a direct-routing destination";
-    ForwardTunnel = 34, Forward, "forward_tunnel", "request sent through an IP-in-IP tunnel";
+    ForwardTunnel = 34, Forward, "forward_tunnel", "request sent through a tunnel";
     ReplyMasq = 35, Forward, "reply_masq", "reply of a NAT destination sent to the client";
 
-    TruncatedTransport = 48, Drop, "truncated_transport", "TCP or UDP header cut short or inconsistent";
+    IcmpToServer = 36, Forward, "icmp_to_server", "ICMP error about a reply sent on to the real server";
+    IcmpToClient = 37, Forward, "icmp_to_client", "ICMP error about a request sent on to the client";
+
+    IcmpFromTunnel = 38, Forward, "icmp_from_tunnel", "ICMP error about a tunnel's packet sent to the client whose packet was inside";
+
+    TruncatedTransport = 48, Drop, "truncated_transport", "TCP, UDP, SCTP or ICMP header cut short or inconsistent";
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
     DestinationGone = 50, Drop, "destination_gone", "the connection's destination was removed";
     TtlExceeded = 51, Drop, "ttl_exceeded", "time to live used up";
@@ -88,6 +101,9 @@ outcomes! {
     ConnContended = 55, Drop, "conn_contended", "two CPUs made the same connection at the same moment, too often in a row";
     RewriteFailed = 57, Drop, "rewrite_failed", "the kernel could not make room for headers";
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
+    TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented was called too big, or an MTU too small to be true told";
+    FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
+    BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
 }
 

@@ -13,7 +13,7 @@
 //! | 3 | bits 0-7: scheduler ([`id`]), 8-15: its options; they are those that this table was built for |
 //! | 4.. | one per destination, newest first: low half id, high half weight |
 //! | then | only for schedulers that hash: buckets, two to a word, low half first: index into the list, or [`NO_INDEX`] |
-//! | then | one per destination, in the same order: bits 0-7: forwarding method; for the control plane only |
+//! | then | one per destination, in the same order: how packets reach it, see [`Forwarding`]; for the control plane only |
 //!
 //! The state word:
 //!
@@ -81,4 +81,61 @@ pub const fn low(word: u64) -> u32 {
 #[allow(clippy::cast_possible_truncation, reason = "the half is what is wanted")]
 pub const fn high(word: u64) -> u32 {
     (word >> 32) as u32
+}
+
+/// How packets reach a destination: a word of a table's last section, for the control plane only.
+///
+/// | bits | content |
+/// |---|---|
+/// | 0-7 | [`crate::Method`] |
+/// | 8-15 | [`crate::TunnelType`] |
+/// | 16-23 | [`crate::TunnelFlags`] |
+/// | 24-31 | zero |
+/// | 32-47 | UDP port of a GUE tunnel, a number; 0 for others |
+/// | 48-63 | zero |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forwarding {
+    /// [`crate::Method`].
+    pub method: u8,
+    /// [`crate::TunnelType`].
+    pub tunnel: u8,
+    /// [`crate::TunnelFlags`].
+    pub tunnel_flags: u8,
+    /// UDP port of a GUE tunnel, host order.
+    pub tunnel_port: u16,
+}
+
+impl Forwarding {
+    /// Its word in the table.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.method as u64
+            | (self.tunnel as u64) << 8
+            | (self.tunnel_flags as u64) << 16
+            | (self.tunnel_port as u64) << 32
+    }
+
+    /// From its word in the table; `None` if bits are set that have no meaning.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        let [method, tunnel, tunnel_flags, 0, port @ .., 0, 0] = word.to_le_bytes() else { return None };
+        Some(Self { method, tunnel, tunnel_flags, tunnel_port: u16::from_le_bytes(port) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Forwarding;
+
+    #[test]
+    fn a_word_says_how_packets_reach_a_destination() {
+        let gue = Forwarding { method: 2, tunnel: 1, tunnel_flags: 2, tunnel_port: 0x1234 };
+        assert_eq!(gue.word(), 0x1234_0002_0102);
+        assert_eq!(Forwarding::from_word(gue.word()), Some(gue));
+        let masq = Forwarding { method: 0, ..Forwarding::default() };
+        assert_eq!((masq.word(), Forwarding::from_word(0)), (0, Some(masq)));
+        for bit in (24..32).chain(48..64) {
+            assert_eq!(Forwarding::from_word(gue.word() | 1 << bit), None, "bit {bit}");
+        }
+    }
 }

@@ -6,7 +6,8 @@ use std::mem::{offset_of, size_of};
 
 use rvs_abi::map::Region;
 use rvs_abi::{
-    ABI_VERSION, Bucket, Config, ConnEntry, Dest, DestConns, Event, OUTCOMES, Service, ServiceKey, Stats,
+    ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, OUTCOMES,
+    Service, ServiceKey, Stats,
 };
 
 /// Writes down a record. All fields must be named: the pattern has no rest.
@@ -87,6 +88,8 @@ fn layout() -> Result<String, std::fmt::Error> {
             control,
         }
     );
+    record!(text, ClientAddress { addr, port, zero });
+    record!(text, DirectorPrefix { bits, family, addr });
     record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });
     writeln!(text, "\nmaps, words of a value")?;
     for region in Region::ALL {
@@ -96,7 +99,9 @@ fn layout() -> Result<String, std::fmt::Error> {
     for outcome in OUTCOMES {
         writeln!(text, "  {:>4} {}", *outcome as u32, outcome.name())?;
     }
-    writeln!(text, "  {:>4} {:?}", Event::Evicted as u32, Event::Evicted)?;
+    for event in Event::ALL {
+        writeln!(text, "  {:>4} {event:?}", event as u32)?;
+    }
     Ok(text)
 }
 

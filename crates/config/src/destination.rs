@@ -6,7 +6,7 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::CommandError;
+use crate::{CommandError, Tunnel};
 
 /// How packets reach a destination (ipvs.md §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub enum ForwardingMethod {
     Masq,
     /// Direct routing: only the link address changes (`-g`, shown as `Route`).
     Dr,
-    /// IP-in-IP tunnel (`-i`, shown as `Tunnel`).
+    /// Tunnel (`-i`, shown as `Tunnel`), of the kind that the destination's [`Tunnel`] says.
     Tunnel,
 }
 
@@ -94,6 +94,9 @@ pub struct Destination {
     /// Connections below which it gets new ones again (`-y`).
     #[serde(default)]
     pub lower_threshold: u32,
+    /// How packets are wrapped, if the method is [`ForwardingMethod::Tunnel`]; otherwise [`Tunnel::Ipip`].
+    #[serde(default)]
+    pub tunnel: Tunnel,
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ mod error;
 pub mod limits;
 mod listing;
 mod service;
+mod tunnel;
 
 pub use command::{Command, TimeoutsUpdate};
 pub use destination::{DestKey, Destination, ForwardingMethod};
 pub use error::CommandError;
 pub use listing::{ConnListing, Counters, DestListing, Listing, Rates, ServiceListing, Timeouts};
 pub use service::{Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};
+pub use tunnel::{Tunnel, TunnelChecksum};

@@ -16,15 +16,21 @@ pub enum Protocol {
     Tcp,
     /// Protocol number 17.
     Udp,
+    /// Protocol number 132.
+    Sctp,
 }
 
 impl Protocol {
+    /// Every protocol that services have.
+    pub const ALL: &'static [Self] = &[Self::Tcp, Self::Udp, Self::Sctp];
+
     /// The number in the IP header.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
+            Self::Sctp => 132,
         }
     }
 
@@ -34,6 +40,7 @@ impl Protocol {
         match number {
             6 => Some(Self::Tcp),
             17 => Some(Self::Udp),
+            132 => Some(Self::Sctp),
             _ => None,
         }
     }
@@ -44,29 +51,31 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Sctp => "sctp",
         }
     }
 }
 
-/// As listings show it: `TCP`, `UDP`.
+/// As listings show it: `TCP`, `UDP`, `SCTP`.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         })
     }
 }
 
-/// Takes `tcp` and `udp` in either case, so both [`Protocol::name`] and `Display` are read back.
+/// Takes the names in either case, so both [`Protocol::name`] and `Display` are read back.
 impl FromStr for Protocol {
     type Err = CommandError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::Tcp, Self::Udp]
-            .into_iter()
-            .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| CommandError::invalid(format_args!("protocol `{name}': expected tcp or udp")))
+        let known = Self::ALL.iter().copied().find(|protocol| protocol.name().eq_ignore_ascii_case(name));
+        known.ok_or_else(|| {
+            CommandError::invalid(format_args!("protocol `{name}': expected tcp, udp or sctp"))
+        })
     }
 }
 
@@ -96,7 +105,7 @@ impl FromStr for ServiceKey {
             Some((address.parse::<SocketAddr>().ok()?, protocol.parse().ok()?))
         });
         let Some((address, protocol)) = parsed else {
-            let expected = "expected ADDRESS:PORT/tcp or ADDRESS:PORT/udp";
+            let expected = "expected ADDRESS:PORT/PROTOCOL, the protocol tcp, udp or sctp";
             return Err(CommandError::invalid(format_args!("service `{text}': {expected}")));
         };
         Ok(Self { protocol, address: address.ip(), port: address.port() })
@@ -203,26 +212,26 @@ mod tests {
         for scheduler in Scheduler::ALL {
             assert_eq!(scheduler.name().parse::<Scheduler>().unwrap(), *scheduler);
         }
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for &protocol in Protocol::ALL {
             assert_eq!(protocol.name().parse::<Protocol>().unwrap(), protocol);
             assert_eq!(protocol.to_string().parse::<Protocol>().unwrap(), protocol);
             assert_eq!(Protocol::from_number(protocol.number()), Some(protocol));
         }
         assert_eq!("RR".parse::<Scheduler>(), Err(CommandError::SchedulerNotFound));
-        assert_eq!(Protocol::from_number(132), None);
+        assert_eq!(Protocol::from_number(50), None);
     }
 
     #[test]
     fn service_keys_are_read_back() {
-        for text in ["10.0.0.1:80/tcp", "10.0.0.1:0/udp", "[2001:db8::1]:53/udp"] {
+        for text in ["10.0.0.1:80/tcp", "10.0.0.1:0/udp", "[2001:db8::1]:53/udp", "10.0.0.1:3868/sctp"] {
             assert_eq!(text.parse::<ServiceKey>().unwrap().to_string(), text);
         }
-        for text in ["", "10.0.0.1:80", "10.0.0.1/tcp", "10.0.0.1:80/sctp", "10.0.0.1:65536/tcp", "x:80/tcp"]
+        for text in ["", "10.0.0.1:80", "10.0.0.1/tcp", "10.0.0.1:80/dccp", "10.0.0.1:65536/tcp", "x:80/tcp"]
         {
             let error = text.parse::<ServiceKey>().unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("service `{text}': expected ADDRESS:PORT/tcp or ADDRESS:PORT/udp")
+                format!("service `{text}': expected ADDRESS:PORT/PROTOCOL, the protocol tcp, udp or sctp")
             );
         }
     }

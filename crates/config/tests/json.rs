@@ -6,7 +6,8 @@ use std::fmt::Debug;
 
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing, Rates,
-    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts, TimeoutsUpdate, VirtualService,
+    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum,
+    VirtualService,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -33,6 +34,7 @@ fn destination() -> Destination {
         weight: 3,
         upper_threshold: 0,
         lower_threshold: 0,
+        tunnel: Tunnel::Ipip,
     }
 }
 
@@ -53,7 +55,7 @@ fn commands_about_services() {
 
 #[test]
 fn commands_about_destinations() {
-    let dest = r#"{"address":"10.0.0.2","port":80,"method":"dr","weight":3,"upper_threshold":0,"lower_threshold":0}"#;
+    let dest = r#"{"address":"10.0.0.2","port":80,"method":"dr","weight":3,"upper_threshold":0,"lower_threshold":0,"tunnel":{"type":"ipip"}}"#;
     for (name, command) in [
         ("add-destination", Command::AddDestination { service: key(), destination: destination() }),
         ("edit-destination", Command::EditDestination { service: key(), destination: destination() }),
@@ -63,6 +65,35 @@ fn commands_about_destinations() {
     let delete = Command::DeleteDestination { service: key(), destination: destination().key };
     let dest = r#"{"address":"10.0.0.2","port":80}"#;
     same(&delete, &format!(r#"{{"command":"delete-destination","service":{KEY},"destination":{dest}}}"#));
+}
+
+#[test]
+fn tunnels() {
+    let with = |tunnel| Destination { method: ForwardingMethod::Tunnel, tunnel, ..destination() };
+    let json = |tunnel: &str| {
+        let head = r#""address":"10.0.0.2","port":80,"method":"tunnel","weight":3"#;
+        format!(r#"{{{head},"upper_threshold":0,"lower_threshold":0{tunnel}}}"#)
+    };
+    same(&with(Tunnel::Ipip), &json(r#","tunnel":{"type":"ipip"}"#));
+    let gue = |checksum| with(Tunnel::Gue { port: 5555, checksum });
+    for checksum in TunnelChecksum::ALL {
+        let tunnel = format!(r#","tunnel":{{"type":"gue","port":5555,"checksum":"{}"}}"#, checksum.name());
+        same(&gue(*checksum), &json(&tunnel));
+    }
+    let gre = with(Tunnel::Gre { checksum: TunnelChecksum::Csum });
+    same(&gre, &json(r#","tunnel":{"type":"gre","checksum":"csum"}"#));
+    let read = |tunnel: &str| serde_json::from_str::<Destination>(&json(tunnel));
+    assert_eq!(read("").unwrap(), with(Tunnel::Ipip));
+    assert_eq!(read(r#","tunnel":{"type":"gue","port":5555}"#).unwrap(), gue(TunnelChecksum::None));
+    for wrong in [r#"{"type":"gue"}"#, r#"{"type":"vxlan"}"#, r#"{"type":"gue","port":65536}"#, r#"{}"#] {
+        assert!(read(&format!(r#","tunnel":{wrong}"#)).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn ipv6_and_sctp() {
+    let service: ServiceKey = "[2001:db8::1]:3868/sctp".parse().unwrap();
+    same(&service, r#"{"protocol":"sctp","address":"2001:db8::1","port":3868}"#);
 }
 
 #[test]
@@ -101,7 +132,7 @@ fn listings() {
     };
     let dest_json = format!(
         concat!(
-            r#"{{"address":"10.0.0.2","port":80,"method":"dr","weight":3,"upper_threshold":0,"lower_threshold":0,"#,
+            r#"{{"address":"10.0.0.2","port":80,"method":"dr","weight":3,"upper_threshold":0,"lower_threshold":0,"tunnel":{{"type":"ipip"}},"#,
             r#""active_conns":1,"inactive_conns":2,"persistent_conns":0,{}}}"#
         ),
         traffic

@@ -2,9 +2,9 @@
 
 use rvs_abi::Port;
 use rvs_wire::checksum::Delta;
-use rvs_wire::{eth, ipv4};
+use rvs_wire::eth;
 
-use crate::Packet;
+use crate::{Encap, Packet, Parsed};
 
 /// A frame of at most `MAX` bytes.
 #[derive(Debug, Clone)]
@@ -35,13 +35,12 @@ impl<const MAX: usize> Frame<MAX> {
         &self.buffer[..self.len]
     }
 
-    fn insert(&mut self, offset: usize, bytes: &[u8]) -> Option<()> {
-        let len = self.len + bytes.len();
+    fn insert(&mut self, offset: usize, count: usize) -> Option<()> {
+        let len = self.len + count;
         if offset > self.len || len > MAX {
             return None;
         }
-        self.buffer.copy_within(offset..self.len, offset + bytes.len());
-        self.buffer[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self.buffer.copy_within(offset..self.len, offset + count);
         self.len = len;
         Some(())
     }
@@ -52,8 +51,8 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         u32::try_from(self.bytes().len()).unwrap_or(u32::MAX)
     }
 
-    fn wire_len(&self, ip: &ipv4::Header) -> u32 {
-        u32::from(ip.total_len())
+    fn wire_len(&self, parsed: &Parsed) -> u32 {
+        parsed.len
     }
 
     fn for_host(&self) -> bool {
@@ -61,6 +60,10 @@ impl<const MAX: usize> Packet for Frame<MAX> {
     }
 
     fn has_tag_aside(&self) -> bool {
+        false
+    }
+
+    fn may_lack_checksum(&self) -> bool {
         false
     }
 
@@ -83,7 +86,29 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         self.set(offset, &pseudo.and(fields).apply_udp(field))
     }
 
-    fn push_ipv4(&mut self, header: &[u8; 20]) -> Option<()> {
-        self.insert(eth::LEN, header)
+    fn push(&mut self, header: &Encap) -> Option<()> {
+        self.insert(eth::LEN, header.size() as usize)?;
+        self.set(eth::LEN - 2, &if header.is_v4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 })
     }
+
+    fn pull(&mut self, len: u32) -> Option<()> {
+        let from = eth::LEN + len as usize;
+        if from > self.len {
+            return None;
+        }
+        self.buffer.copy_within(from..self.len, eth::LEN);
+        self.len -= len as usize;
+        Some(())
+    }
+
+    fn trim(&mut self, frame_len: u32) -> Option<()> {
+        let len = frame_len as usize;
+        if len > self.len {
+            return None;
+        }
+        self.len = len;
+        Some(())
+    }
+
+    fn reach(&mut self, _len: u32) {}
 }

@@ -10,19 +10,22 @@
 pub mod conn;
 pub mod filter;
 mod forward;
+pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
+mod icmp;
 mod packet;
 mod parse;
 pub mod pipeline;
 pub mod sched;
 pub mod state;
+mod sum;
 mod tables;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use frame::Frame;
-pub use packet::Packet;
-pub use parse::{Parsed, parse};
+pub use packet::{Encap, Packet};
+pub use parse::{Parsed, Signal, parse};
 pub use tables::{DestRecord, Flow, Link, NextHop, ServiceRecord, Step, Tables};
 
 use rvs_abi::Outcome;

@@ -1,13 +1,17 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, family};
-use rvs_wire::tcp;
+use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, proto};
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
+use crate::forward::tunnel::Tunnel;
 use crate::forward::{check, direct_route, masq, tunnel};
+use crate::icmp::{self, answer, quoted, relay};
+use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
-use crate::{DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, parse};
+use crate::{
+    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, parse,
+};
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -15,14 +19,45 @@ use crate::{DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tabl
 pub struct Scratch {
     /// The packet.
     pub parsed: Parsed,
+    /// Of an ICMP error: the packet that it is about, as if it went the error's way.
+    pub quoted: Parsed,
+    /// Of an error about a tunnel's packet: that packet.
+    pub quoted_tunnel: icmp::tunnel::Quoted,
+    /// The connection of that.
+    pub found: conn::At,
     /// Now, in nanoseconds of the data plane's clock.
     pub clock: u64,
     /// 1: its connection was made by this very packet, and is in the state after it.
     pub is_fresh: u64,
-    /// Where it leaves.
-    pub link: Link,
+    /// How it goes on.
+    pub way: Way,
     /// The connection to be made.
     pub request: conn::Request,
+}
+
+/// How a packet goes on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Way {
+    /// Where it leaves.
+    pub hop: NextHop,
+    /// The tunnel that it leaves through.
+    pub tunnel: Tunnel,
+    /// What its sender is told if it is dropped.
+    pub notice: Notice,
+    /// Room for what is kept about a first fragment.
+    pub keep: fragment::Keep,
+}
+
+/// What goes into an ICMP error about a packet that is dropped.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Notice {
+    /// The address of this director that the error comes from; zero: there is none, and nobody is told.
+    pub from: Addr,
+    /// The largest packet that its way takes, in bytes, for one that was too big; 0: its sender is not told.
+    pub mtu: u32,
+    /// By how much its time to live is less than it came with, when it is found too big: IPVS takes one off a request
+    /// before (ipvs.md §3.2), the stack nothing off a reply.
+    pub hops: u32,
 }
 
 /// Handles a packet that came in on an interface.
@@ -34,6 +69,9 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let mut outcome = receive(packet, tables);
     if outcome == Outcome::FromServer {
         outcome = tables.reply(packet);
+    }
+    if outcome == Outcome::IcmpError {
+        outcome = icmp_error(packet, tables);
     }
     if outcome == Outcome::Balanced {
         outcome = tables.request(packet);
@@ -48,11 +86,36 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
             }
         }
     }
-    let link = match outcome.class() {
-        Class::Forward => tables.with_scratch(|scratch| scratch.link).unwrap_or_default(),
-        Class::Pass | Class::HandOver | Class::Drop => Link::default(),
+    if outcome == Outcome::LaterFragment {
+        outcome = tables.fragment_stage(packet);
+    }
+    if outcome == Outcome::Tunnel {
+        outcome = tables.tunnel(packet);
+    }
+    let leaves = match outcome.class() {
+        Class::Forward => true,
+        Class::Drop => answer::is_for(outcome) && tables.answer(packet, outcome),
+        Class::Pass | Class::HandOver => false,
+    };
+    let link = if leaves {
+        tables.with_scratch(|scratch| scratch.way.hop.link).unwrap_or_default()
+    } else {
+        Link::default()
     };
     Verdict { outcome, link }
+}
+
+/// An ICMP error: to the client, to the real server, or about a tunnel's packet.
+#[inline(always)]
+fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    match tables.icmp(packet) {
+        Outcome::TunnelError => tables.tunnel_error(packet),
+        Outcome::Tunnel => match tables.tunnel(packet) {
+            Outcome::ForwardTunnel => Outcome::IcmpToServer,
+            outcome => outcome,
+        },
+        outcome => outcome,
+    }
 }
 
 /// Makes a connection for a packet that has none. [`Outcome::Balanced`]: it has one now.
@@ -74,24 +137,32 @@ fn connect<T: Tables>(tables: &T) -> Outcome {
 /// that may be a reply.
 #[inline(always)]
 fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
-    if tables.services_v4() == 0 {
+    if tables.services_v4() | tables.services_v6() == 0 {
         return Outcome::NoServices;
     }
     let outcome = tables.with_scratch(|scratch| {
         scratch.clock = tables.now();
         scratch.is_fresh = 0;
-        let outcome = parse(packet, &mut scratch.parsed);
-        if !matches!(outcome, Outcome::Balanced | Outcome::TruncatedTransport) {
+        let outcome = parse(packet, tables, &mut scratch.parsed);
+        if !matches!(
+            outcome,
+            Outcome::Balanced | Outcome::TruncatedTransport | Outcome::IcmpError | Outcome::LaterFragment
+        ) {
             return outcome;
         }
-        let ip = &scratch.parsed.ip;
-        let from_server = filter::has(tables, Addr::v4(ip.source()));
-        if !from_server && !filter::has(tables, Addr::v4(ip.destination())) {
+        let parsed = &scratch.parsed;
+        if if parsed.is_v4() { tables.services_v4() } else { tables.services_v6() } == 0 {
+            return Outcome::NoServices;
+        }
+        let from_server = filter::has(tables, parsed.source);
+        // Who sends an ICMP error may be any router on the way (ipvs.md §2.8).
+        if !from_server && outcome != Outcome::IcmpError && !filter::has(tables, parsed.destination) {
             return Outcome::NotOurs;
         }
-        if is_martian(ip.source()) {
+        if is_martian(parsed) {
             return Outcome::MartianSource;
         }
+        scratch.way.notice = Notice { from: parsed.destination, mtu: 0, hops: 1 };
         // Replies first, as on IPVS's hooks (ipvs.md §2.1).
         if from_server && outcome == Outcome::Balanced { Outcome::FromServer } else { outcome }
     });
@@ -104,7 +175,10 @@ pub fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         match context.find_reply(&scratch.parsed) {
-            Some(mut found) => either(context.answer(packet, &scratch.parsed, &mut found, &mut scratch.link)),
+            Some(mut found) => {
+                let Scratch { parsed, way, .. } = scratch;
+                either(context.answer(packet, parsed, &mut found, way))
+            }
             None => Outcome::Balanced,
         }
     });
@@ -118,7 +192,8 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         let context = Context::new(tables, scratch.clock, scratch.is_fresh != 0);
         match context.find_request(&scratch.parsed) {
             Some(mut found) => {
-                either(context.request(packet, &scratch.parsed, &mut found, &mut scratch.link))
+                let Scratch { parsed, way, .. } = scratch;
+                either(context.request(packet, parsed, &mut found, way))
             }
             None => Outcome::NoConnection,
         }
@@ -126,13 +201,138 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// Stage 2c, for ICMP errors (ipvs.md §2.8): sends one on to the end of a connection that it is for. Errors of the real
+/// servers' side come first, as on IPVS's hooks (ipvs.md §2.1).
+#[inline(always)]
+pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let parsed = tables.with_scratch(|scratch| quoted::parse(packet, &scratch.parsed, &mut scratch.quoted));
+    match parsed {
+        Some(Ok(())) => {}
+        Some(Err(outcome)) => return outcome,
+        None => return Outcome::Inconsistent,
+    }
+    if tables.find(Side::Server) {
+        return about_quoted(packet, tables, Side::Server);
+    }
+    if tables.find(Side::Client) {
+        return about_quoted(packet, tables, Side::Client);
+    }
+    let protocol = tables.with_scratch(|scratch| scratch.quoted.protocol);
+    // It may be one of GUE.
+    if protocol == Some(proto::UDP) { Outcome::TunnelError } else { Outcome::IcmpNoConnection }
+}
+
+/// Sends on an error that came from the side of clients or real servers.
+#[inline(always)]
+fn about_quoted<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let context = Context::new(tables, scratch.clock, false);
+        let Scratch { parsed, quoted, way, found, .. } = scratch;
+        let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
+        either(match side {
+            Side::Server => relay::to_client(&context, packet, parsed, quoted, &found, way),
+            Side::Client => relay::to_server(&context, packet, parsed, quoted, &found, way),
+        })
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// Where a packet comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Side {
+    /// From a client: it belongs to a connection by the key of requests.
+    Client = 0,
+    /// From a real server: by the key of replies.
+    Server = 1,
+}
+
+/// Looks for the connection of the quoted packet; the next stage takes it from [`Scratch`]. By itself, for the verifier:
+/// those that ask go through all of it only once.
+#[inline(always)]
+pub fn find<T: Tables>(tables: &T, side: Side) -> bool {
+    let found = tables.with_scratch(|scratch| {
+        let context = Context::new(tables, scratch.clock, false);
+        let found = match side {
+            Side::Client => context.find(&scratch.quoted),
+            Side::Server => context.find_reply(&scratch.quoted),
+        };
+        if let Some(found) = &found {
+            scratch.found = conn::At::of(found);
+        }
+        found.is_some()
+    });
+    found.unwrap_or(false)
+}
+
+/// Stage 2e: sends a fragment behind the first on (see [`crate::fragment`]).
+#[inline(always)]
+pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let context = Context::new(tables, scratch.clock, false);
+        let Scratch { parsed, way, .. } = scratch;
+        either(fragment::follow(&context, packet, parsed, way))
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage behind 2b and 2c for packets that leave through a tunnel.
+#[inline(always)]
+pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        match tunnel::send(packet, tables, &scratch.parsed, &mut scratch.way) {
+            Ok(()) => Outcome::ForwardTunnel,
+            Err(outcome) => outcome,
+        }
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// Stage 2d, for ICMP errors that may be about a tunnel's packet.
+#[inline(always)]
+pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    // What goes to a UDP port may be any datagram, and then is whole.
+    let is_datagram = tables.with_scratch(|scratch| scratch.quoted.protocol) == Some(proto::UDP);
+    let is_tunnel = tables.with_scratch(|scratch| {
+        let Scratch { parsed, quoted, quoted_tunnel, .. } = scratch;
+        icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
+    });
+    if is_tunnel != Some(true) {
+        return if is_datagram { Outcome::IcmpNoConnection } else { Outcome::IcmpQuote };
+    }
+    if !tables.find(Side::Client) {
+        return Outcome::IcmpNoConnection;
+    }
+    let outcome = tables.with_scratch(|scratch| {
+        let context = Context::new(tables, scratch.clock, false);
+        let Scratch { parsed, quoted: inside, quoted_tunnel: tunnel, way, found, .. } = scratch;
+        let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
+        let link = &mut way.hop.link;
+        either(icmp::tunnel::error(&context, packet, parsed, tunnel, inside, &found, link))
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The last stage, for packets that are dropped and whose sender is to know it: turns the packet into an ICMP error and
+/// says whether it is to be sent.
+#[inline(always)]
+pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> bool {
+    let sent = tables.with_scratch(|scratch| {
+        let Way { hop, notice, .. } = &mut scratch.way;
+        answer::send(packet, tables, &scratch.parsed, outcome, notice, scratch.clock, &mut hop.link).is_some()
+    });
+    sent.unwrap_or(false)
+}
+
 /// Stage 3, for a packet without a connection: chooses a destination and writes down the connection to be made.
 #[inline(always)]
 pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
+        // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
+        let chosen = context.choose(&scratch.parsed);
         context.end_previous(&scratch.parsed);
-        match context.choose(&scratch.parsed) {
+        match chosen {
             Ok((service, dest)) => context.describe(&scratch.parsed, service, dest, &mut scratch.request),
             Err(outcome) => Some(outcome),
         }
@@ -159,10 +359,19 @@ pub fn insert<T: Tables>(tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// Whether no host has this address as its own: routing refuses it as a source before IPVS would see the packet.
+/// Whether no host has this source as its own: routing refuses it before IPVS would see the packet.
 #[inline(always)]
-const fn is_martian(source: [u8; 4]) -> bool {
-    matches!(source[0], 0 | 127 | 224..)
+fn is_martian(parsed: &Parsed) -> bool {
+    if parsed.is_v4() {
+        return matches!(parsed.source.v4_bytes()[0], 0 | 127 | 224..);
+    }
+    let [first, second] = parsed.source.0;
+    let is_loopback_or_none = first == 0 && second & !u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1]) == 0;
+    // IPv4 in its mapped form has no place in a packet, and in the tables it is IPv4.
+    first.to_ne_bytes()[0] == 0xff
+        || is_loopback_or_none
+        || parsed.source.is_v4()
+        || parsed.destination.is_v4()
 }
 
 /// The outcome of a step, whether it went well or not.
@@ -172,10 +381,10 @@ fn either(result: Result<Outcome, Outcome>) -> Outcome {
 }
 
 /// What the steps of a stage share.
-struct Context<'a, T: Tables> {
-    tables: &'a T,
+pub(crate) struct Context<'a, T: Tables> {
+    pub(crate) tables: &'a T,
     /// Nanoseconds.
-    clock: u64,
+    pub(crate) clock: u64,
     /// The same in ticks.
     now: u64,
     /// Whether the packet's connection was made by this very packet.
@@ -199,7 +408,7 @@ impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
-        if parsed.tcp_flags & tcp::SYN != 0 && Self::is_over(&found) { None } else { Some(found) }
+        if parsed.is(Signal::RENEWS) && Self::is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
@@ -209,7 +418,7 @@ impl<'a, T: Tables> Context<'a, T> {
         packet: &mut P,
         parsed: &Parsed,
         found: &mut Found<T::Bucket>,
-        link: &mut Link,
+        way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
@@ -218,63 +427,74 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
-        let to = dest.addr().v4_bytes();
-        let begins = self.is_fresh || parsed.tcp_flags & tcp::SYN != 0;
-        let flow = Flow { to, from: [0; 4], dest: Some(dest_id), begins, now: self.clock };
-        let hop = self.tables.next_hop(&flow);
+        let begins = self.is_fresh || parsed.is(Signal::RENEWS);
+        let hop = self.hop_to(dest, dest_id, begins);
         if let Err(outcome) = hop
             && outcome.class() == Class::HandOver
         {
             return Err(outcome);
         }
+        // All that is needed of the connection, so that what follows does not depend on where it was found.
+        let (_, dport) = found.ports();
         let flags = found.flags();
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
-        let bytes = u64::from(parsed.ip.total_len());
+        let mut bytes = u64::from(parsed.len);
+        let method = method(flags);
+        if parsed.is(Signal::FRAGMENT) {
+            // Its checksum is over the whole packet, of which the length is not known.
+            if parsed.protocol == proto::SCTP && method == Method::MASQ && dport != parsed.dport {
+                return Err(Outcome::FragmentedSctp);
+            }
+            bytes = fragment::bytes(parsed);
+            way.keep.keep(self.tables, parsed, (dest_id, service_id), method, Addr::default());
+        }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
-        // A first packet that was handed over comes again, and proves nothing.
-        if self.is_fresh || self.advance(found, parsed, direction, found.packets() != 0) {
+        // A first packet that was handed over comes again: the connection is in the state after it already.
+        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
+        if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }
         let hop = hop?;
-        *link = hop.link;
-        let (_, dport) = found.ports();
-        self.transmit(packet, parsed, dest, flags, dport, &hop)
+        way.hop = hop;
+        way.notice.mtu = hop.mtu;
+        if method == Method::MASQ {
+            check(packet, parsed, &hop, 0)?;
+            masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
+            return Ok(Outcome::ForwardMasq);
+        }
+        Self::transmit(packet, parsed, dest, method, way)
     }
 
-    /// Sends a request by the connection's method.
+    /// Where packets to a destination leave.
     #[inline(always)]
-    fn transmit<P: Packet>(
-        &self,
+    pub(crate) fn hop_to(&self, dest: T::Dest, id: u32, begins: bool) -> Result<NextHop, Outcome> {
+        let flow = Flow { to: dest.addr(), from: Addr::default(), dest: Some(id), begins, now: self.clock };
+        self.tables.next_hop(&flow)
+    }
+
+    /// Sends a packet by a method that leaves it as it is. [`Outcome::Tunnel`]: that stage is to send it.
+    #[inline(always)]
+    pub(crate) fn transmit<P: Packet>(
         packet: &mut P,
         parsed: &Parsed,
         dest: T::Dest,
-        flags: u16,
-        dport: [u8; 2],
-        hop: &NextHop,
+        method: u8,
+        way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        let address = dest.addr().v4_bytes();
-        #[allow(clippy::cast_possible_truncation, reason = "three bits")]
-        let method = (flags & ConnFlags::METHOD) as u8;
         match method {
-            Method::MASQ => {
-                check(packet, &parsed.ip, hop, 0)?;
-                masq::send(packet, parsed, masq::End::Destination, address, dport, hop)?;
-                Ok(Outcome::ForwardMasq)
-            }
             Method::DR => {
-                direct_route::send(packet, &parsed.ip, hop)?;
+                direct_route::send(packet, parsed, &way.hop)?;
                 Ok(Outcome::ForwardDr)
             }
             Method::TUNNEL => {
-                let ends = tunnel::Ends { source: dest.source().v4_bytes(), destination: address };
-                if ends.source == [0; 4] {
+                let source = dest.source();
+                if source == Addr::default() {
                     return Err(Outcome::NoTunnelSource);
                 }
-                #[allow(clippy::cast_possible_truncation, reason = "16 random bits are wanted")]
-                let id = self.tables.random() as u16 | 1;
-                tunnel::send(packet, &parsed.ip, hop, &ends, id)?;
-                Ok(Outcome::ForwardTunnel)
+                let (kind, flags, port) = dest.tunnel();
+                way.tunnel = Tunnel { kind, flags, port, source, destination: dest.addr() };
+                Ok(Outcome::Tunnel)
             }
             _ => Err(Outcome::Inconsistent),
         }
@@ -290,32 +510,32 @@ impl<'a, T: Tables> Context<'a, T> {
         direction: Direction,
         repeated: bool,
     ) -> bool {
-        let event = state::Event::new(parsed.ip.protocol(), parsed.tcp_flags, direction);
+        let event = state::Event::new(parsed.row, direction);
         found.touch(self.tables, Event::new(event, repeated), self.now)
     }
 
-    /// Whether a connection may be replaced by a SYN between the same ends (ipvs.md §2.3 with `conn_reuse_mode` 1).
+    /// Whether a connection may be replaced by one between the same ends (ipvs.md §2.3 with `conn_reuse_mode` 1).
     #[inline(always)]
     fn is_over(found: &Found<T::Bucket>) -> bool {
-        found.state() == state::tcp::TIME_WAIT || found.state() == state::tcp::CLOSE
+        const OVER: u32 = 1 << state::tcp::TIME_WAIT | 1 << state::tcp::CLOSE | 1 << state::sctp::CLOSED;
+        OVER >> (found.state() & 31) & 1 != 0
     }
 
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
     #[inline(always)]
     fn choose(&self, parsed: &Parsed) -> Result<(u32, u32), Outcome> {
-        if parsed.is_tcp() {
-            if parsed.tcp_flags & tcp::RST != 0 {
-                return Err(Outcome::Rst);
-            }
-            if parsed.tcp_flags & tcp::SYN == 0 {
-                return Err(Outcome::NoSyn);
-            }
+        if !parsed.is(Signal::BEGINS) {
+            return Err(match parsed.protocol {
+                proto::AH | proto::ESP => Outcome::NoKeyExchange,
+                _ if parsed.is(Signal::RESETS) => Outcome::Rst,
+                _ => Outcome::NoSyn,
+            });
         }
         let (id, service) = self.service(parsed).ok_or(Outcome::NoService)?;
         if parsed.sport == FTP_DATA {
             return Err(Outcome::FtpDataPort);
         }
-        let request = sched::Request { client: Addr::v4(parsed.ip.source()), cport: parsed.sport };
+        let request = sched::Request { client: parsed.source, cport: parsed.sport };
         let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
         Ok((id, dest))
     }
@@ -324,10 +544,10 @@ impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     fn service(&self, parsed: &Parsed) -> Option<(u32, T::Service)> {
         let key = ServiceKey {
-            vip: Addr::v4(parsed.ip.destination()),
+            vip: parsed.destination,
             vport: u16::from_ne_bytes(parsed.dport),
-            protocol: parsed.ip.protocol(),
-            family: family::V4,
+            protocol: parsed.protocol,
+            family: parsed.family,
             zero: 0,
         };
         let id = self.tables.service_id(&key)?;
@@ -339,7 +559,7 @@ impl<'a, T: Tables> Context<'a, T> {
     /// Ends a connection between the same ends, if the packet begins another (ipvs.md §2.3).
     #[inline(always)]
     fn end_previous(&self, parsed: &Parsed) {
-        if parsed.tcp_flags & tcp::SYN != 0
+        if parsed.is(Signal::RENEWS)
             && let Some(found) = self.find(parsed)
             && Self::is_over(&found)
         {
@@ -350,17 +570,16 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// The connection of a client's packet.
     #[inline(always)]
-    fn find(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
-        let client = Addr::v4(parsed.ip.source());
-        let place = self.place(&client, parsed.sport, parsed.ip.protocol())?;
+    pub(crate) fn find(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
+        let place = self.place(&parsed.source, parsed.sport, parsed.key_protocol())?;
         conn::find(self.tables, &place, self.now, &Self::key(parsed))
     }
 
     /// The key of the connection that a client's packet belongs to.
     #[inline(always)]
     fn key(parsed: &Parsed) -> Key {
-        let (client, vip) = (Addr::v4(parsed.ip.source()), Addr::v4(parsed.ip.destination()));
-        Key::new(client, parsed.sport, vip, parsed.dport, parsed.ip.protocol())
+        let (client, vip) = (parsed.source, parsed.destination);
+        Key::new(client, parsed.sport, vip, parsed.dport, parsed.key_protocol(), parsed.family)
     }
 
     /// Writes down a connection to a destination (ipvs.md §2.4 step 7).
@@ -373,11 +592,11 @@ impl<'a, T: Tables> Context<'a, T> {
         request: &mut conn::Request,
     ) -> Option<Outcome> {
         let dest = self.tables.dest(dest_id)?;
-        let protocol = parsed.ip.protocol();
+        let protocol = parsed.protocol;
         let masq = dest.method() == Method::MASQ;
         let direction = if masq { Direction::Input } else { Direction::InputOnly };
-        let next = state::Event::new(protocol, parsed.tcp_flags, direction).next(0);
-        let client = Addr::v4(parsed.ip.source());
+        let next = state::Event::new(parsed.row, direction).next(0);
+        let client = parsed.source;
         let place = self.place(&client, parsed.sport, protocol)?;
         // Field by field: a whole record on the stack would be one too many.
         request.place = place;
@@ -386,11 +605,11 @@ impl<'a, T: Tables> Context<'a, T> {
         request.birth.timeout = self.tables.timeout(next.timeout());
         let entry = &mut request.entry;
         entry.client = client;
-        entry.vip = Addr::v4(parsed.ip.destination());
+        entry.vip = parsed.destination;
         entry.cport = u16::from_ne_bytes(parsed.sport);
         entry.vport = u16::from_ne_bytes(parsed.dport);
         entry.protocol = protocol;
-        entry.family = family::V4;
+        entry.family = parsed.family;
         entry.flags = u16::from(dest.method()) | if masq { 0 } else { ConnFlags::NO_OUTPUT };
         entry.dest = dest_id;
         entry.service = service;
@@ -403,16 +622,17 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// The connection of a packet from a real server (ipvs.md §2.7 step 4).
     #[inline(always)]
-    fn find_reply(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
-        let protocol = parsed.ip.protocol();
-        let client = Addr::v4(parsed.ip.destination());
+    pub(crate) fn find_reply(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
+        let protocol = parsed.key_protocol();
+        let client = parsed.destination;
         let place = self.place(&client, parsed.dport, protocol)?;
         let wanted = MatchReply {
             client,
             cport: parsed.dport,
-            source: Addr::v4(parsed.ip.source()),
+            source: parsed.source,
             sport: parsed.sport,
             protocol,
+            family: parsed.family,
         };
         conn::find(self.tables, &place, self.now, &wanted)
     }
@@ -424,27 +644,41 @@ impl<'a, T: Tables> Context<'a, T> {
         packet: &mut P,
         parsed: &Parsed,
         found: &mut Found<T::Bucket>,
-        link: &mut Link,
+        way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        if found.flags() & ConnFlags::METHOD != u16::from(Method::MASQ) {
+        if method(found.flags()) != Method::MASQ {
             // Under TC after XDP it has been seen already.
             if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
                 found.clear_no_output();
             }
             return Err(Outcome::ReplyUnchanged);
         }
-        let vip = found.vip_v4();
+        let vip = found.vip();
         // Routed as if it came from the director (`snat_reroute`).
-        let begins = parsed.tcp_flags & tcp::SYN != 0;
-        let flow = Flow { to: parsed.ip.destination(), from: vip, dest: None, begins, now: self.clock };
-        let hop = self.tables.next_hop(&flow)?;
+        let (dest_id, _) = found.ids();
+        let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
+        way.notice = Notice { from: source, mtu: 0, hops: 0 };
+        let hop = self.hop_to_client(parsed.destination, vip, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
-        check(packet, &parsed.ip, &hop, 0)?;
-        self.note_reply(parsed, found)?;
-        *link = hop.link;
+        way.notice.mtu = hop.mtu;
+        check(packet, parsed, &hop, 0)?;
         let (vport, _) = found.ports();
+        self.note_reply(parsed, found)?;
+        if parsed.is(Signal::FRAGMENT) {
+            if parsed.protocol == proto::SCTP && vport != parsed.sport {
+                return Err(Outcome::FragmentedSctp);
+            }
+            way.keep.keep(self.tables, parsed, found.ids(), Method::MASQ, vip);
+        }
+        way.hop = hop;
         masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;
         Ok(Outcome::ReplyMasq)
+    }
+
+    /// Where packets to a client leave, as if they came from `from` here.
+    #[inline(always)]
+    pub(crate) fn hop_to_client(&self, client: Addr, from: Addr, begins: bool) -> Result<NextHop, Outcome> {
+        self.tables.next_hop(&Flow { to: client, from, dest: None, begins, now: self.clock })
     }
 
     /// Counts a reply and moves its connection along; `false` if that ended in this very moment.
@@ -453,12 +687,20 @@ impl<'a, T: Tables> Context<'a, T> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
         if dest.flags() & DestFlags::AVAILABLE != 0 {
-            let bytes = u64::from(parsed.ip.total_len());
+            let bytes =
+                if parsed.is(Signal::FRAGMENT) { fragment::bytes(parsed) } else { u64::from(parsed.len) };
             let delta = Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() };
             self.tables.count(service_id, dest_id, &delta);
         }
         Ok(self.advance(found, parsed, Direction::Output, true))
     }
+}
+
+/// The forwarding method of a connection with those flags.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "three bits")]
+pub(crate) const fn method(flags: u16) -> u8 {
+    (flags & ConnFlags::METHOD) as u8
 }
 
 /// Port 20, network order.

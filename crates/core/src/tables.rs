@@ -4,7 +4,7 @@ use rvs_abi::{Addr, DestConns, Event, Outcome, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
-use crate::{Packet, pipeline};
+use crate::{Packet, fragment, pipeline};
 
 /// Tables, clock and routes of a data plane.
 pub trait Tables {
@@ -19,6 +19,10 @@ pub trait Tables {
     fn is_second_look(&self) -> bool;
     /// Number of IPv4 services.
     fn services_v4(&self) -> u32;
+    /// Number of the interface that the packet came in on.
+    fn ingress(&self) -> u32;
+    /// Number of IPv6 services.
+    fn services_v6(&self) -> u32;
     /// Shape and secret of the connection table.
     fn geometry(&self) -> Option<Geometry>;
     /// A time-out in ticks, by index in `Config::timeouts`.
@@ -50,6 +54,11 @@ pub trait Tables {
     /// Adds to the statistics of the total, a service and a destination.
     fn count(&self, service: u32, dest: u32, delta: &Stats);
 
+    /// What was decided about the first fragment of a packet, if it came not long ago.
+    fn fragment(&self, key: &fragment::Key) -> Option<fragment::Known>;
+    /// Keeps what was decided about a first fragment. Old ones give way.
+    fn keep_fragment(&self, key: &fragment::Key, known: &fragment::Known);
+
     /// Counts an event.
     fn note(&self, event: Event);
 
@@ -74,6 +83,60 @@ pub trait Tables {
         pipeline::request(packet, self)
     }
 
+    /// [`pipeline::icmp`], likewise.
+    #[inline(always)]
+    fn icmp<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::icmp(packet, self)
+    }
+
+    /// [`pipeline::find`], likewise.
+    #[inline(always)]
+    fn find(&self, side: pipeline::Side) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::find(self, side)
+    }
+
+    /// [`pipeline::fragment`], likewise.
+    #[inline(always)]
+    fn fragment_stage<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::fragment(packet, self)
+    }
+
+    /// [`pipeline::tunnel`], likewise.
+    #[inline(always)]
+    fn tunnel<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::tunnel(packet, self)
+    }
+
+    /// [`pipeline::tunnel_error`], likewise.
+    #[inline(always)]
+    fn tunnel_error<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::tunnel_error(packet, self)
+    }
+
+    /// [`pipeline::answer`], likewise.
+    #[inline(always)]
+    fn answer<P: Packet>(&self, packet: &mut P, outcome: Outcome) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::answer(packet, self, outcome)
+    }
+
     /// [`pipeline::prepare`], likewise.
     #[inline(always)]
     fn prepare(&self) -> Outcome
@@ -96,6 +159,8 @@ pub trait Tables {
     fn now(&self) -> u64;
     /// A random number.
     fn random(&self) -> u32;
+    /// Lends one of the [`rvs_abi::limits::ERROR_BUDGETS`] words that say how many ICMP errors may be sent.
+    fn with_error_budget<R>(&self, index: u32, use_it: impl FnOnce(&mut u64) -> R) -> Option<R>;
     /// Where packets of this flow leave. `Err` is the outcome of a packet that can't leave.
     ///
     /// # Errors
@@ -123,6 +188,8 @@ pub trait DestRecord: Copy {
     fn method(self) -> u8;
     /// [`rvs_abi::DestFlags`].
     fn flags(self) -> u16;
+    /// [`rvs_abi::TunnelType`], [`rvs_abi::TunnelFlags`] and port (network order).
+    fn tunnel(self) -> (u8, u8, u16);
     /// The director's address on the way to it; zero when unknown.
     fn source(self) -> Addr;
 }
@@ -144,10 +211,11 @@ pub trait Step<T: Tables> {
 /// What a route is looked up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
-    /// IPv4 address that the packet goes to.
-    pub to: [u8; 4],
-    /// IPv4 address that it is sent from; zero for requests, whose route does not depend on the client (ipvs.md §3.1).
-    pub from: [u8; 4],
+    /// Address that the packet goes to.
+    pub to: Addr,
+    /// Address of the same family that it is sent from; zero for requests, whose route does not depend on the client
+    /// (ipvs.md §3.1).
+    pub from: Addr,
     /// The destination, for requests.
     pub dest: Option<u32>,
     /// Whether nothing of its connection went this way before.
@@ -157,7 +225,7 @@ pub struct Flow {
 }
 
 /// Where a packet leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NextHop {
     /// How.
     pub link: Link,
@@ -174,6 +242,6 @@ pub struct Link {
     pub resolved: u32,
     /// The first twelve bytes of the Ethernet header (destination, then source) as words in memory order.
     pub macs: [u32; 3],
-    /// IPv4 address of the neighbour.
-    pub gateway: [u8; 4],
+    /// Address of the neighbour, of either family.
+    pub gateway: Addr,
 }

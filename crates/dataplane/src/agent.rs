@@ -1,18 +1,19 @@
-//! Real servers: the end of a director's IP-in-IP tunnel (RFC 2003), on kernels without an IPIP device too.
+//! Real servers: the end of a director's tunnels, IP in IP (RFC 2003, RFC 2473, RFC 4213), GRE (RFC 2784) and GUE, on
+//! kernels without devices for them too. Outside may be IPv4 or IPv6, whatever is inside.
 //!
-//! A program at an interface takes the outer header off; the stack then sees the client's packet to the virtual
+//! A program at an interface takes the outer headers off; the stack then sees the client's packet to the virtual
 //! address, which the server has on its loopback interface. Nothing is pinned: the programs go with the guard.
 //!
 //! The server's reverse-path filter (`rp_filter`) must not be strict on the interface if replies to clients leave by
 //! another one: to the stack, the client's packet came in here.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{MapError, PerCpuArray};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use rvs_abi::{DECAP_OUTCOMES, DecapOutcome};
+use rvs_abi::{Addr, DECAP_OUTCOMES, DecapOutcome};
 
 use crate::error::{Error, Result};
 use crate::filter;
@@ -50,18 +51,20 @@ pub struct DecapOptions {
     /// Where.
     pub mode: DecapMode,
     /// Only packets to this address. `None`: to any, as long as the frame is for this host.
-    pub destination: Option<Ipv4Addr>,
+    pub destination: Option<IpAddr>,
     /// Only packets from this address, the director's. `None`: from any.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
+    /// UDP port of GUE. `None`: no GUE.
+    pub gue_port: Option<u16>,
     /// How the program is attached to TC.
     pub tc: TcHook,
 }
 
 impl DecapOptions {
-    /// Every tunnel that ends here.
+    /// Every tunnel that ends here, but for GUE, which has no port of its own by itself.
     #[must_use]
     pub const fn new(mode: DecapMode) -> Self {
-        Self { mode, destination: None, source: None, tc: TcHook::Auto }
+        Self { mode, destination: None, source: None, gue_port: None, tc: TcHook::Auto }
     }
 }
 
@@ -80,7 +83,7 @@ enum Hook {
     Filter(Rtnetlink, u32),
 }
 
-/// Has an interface of the calling thread's network namespace take IPv4 packets out of their IP-in-IP tunnel.
+/// Has an interface of the calling thread's network namespace take packets out of their tunnels.
 ///
 /// # Errors
 /// When there is no such interface, its frames have no Ethernet header, or the kernel refuses.
@@ -102,13 +105,15 @@ pub fn attach_decap(interface: &str, options: &DecapOptions) -> Result<Decap> {
 }
 
 fn load(name: &'static str, options: &DecapOptions) -> Result<Ebpf> {
-    let address = |wanted: Option<Ipv4Addr>| wanted.map_or(0, |address| u32::from_ne_bytes(address.octets()));
+    let address = |wanted: Option<IpAddr>| wanted.map_or([0; 2], |address| Addr::from_ip(address).0);
     let (destination, source) = (address(options.destination), address(options.source));
     let mut loader = EbpfLoader::new();
     // Nothing in the object is relocated against the kernel's own types.
     loader.btf(None);
     loader.override_global("OUTER_DESTINATION", &destination, true);
     loader.override_global("OUTER_SOURCE", &source, true);
+    let port = options.gue_port.unwrap_or(0).to_be();
+    loader.override_global("GUE_PORT", &port, true);
     let mut ebpf = loader.load(OBJECT).map_err(|e| programs::refused_maps(&e))?;
     programs::load(&mut ebpf, name).map_err(|e| programs::refusal(name, e))?;
     Ok(ebpf)

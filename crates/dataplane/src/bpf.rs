@@ -33,6 +33,9 @@ pub(crate) const MAP_MMAPABLE: u32 = 1 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum AttachType {
+    CgroupSockOps = 3,
+    CgroupGetpeername4 = 29,
+    CgroupGetpeername6 = 30,
     Xdp = 37,
     TcxIngress = 46,
 }
@@ -83,7 +86,8 @@ struct InfoAttributes {
 #[repr(C)]
 struct LinkAttributes {
     program: u32,
-    ifindex: u32,
+    /// Number of an interface, or the descriptor of a cgroup.
+    target: u32,
     attach_type: u32,
     flags: u32,
 }
@@ -128,6 +132,20 @@ pub(crate) struct LinkInfo {
     /// The interface's present number in its namespace; 0 once it is gone.
     pub(crate) ifindex: u32,
     pub(crate) attach_type: u32,
+}
+
+/// The beginning of `struct bpf_link_info`, for links to a cgroup.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct CgroupLinkInfo {
+    pub(crate) link_type: u32,
+    pub(crate) id: u32,
+    pub(crate) program_id: u32,
+    pub(crate) hole: u32,
+    /// The cgroup's number; 0 once it is gone.
+    pub(crate) cgroup: u64,
+    pub(crate) attach_type: u32,
+    pub(crate) rest: u32,
 }
 
 /// One call.
@@ -212,6 +230,20 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     info(link)
 }
 
+/// What the kernel knows of a link to a cgroup.
+pub(crate) fn cgroup_link_info(link: BorrowedFd<'_>) -> io::Result<CgroupLinkInfo> {
+    info(link)
+}
+
+/// Attaches a program to a cgroup, beside those that are there, until the descriptor and its pins are gone.
+pub(crate) fn cgroup_link_create(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: AttachType,
+) -> io::Result<OwnedFd> {
+    link_create(program, number(cgroup), attach_type, 0)
+}
+
 /// Attaches a program to an interface of the calling thread's network namespace, until the descriptor and its
 /// pins are gone.
 pub(crate) fn link_create(
@@ -221,7 +253,7 @@ pub(crate) fn link_create(
     flags: u32,
 ) -> io::Result<OwnedFd> {
     let mut attributes =
-        LinkAttributes { program: number(program), ifindex, attach_type: attach_type as u32, flags };
+        LinkAttributes { program: number(program), target: ifindex, attach_type: attach_type as u32, flags };
     // SAFETY: no addresses. What the call returns is a descriptor that nobody else has.
     unsafe { call(command::LINK_CREATE, &mut attributes).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
@@ -234,7 +266,7 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     unsafe { call(command::LINK_UPDATE, &mut attributes) }.map(drop)
 }
 
-/// Takes a link off its interface at once, whoever else still holds it. (Removing its pin does so some time
+/// Takes a link off its interface or cgroup at once, whoever else still holds it. (Removing its pin does so some time
 /// later.)
 pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = LinkDetachAttributes { link: number(link) };

@@ -50,6 +50,25 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A pinned map of the agent is of another layout.
+    Outdated {
+        /// Where it is pinned.
+        pin: PathBuf,
+    },
+    /// Programs can't hang on a cgroup, or it can't be looked into.
+    Cgroup {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// More directors than there is room for.
+    TooManyDirectors {
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        max: u32,
+    },
     /// The kernel refused a map or a program.
     Load {
         /// Name of the program, or `maps`.
@@ -138,6 +157,14 @@ impl fmt::Display for Error {
                 "pinned maps in {}: {reason}; remove them with `rvs director --stop` and start again",
                 directory.display()
             ),
+            Self::Outdated { pin } => write!(
+                f,
+                "pinned map {}: it is of another version of rvs; remove it with `rvs agent --client-address --stop` \
+                 and start again",
+                pin.display()
+            ),
+            Self::Cgroup { path, reason } => write!(f, "cgroup {}: {reason}", path.display()),
+            Self::TooManyDirectors { count, max } => write!(f, "{count} directors: expected {max} at most"),
             Self::Load { object, reason, .. } => write!(f, "load {object}: {reason}"),
             Self::NoSuchInterface { interface } => write!(f, "interface {interface}: there is none"),
             Self::NotEthernet { interface } => {

@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 const FOLDER: &str = "rvs";
 /// Longest name of an instance.
 const NAME_LEN_MAX: usize = 64;
+/// Stands between role and name.
+const ROLE_MARK: char = '@';
 /// How often the lock is tried again because its directory was removed meanwhile.
 const LOCK_ATTEMPTS_MAX: u32 = 16;
 
@@ -55,18 +57,41 @@ impl Options {
         Ok(Self { instance: instance.into(), bpffs: None, capacity, tc: TcHook::Auto })
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
-        let name = &self.instance;
+    /// Where it is.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place { name: &self.instance, role: None, bpffs: self.bpffs.as_deref() }
+    }
+}
+
+/// Which instance, of what, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// What it is an instance of; `None`: a director.
+    pub(crate) role: Option<&'static str>,
+    /// As [`Options::bpffs`].
+    pub(crate) bpffs: Option<&'a Path>,
+}
+
+impl Place<'_> {
+    fn check(&self) -> Result<()> {
+        let name = self.name;
         let fits = (1..=NAME_LEN_MAX).contains(&name.len());
         if fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
             Ok(())
         } else {
-            Err(Error::InstanceName { name: name.clone() })
+            Err(Error::InstanceName { name: name.to_owned() })
         }
     }
 
+    /// Directories of roles have names that no director's instance can have. (The kernel keeps dots for itself.)
     fn directory(&self) -> PathBuf {
-        Path::new(FOLDER).join(&self.instance)
+        let folder = Path::new(FOLDER);
+        match self.role {
+            None => folder.join(self.name),
+            Some(role) => folder.join(format!("{role}{ROLE_MARK}{}", self.name)),
+        }
     }
 }
 
@@ -90,37 +115,37 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Opens an instance, and makes its directory if there is none.
-    pub(crate) fn open_or_create(options: &Options) -> Result<Self> {
-        options.check()?;
-        let relative = options.directory();
-        let bpffs = Bpffs::open_or_mount(options.bpffs.as_deref(), &relative)?;
+    pub(crate) fn open_or_create(place: &Place<'_>) -> Result<Self> {
+        place.check()?;
+        let relative = place.directory();
+        let bpffs = Bpffs::open_or_mount(place.bpffs, &relative)?;
         for _ in 0..LOCK_ATTEMPTS_MAX {
             let path = bpffs.path(&relative);
             DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|source| {
                 let shown = bpffs.mounted_at().join(&relative);
                 Error::system(format!("create directory {}", shown.display()), source)
             })?;
-            if let Some(lock) = lock(&path, &options.instance)? {
-                return Ok(Self { name: options.instance.clone(), bpffs, relative, lock });
+            if let Some(lock) = lock(&path, place.name)? {
+                return Ok(Self { name: place.name.to_owned(), bpffs, relative, lock });
             }
         }
-        Err(Error::Locked { instance: options.instance.clone(), pid: None })
+        Err(Error::Locked { instance: place.name.to_owned(), pid: None })
     }
 
     /// Opens an instance that exists.
-    pub(crate) fn open(options: &Options) -> Result<Option<Self>> {
-        options.check()?;
-        let relative = options.directory();
-        let Some(bpffs) = Bpffs::find(options.bpffs.as_deref(), &relative)? else { return Ok(None) };
+    pub(crate) fn open(place: &Place<'_>) -> Result<Option<Self>> {
+        place.check()?;
+        let relative = place.directory();
+        let Some(bpffs) = Bpffs::find(place.bpffs, &relative)? else { return Ok(None) };
         let path = bpffs.path(&relative);
         if !path.is_dir() {
             return Ok(None);
         }
-        let lock = lock(&path, &options.instance)?;
-        Ok(lock.map(|lock| Self { name: options.instance.clone(), bpffs, relative, lock }))
+        let lock = lock(&path, place.name)?;
+        Ok(lock.map(|lock| Self { name: place.name.to_owned(), bpffs, relative, lock }))
     }
 
-    /// The names of those that exist, in order.
+    /// The names of directors' instances that exist, in order.
     pub(crate) fn all(place: Option<&Path>) -> Result<Vec<String>> {
         let folder = Path::new(FOLDER);
         let Some(bpffs) = Bpffs::find(place, folder)? else { return Ok(Vec::new()) };
@@ -131,6 +156,7 @@ impl Instance {
         };
         let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         let mut names: Vec<String> = names.collect::<io::Result<_>>().map_err(failed)?;
+        names.retain(|name| !name.contains(ROLE_MARK));
         names.sort();
         Ok(names)
     }

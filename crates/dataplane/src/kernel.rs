@@ -39,7 +39,7 @@ impl Kernel {
     /// # Errors
     /// When another process has the instance open, its maps have another layout, or the kernel refuses.
     pub fn open(options: &Options) -> Result<Self> {
-        let instance = Instance::open_or_create(options)?;
+        let instance = Instance::open_or_create(&options.place())?;
         let found = store::look(&instance, &options.capacity)?;
         let result = Self::load(&instance, options, &found);
         let (maps, programs, hooks) = match (result, &found) {
@@ -218,6 +218,14 @@ impl Kernel {
     pub fn run_tc_after_xdp(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
         self.programs.run_tc_after_xdp(frame, ifindex, repeat)
     }
+
+    /// For tests: what limits the ICMP errors that are made sees so many nanoseconds go by at once.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn age_error_budgets(&mut self, nanoseconds: u64) -> Result<()> {
+        self.programs.age_error_budgets(nanoseconds)
+    }
 }
 
 impl Memory for Kernel {
@@ -236,7 +244,7 @@ impl Memory for Kernel {
 /// # Errors
 /// When another process has the instance open, or the kernel refuses.
 pub fn remove(options: &Options) -> Result<bool> {
-    let Some(instance) = Instance::open(options)? else { return Ok(false) };
+    let Some(instance) = Instance::open(&options.place())? else { return Ok(false) };
     Hooks::open(&instance, options.tc)?.detach_all()?;
     instance.remove()?;
     Ok(true)

@@ -10,16 +10,22 @@
 //! themselves), a [`Journal`] of a change that is being made as `JOURNAL`. So forwarding goes on without any process; a later [`Kernel::open`] adopts the maps, and
 //! [`Kernel::attach`] replaces programs between two packets. The instance's directory is also its lock.
 //!
+//! What a real server shows instead of a director's address ([`client_address`]) is pinned as
+//! `<bpffs>/rvs/client-address@<instance>/NAME`.
+//!
 //! **Capabilities.** `CAP_BPF` to make maps and load programs; `CAP_NET_ADMIN` to load programs of these
 //! types and to attach them; `CAP_PERFMON` because without it the verifier allows programs less (kernel 6.1
 //! refuses their loops); `CAP_SYS_ADMIN` only to mount a BPF file system where there is none. The user must
 //! be the owner of the instance's directory (root, if root made it), or have `CAP_DAC_OVERRIDE`.
 //!
-//! **Unsafe code** is in `bpf` (system calls), `mapping` (mapped memory) and `store` (one system call).
+//! **Unsafe code** is in `bpf` (system calls), `mapping` (mapped memory), `store` (one system call) and `listeners` (sockets
+//! of other processes).
 
 pub mod agent;
 mod bpf;
 mod bpffs;
+mod cgroup;
+pub mod client_address;
 mod error;
 mod filter;
 mod hooks;
@@ -27,6 +33,7 @@ mod instance;
 mod journal;
 mod kernel;
 mod links;
+mod listeners;
 mod mapping;
 mod maps;
 mod netlink;

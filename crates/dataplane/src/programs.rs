@@ -1,10 +1,12 @@
 //! The programs: loading them over pinned maps, what the kernel says about them, running them on one packet.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aya::maps::{MapError, PerCpuArray, PerCpuValues};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use rvs_abi::map::{Region, SERVICE_KEYS};
@@ -23,6 +25,9 @@ const XDP: &str = "rvs_xdp";
 const TC: &str = "rvs_tc";
 /// What XDP passed on.
 const TC_AFTER_XDP: &str = "rvs_tc_after_xdp";
+
+/// How many ICMP errors may be sent, for each CPU.
+const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
 
 /// Bytes that a program may add to a packet: room in the buffer for what comes out.
 const GROWTH_MAX: usize = 256;
@@ -120,6 +125,23 @@ impl Programs {
         self.run_classifier(TC_AFTER_XDP, packet, ifindex, repeat)
     }
 
+    /// See [`crate::Kernel::age_error_budgets`].
+    pub(crate) fn age_error_budgets(&mut self, nanoseconds: u64) -> Result<()> {
+        let failed = |e: MapError| Error::system(format!("change map {ERROR_BUDGETS}"), io::Error::other(e));
+        let map = self.ebpf.map_mut(ERROR_BUDGETS).ok_or_else(|| missing(ERROR_BUDGETS))?;
+        let mut budgets = PerCpuArray::<_, u64>::try_from(map).map_err(failed)?;
+        for index in 0..budgets.len() {
+            let old = budgets.get(&index, 0).map_err(failed)?;
+            if old.iter().any(|budget| *budget != 0) {
+                let aged: Vec<u64> = old.iter().map(|budget| budget.saturating_sub(nanoseconds)).collect();
+                let aged = PerCpuValues::try_from(aged)
+                    .map_err(|e| Error::system(format!("change map {ERROR_BUDGETS}"), e))?;
+                budgets.set(index, aged, 0).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn run_classifier(
         &self,
         name: &'static str,
@@ -196,6 +218,14 @@ pub(crate) fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramInfo, P
         aya::programs::Program::SchedClassifier(classifier) => {
             classifier.load()?;
             classifier.info()?
+        }
+        aya::programs::Program::SockOps(sock_ops) => {
+            sock_ops.load()?;
+            sock_ops.info()?
+        }
+        aya::programs::Program::CgroupSockAddr(sock_addr) => {
+            sock_addr.load()?;
+            sock_addr.info()?
         }
         _ => return Err(ProgramError::UnexpectedProgramType),
     };

@@ -7,7 +7,7 @@ use rvs_config::{ServiceKey, Timeouts};
 
 use crate::carry::Carry;
 use crate::row::Row;
-use crate::state::{DestId, ServiceId};
+use crate::state::{DestId, Family, ServiceId};
 
 /// Where a table is in `SCHED_TABLES`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,8 +64,10 @@ pub enum Action {
         /// To what.
         set: bool,
     },
-    /// Tells the programs how many IPv4 services there are.
-    ServicesV4 {
+    /// Tells the programs how many services of a family there are.
+    Services {
+        /// Which.
+        family: Family,
         /// So far.
         old: u32,
         /// From now on.
@@ -111,7 +113,9 @@ impl fmt::Display for Action {
             Self::Service { id, old, new } => fmt_service(f, *id, old, new),
             Self::Filter { bit, set: true } => write!(f, "set bit {bit} of the filter"),
             Self::Filter { bit, set: false } => write!(f, "clear bit {bit} of the filter"),
-            Self::ServicesV4 { old, new } => write!(f, "number of IPv4 services: {old} -> {new}"),
+            Self::Services { family, old, new } => {
+                write!(f, "number of {family} services: {old} -> {new}")
+            }
             Self::Key { key, new: Some(id), .. } => write!(f, "packets to {key} find {id}"),
             Self::Key { key, new: None, .. } => write!(f, "packets to {key} find nothing"),
             Self::Switch { id, old, new, .. } => write!(f, "{id}: switch the table from {old} to {new}"),
@@ -131,7 +135,11 @@ fn fmt_dest(f: &mut fmt::Formatter<'_>, id: DestId, old: &Dest, new: &Dest) -> f
         (_, false) => "remove",
     };
     let port = u16::from_be(new.port);
-    write!(f, "{verb} {id}: {} port {port} method {} weight {}", new.addr.to_ip(), new.method, new.weight)
+    write!(f, "{verb} {id}: {} port {port} method {} weight {}", new.addr.to_ip(), new.method, new.weight)?;
+    if (old.tunnel, old.tunnel_flags, old.tunnel_port) == (new.tunnel, new.tunnel_flags, new.tunnel_port) {
+        return Ok(());
+    }
+    write!(f, " tunnel {} flags {} port {}", new.tunnel, new.tunnel_flags, u16::from_be(new.tunnel_port))
 }
 
 fn fmt_service(f: &mut fmt::Formatter<'_>, id: ServiceId, old: &Service, new: &Service) -> fmt::Result {

@@ -12,13 +12,13 @@ use rvs_config::{DestKey, ServiceKey, Timeouts};
 use rvs_model::{Memory, MemoryError, records};
 
 use crate::action::Block;
-use crate::convert::{dest_key, dest_record, key_record, method_from_number, service_key, service_record};
+use crate::convert::{dest_key, dest_record, key_record, removed_forwarding, service_key, service_record};
 use crate::error::AdoptError;
-use crate::execute::{read_table, write_dest, write_service, write_services_v4, write_timeouts};
+use crate::execute::{read_table, write_dest, write_service, write_services, write_timeouts};
 use crate::filter;
 use crate::members::{Member, Members};
 use crate::space::Ranges;
-use crate::state::{DestId, Live, ServiceId, ServiceState, Space, State, Trashed};
+use crate::state::{DestId, Family, Live, LiveCounts, ServiceId, ServiceState, Space, State, Trashed};
 use crate::tables;
 
 /// Reads the state. Changes nothing.
@@ -32,7 +32,7 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
         state: State {
             services: BTreeMap::new(),
             ids: BTreeMap::new(),
-            live: 0,
+            live: LiveCounts::default(),
             space,
             filter: BTreeMap::new(),
             timeouts: Timeouts { tcp_s, tcp_fin_s, udp_s },
@@ -80,7 +80,9 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
         }
     }
     write_timeouts(memory, &state.timeouts);
-    write_services_v4(memory, state.live);
+    for family in Family::ALL {
+        write_services(memory, family, state.live.get(family));
+    }
     for (id, service) in state.services.iter().filter(|(_, service)| service.live.is_some()) {
         memory.set_service_key(&key_record(&service.key), Some(id.0))?;
     }
@@ -164,13 +166,13 @@ impl<M: Memory> Reader<'_, M> {
             read_table(self.memory, table).ok_or_else(|| corrupt(key, "its table is outside the map"))?;
         let contents = tables::read(&words).map_err(|what| corrupt(key, what))?;
         let mut members = Members::default();
-        for (dest, weight, method) in contents.list.into_iter().rev() {
+        for (dest, weight, (method, tunnel)) in contents.list.into_iter().rev() {
             let address =
                 self.listed(id, dest).map_err(|what| corrupt(key, format_args!("{dest} {what}")))?;
             if members.get(&address).is_some() {
                 return Err(corrupt(key, format_args!("destination {address} stands in its list twice")));
             }
-            members.push(Member { id: dest, key: address, method, weight });
+            members.push(Member { id: dest, key: address, method, tunnel, weight });
         }
         Ok(Live { scheduler: contents.scheduler, flags: contents.flags, members, table })
     }
@@ -196,9 +198,9 @@ impl<M: Memory> Reader<'_, M> {
             // Without a service, it is of an interrupted addition of both: packets never found it.
             let Some(service) = self.state.services.get_mut(&ServiceId(record.service)) else { continue };
             let key = dest_key(&record).ok_or_else(|| corrupt(id, "unknown address family"))?;
-            let method = method_from_number(record.method);
-            let method = method.ok_or_else(|| corrupt(id, "unknown forwarding method"))?;
-            let member = Member { id, key, method, weight: record.weight };
+            let (method, tunnel) =
+                removed_forwarding(&record).ok_or_else(|| corrupt(id, "unknown forwarding method"))?;
+            let member = Member { id, key, method, tunnel, weight: record.weight };
             let twice = service.live.as_ref().is_some_and(|live| live.members.get(&key).is_some());
             let trashed = Trashed { member, removed_at: 0, idle_since: None };
             if twice || service.trash.insert(key, trashed).is_some() {
@@ -219,7 +221,7 @@ impl<M: Memory> Reader<'_, M> {
     fn derive(self) -> State {
         let mut state = self.state;
         for (id, service) in &state.services {
-            state.live += u32::from(service.live.is_some());
+            *state.live.get_mut(service.family()) += u32::from(service.live.is_some());
             state.space.services.take_at(id.0, 1);
             for member in service.members().chain(service.trash.values().map(|trashed| &trashed.member)) {
                 state.space.dests.take_at(member.id.0, 1);

@@ -68,7 +68,7 @@ impl Target {
         let live = service.live.as_ref().map(|live| Attributes {
             scheduler: live.scheduler,
             flags: live.flags,
-            destinations: live.members.oldest_first().map(destination).collect(),
+            destinations: live.members.oldest_first().map(Member::destination).collect(),
         });
         Self { key: service.key, live }
     }
@@ -112,17 +112,12 @@ fn list_commands(service: ServiceKey, actual: &Live, target: &[Destination], com
         }
         let new = target[stay];
         stay += 1;
-        if new != destination(member) {
+        if new != member.destination() {
             commands.push(Command::EditDestination { service, destination: new });
         }
     }
     let add = |destination: &Destination| Command::AddDestination { service, destination: *destination };
     commands.extend(target[stay..].iter().map(add));
-}
-
-fn destination(member: &Member) -> Destination {
-    let Member { key, method, weight, .. } = *member;
-    Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0 }
 }
 
 impl<M: Memory> Director<M> {

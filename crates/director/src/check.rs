@@ -3,13 +3,18 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use rvs_config::limits::{THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
-use rvs_config::{CommandError, Destination, ForwardingMethod, ServiceKey, TimeoutsUpdate, VirtualService};
+use rvs_config::{
+    CommandError, Destination, ForwardingMethod, ServiceKey, TimeoutsUpdate, Tunnel, TunnelChecksum,
+    VirtualService,
+};
 
 /// A new service, after it is known not to exist.
 pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
     let key = &service.key;
-    if key.address.is_ipv6() {
-        return Err(CommandError::NotSupported { what: format!("service {key}: IPv6 is not supported yet") });
+    if is_mapped(key.address) {
+        let what =
+            format!("service {key}: an IPv4-mapped address is in no packet, expected the IPv4 address");
+        return Err(CommandError::Invalid { what });
     }
     if key.port == 0 {
         let what = format!("service {key}: port 0 (any port) needs persistence, which is not supported yet");
@@ -27,7 +32,12 @@ pub(crate) fn flags(service: &VirtualService) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What is checked before the destination is looked for: family, weight, thresholds.
+/// `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2). The data plane's records have IPv4 addresses in that form.
+const fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
+}
+
+/// What is checked before the destination is looked for: family, weight, thresholds, tunnel.
 pub(crate) fn attributes(service: &ServiceKey, dest: &Destination) -> Result<(), CommandError> {
     let name = format_args!("destination {} of service {service}", dest.key);
     if dest.key.address.is_ipv4() != service.address.is_ipv4() && dest.method != ForwardingMethod::Tunnel {
@@ -47,17 +57,41 @@ pub(crate) fn attributes(service: &ServiceKey, dest: &Destination) -> Result<(),
         let what = format!("{name}: upper threshold {upper}, expected 0 to {THRESHOLD_MAX}");
         return Err(CommandError::Invalid { what });
     }
-    Ok(())
+    match wrong_tunnel(dest) {
+        Some(wrong) => Err(CommandError::Invalid { what: format!("{name}: {wrong}") }),
+        None => Ok(()),
+    }
+}
+
+/// IPVS itself checks only GUE's port. The others can't come from `ipvsadm`, which refuses them (ipvs.md §10.2).
+fn wrong_tunnel(dest: &Destination) -> Option<String> {
+    let Destination { method, tunnel, .. } = dest;
+    match tunnel {
+        Tunnel::Gue { port: 0, .. } => Some("tunnel port 0, expected 1 to 65535".to_owned()),
+        Tunnel::Gre { checksum: TunnelChecksum::Remcsum } => {
+            Some("tunnel checksum remcsum with gre, expected none or csum".to_owned())
+        }
+        _ if *method != ForwardingMethod::Tunnel && !tunnel.is_ipip() => {
+            Some(format!("tunnel {tunnel} with method {method}, expected method tunnel"))
+        }
+        _ => None,
+    }
 }
 
 /// What is checked of a new destination after that: its address.
 ///
 /// IPVS asks the routing table, and so refuses broadcast addresses of the director's own networks too. They are not
-/// known here, and such a destination is harmless: nothing answers.
+/// known here, and such a destination is harmless: nothing answers. Of link-local IPv6 addresses it takes those that are
+/// the director's own, which can't be real servers here.
 pub(crate) fn address(service: &ServiceKey, dest: &Destination) -> Result<(), CommandError> {
     let unicast = match dest.key.address {
         IpAddr::V4(v4) => v4.octets()[0] != 0 && !v4.is_multicast() && v4 != Ipv4Addr::BROADCAST,
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => {
+            !v6.is_unspecified()
+                && !v6.is_multicast()
+                && !v6.is_unicast_link_local()
+                && !is_mapped(dest.key.address)
+        }
     };
     if !unicast {
         let what = format!("destination {} of service {service}: address is not unicast", dest.key);
@@ -68,14 +102,11 @@ pub(crate) fn address(service: &ServiceKey, dest: &Destination) -> Result<(), Co
 
 /// What IPVS would accept and this version does not.
 pub(crate) fn supported(service: &ServiceKey, dest: &Destination) -> Result<(), CommandError> {
-    let missing = if dest.key.address.is_ipv6() {
-        "IPv6 is"
-    } else if dest.upper_threshold != 0 {
-        "connection thresholds are"
-    } else {
+    if dest.upper_threshold == 0 {
         return Ok(());
-    };
-    let what = format!("destination {} of service {service}: {missing} not supported yet", dest.key);
+    }
+    let what =
+        format!("destination {} of service {service}: connection thresholds are not supported yet", dest.key);
     Err(CommandError::NotSupported { what })
 }
 

@@ -2,11 +2,12 @@
 
 use core::net::IpAddr;
 
-use rvs_abi::{Addr, Dest, DestFlags, Method, Service, ServiceFlags, family};
-use rvs_config::{DestKey, ForwardingMethod, Protocol, Scheduler, ServiceKey};
+use rvs_abi::sched::Forwarding;
+use rvs_abi::{Addr, Dest, DestFlags, Method, Service, ServiceFlags, TunnelFlags, TunnelType};
+use rvs_config::{DestKey, ForwardingMethod, Protocol, Scheduler, ServiceKey, Tunnel, TunnelChecksum};
 
 use crate::members::Member;
-use crate::state::{ServiceId, ServiceState};
+use crate::state::{Family, ServiceId, ServiceState};
 
 /// The key of the map of services.
 pub(crate) fn key_record(key: &ServiceKey) -> rvs_abi::ServiceKey {
@@ -14,7 +15,7 @@ pub(crate) fn key_record(key: &ServiceKey) -> rvs_abi::ServiceKey {
         vip: Addr::from_ip(key.address),
         vport: key.port.to_be(),
         protocol: key.protocol.number(),
-        family: family_of(key.address),
+        family: Family::of(key.address).number(),
         zero: 0,
     }
 }
@@ -53,11 +54,15 @@ pub(crate) fn service_record(service: &ServiceState) -> Service {
 
 /// A destination's record, without the route.
 pub(crate) fn dest_record(service: ServiceId, member: &Member, available: bool) -> Dest {
+    let Forwarding { method, tunnel, tunnel_flags, tunnel_port } = forwarding(member);
     Dest {
         addr: Addr::from_ip(member.key.address),
         port: member.key.port.to_be(),
-        family: family_of(member.key.address),
-        method: method_number(member.method),
+        family: Family::of(member.key.address).number(),
+        method,
+        tunnel,
+        tunnel_flags,
+        tunnel_port: tunnel_port.to_be(),
         flags: DestFlags::USED | if available { DestFlags::AVAILABLE } else { 0 },
         service: service.0,
         weight: member.weight,
@@ -72,25 +77,59 @@ pub(crate) fn dest_key(record: &Dest) -> Option<DestKey> {
 
 fn address(addr: Addr, family: u8) -> Option<IpAddr> {
     let ip = addr.to_ip();
-    (family == family_of(ip) && family == family::V4).then_some(ip)
+    (family == Family::of(ip).number()).then_some(ip)
 }
 
-const fn family_of(ip: IpAddr) -> u8 {
-    match ip {
-        IpAddr::V4(_) => family::V4,
-        IpAddr::V6(_) => family::V6,
-    }
-}
-
-pub(crate) const fn method_number(method: ForwardingMethod) -> u8 {
-    match method {
+/// How packets reach a destination.
+pub(crate) const fn forwarding(member: &Member) -> Forwarding {
+    let method = match member.method {
         ForwardingMethod::Masq => Method::MASQ,
         ForwardingMethod::Tunnel => Method::TUNNEL,
         ForwardingMethod::Dr => Method::DR,
-    }
+    };
+    let tunnel = match member.tunnel {
+        Tunnel::Ipip => TunnelType::IPIP,
+        Tunnel::Gue { .. } => TunnelType::GUE,
+        Tunnel::Gre { .. } => TunnelType::GRE,
+    };
+    let tunnel_flags = match member.tunnel.checksum() {
+        TunnelChecksum::None => 0,
+        TunnelChecksum::Csum => TunnelFlags::CSUM,
+        TunnelChecksum::Remcsum => TunnelFlags::REMCSUM,
+    };
+    Forwarding { method, tunnel, tunnel_flags, tunnel_port: member.tunnel.port() }
 }
 
-pub(crate) const fn method_from_number(number: u8) -> Option<ForwardingMethod> {
+/// The same in the other direction; `None` for what this version does not write.
+pub(crate) fn forwarding_parts(forwarding: Forwarding) -> Option<(ForwardingMethod, Tunnel)> {
+    let Forwarding { method, tunnel, tunnel_flags, tunnel_port: port } = forwarding;
+    let method = method_from_number(method)?;
+    let checksum = match tunnel_flags {
+        0 => TunnelChecksum::None,
+        TunnelFlags::CSUM => TunnelChecksum::Csum,
+        TunnelFlags::REMCSUM => TunnelChecksum::Remcsum,
+        _ => return None,
+    };
+    let tunnel = match (tunnel, port) {
+        (TunnelType::IPIP, 0) if checksum == TunnelChecksum::None => Tunnel::Ipip,
+        (TunnelType::GUE, 1..) => Tunnel::Gue { port, checksum },
+        (TunnelType::GRE, 0) if checksum != TunnelChecksum::Remcsum => Tunnel::Gre { checksum },
+        _ => return None,
+    };
+    (method == ForwardingMethod::Tunnel || tunnel.is_ipip()).then_some((method, tunnel))
+}
+
+/// How packets reached a destination that was removed, from its record; `None` if the method is unknown.
+///
+/// A tunnel's port stands in another word than its type. If they contradict each other, a director was killed while the
+/// destination came back; packets don't find it, and whoever adds it says the tunnel anew.
+pub(crate) fn removed_forwarding(record: &Dest) -> Option<(ForwardingMethod, Tunnel)> {
+    let Dest { method, tunnel, tunnel_flags, tunnel_port, .. } = *record;
+    let forwarding = Forwarding { method, tunnel, tunnel_flags, tunnel_port: u16::from_be(tunnel_port) };
+    forwarding_parts(forwarding).or_else(|| Some((method_from_number(method)?, Tunnel::Ipip)))
+}
+
+const fn method_from_number(number: u8) -> Option<ForwardingMethod> {
     match number {
         Method::MASQ => Some(ForwardingMethod::Masq),
         Method::TUNNEL => Some(ForwardingMethod::Tunnel),

@@ -215,7 +215,7 @@ impl<M: Memory> Director<M> {
         let trash: usize = self.state.services.values().map(|service| service.trash.len()).sum();
         let space = &self.state.space;
         Status {
-            services: self.state.live,
+            services: self.state.live.total(),
             services_max: space.services.capacity(),
             dests: space.dests.used(),
             dests_max: space.dests.capacity(),

@@ -40,7 +40,7 @@ impl Edit<'_> {
             return Err(CommandError::LimitReached { what });
         }
         let id = self.id(&dest.key)?;
-        self.live.members.push(Member { id, key: dest.key, method: dest.method, weight: dest.weight });
+        self.live.members.push(Member::new(id, dest));
         self.carry.changed(&self.live.members);
         *self.dirty = true;
         Ok(())
@@ -70,7 +70,7 @@ impl Edit<'_> {
             return Err(self.no_such(&dest.key));
         }
         check::supported(&self.key, dest)?;
-        self.live.members.edit(&dest.key, dest.method, dest.weight);
+        self.live.members.edit(dest);
         self.carry.changed(&self.live.members);
         *self.dirty = true;
         Ok(())

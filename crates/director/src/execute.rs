@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Dest, DestFlags, Service, ServiceFlags, Timeout};
+use rvs_abi::{Dest, DestFlags, Service, ServiceFlags, Timeout, TunnelType};
 use rvs_config::Timeouts;
 use rvs_model::{Memory, MemoryError, records, ticks_u32};
 use zerocopy::transmute;
@@ -19,7 +19,7 @@ use crate::carry::Carry;
 use crate::convert::key_record;
 use crate::filter;
 use crate::row::{self, Row};
-use crate::state::{DestId, ServiceId};
+use crate::state::{DestId, Family, ServiceId};
 
 const DEST_WORDS: usize = size_of::<Dest>() / 8;
 const DEST_FLAGS: usize = offset_of!(Dest, flags) / 8;
@@ -40,7 +40,7 @@ impl Action {
             Self::Dest { id, old, new } => write_dest(memory, *id, old, new),
             Self::Service { id, new, .. } => write_service(memory, *id, new),
             Self::Filter { bit, set } => filter::write(memory, *bit, *set),
-            Self::ServicesV4 { new, .. } => write_services_v4(memory, *new),
+            Self::Services { family, new, .. } => write_services(memory, *family, *new),
             Self::Key { key, new, .. } => {
                 return memory.set_service_key(&key_record(key), new.map(|id| id.0));
             }
@@ -65,7 +65,7 @@ impl Action {
             Self::Dest { id, old, new } => Some(Self::Dest { id, old: new, new: old }),
             Self::Service { id, old, new } => Some(Self::Service { id, old: new, new: old }),
             Self::Filter { bit, set } => Some(Self::Filter { bit, set: !set }),
-            Self::ServicesV4 { old, new } => Some(Self::ServicesV4 { old: new, new: old }),
+            Self::Services { family, old, new } => Some(Self::Services { family, old: new, new: old }),
             Self::Key { key, command, old, new } => Some(Self::Key { key, command, old: new, new: old }),
             // Comes after the last action that can fail.
             Self::Switch { .. } | Self::Timeouts { .. } => None,
@@ -107,7 +107,11 @@ pub(crate) fn write_dest<M: Memory>(memory: &M, id: DestId, old: &Dest, new: &De
         record.mtu = known.mtu;
     }
     let words: [u64; DEST_WORDS] = transmute!(record);
-    let appears = new.flags & DestFlags::AVAILABLE != 0;
+    // A packet in between must not find a GUE tunnel whose port is gone already.
+    let leaves_gue = old.flags & DestFlags::AVAILABLE != 0
+        && old.tunnel == TunnelType::GUE
+        && new.tunnel != TunnelType::GUE;
+    let appears = new.flags & DestFlags::AVAILABLE != 0 && !leaves_gue;
     write_record(memory, Region::Dests, id.0, words, DEST_FLAGS, appears);
 }
 
@@ -152,10 +156,14 @@ pub(crate) fn services_max<M: Memory>(memory: &M) -> u32 {
     u32::try_from(memory.region(Region::Services).len() / SERVICE_WORDS).unwrap_or(u32::MAX)
 }
 
-/// Tells the programs how many services there are.
-pub(crate) fn write_services_v4<M: Memory>(memory: &M, count: u32) {
-    let config = records::config(memory);
-    records::write_config(memory, &rvs_abi::Config { services_v4: count, ..config });
+/// Tells the programs how many services of a family there are.
+pub(crate) fn write_services<M: Memory>(memory: &M, family: Family, count: u32) {
+    let mut config = records::config(memory);
+    match family {
+        Family::V4 => config.services_v4 = count,
+        Family::V6 => config.services_v6 = count,
+    }
+    records::write_config(memory, &config);
 }
 
 /// Writes the time-outs, in seconds for the control plane and in ticks for the programs.

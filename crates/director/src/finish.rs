@@ -15,7 +15,7 @@ use crate::members::Member;
 use crate::plan::{Outcome, Plan, Retired};
 use crate::row::Row;
 use crate::space::Ranges;
-use crate::state::{DestId, ServiceId, ServiceState, State};
+use crate::state::{DestId, Family, LiveCounts, ServiceId, ServiceState, State};
 use crate::tables;
 
 /// Steps by phase, in the order of the phases.
@@ -47,8 +47,9 @@ pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
         steps.dests(id, before, &service.state);
         steps.service(id, before, &service);
         steps.count_addresses(before, &service.state);
-        live += u32::from(service.state.live.is_some());
-        live -= u32::from(before.is_some_and(|before| before.live.is_some()));
+        let count = live.get_mut(service.state.family());
+        *count += u32::from(service.state.live.is_some());
+        *count -= u32::from(before.is_some_and(|before| before.live.is_some()));
         services.insert(id, service.state);
     }
     steps.zero(&zeroed);
@@ -225,12 +226,15 @@ impl Steps {
         }
     }
 
-    fn count_services(&mut self, old: u32, new: u32) {
-        let action = Action::ServicesV4 { old, new };
-        if new > old {
-            self.prepare.push(action);
-        } else if new < old {
-            self.remove.push(action);
+    fn count_services(&mut self, old: LiveCounts, new: LiveCounts) {
+        for family in Family::ALL {
+            let (old, new) = (old.get(family), new.get(family));
+            let action = Action::Services { family, old, new };
+            if new > old {
+                self.prepare.push(action);
+            } else if new < old {
+                self.remove.push(action);
+            }
         }
     }
 }

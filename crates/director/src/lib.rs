@@ -48,4 +48,4 @@ pub use error::{AdoptError, Refusal};
 pub use plan::Plan;
 pub use routes::RouteInfo;
 pub use row::Row;
-pub use state::{DestId, ServiceId};
+pub use state::{DestId, Family, ServiceId};

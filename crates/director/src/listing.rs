@@ -4,7 +4,7 @@
 //! seconds sees the same.
 
 use rvs_abi::{SLOTS, Stats};
-use rvs_config::{Counters, DestListing, Destination, Listing, Rates, ServiceKey, ServiceListing, Timeouts};
+use rvs_config::{Counters, DestListing, Listing, Rates, ServiceKey, ServiceListing, Timeouts};
 use rvs_model::{Memory, records};
 
 use crate::director::Director;
@@ -55,13 +55,7 @@ impl<M: Memory> Director<M> {
         let row = Row::Dest(member.id);
         let conns = records::dest_conns(&self.memory, member.id.0);
         DestListing {
-            destination: Destination {
-                key: member.key,
-                method: member.method,
-                weight: member.weight,
-                upper_threshold: 0,
-                lower_threshold: 0,
-            },
+            destination: member.destination(),
             active_conns: conns.active,
             inactive_conns: conns.inactive(),
             persistent_conns: 0,

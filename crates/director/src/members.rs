@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rvs_config::{DestKey, ForwardingMethod};
+use rvs_config::{DestKey, Destination, ForwardingMethod, Tunnel};
 
 use crate::carry::WrrStep;
 use crate::state::DestId;
@@ -13,7 +13,22 @@ pub(crate) struct Member {
     pub(crate) id: DestId,
     pub(crate) key: DestKey,
     pub(crate) method: ForwardingMethod,
+    pub(crate) tunnel: Tunnel,
     pub(crate) weight: u32,
+}
+
+impl Member {
+    /// A destination with that id.
+    pub(crate) const fn new(id: DestId, dest: &Destination) -> Self {
+        let Destination { key, method, tunnel, weight, .. } = *dest;
+        Self { id, key, method, tunnel, weight }
+    }
+
+    /// As an operator would say it.
+    pub(crate) const fn destination(&self) -> Destination {
+        let Self { id: _, key, method, tunnel, weight } = *self;
+        Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0, tunnel }
+    }
 }
 
 /// A service's list. New ones join at the head (ipvs.md §1.2).
@@ -56,15 +71,14 @@ impl Members {
     }
 
     /// Replaces the attributes of a destination where it stands.
-    pub(crate) fn edit(&mut self, key: &DestKey, method: ForwardingMethod, weight: u32) -> bool {
-        let Some(member) = self.places.get(key).and_then(|place| self.list.get_mut(place)) else {
+    pub(crate) fn edit(&mut self, dest: &Destination) -> bool {
+        let Some(member) = self.places.get(&dest.key).and_then(|place| self.list.get_mut(place)) else {
             return false;
         };
         let old = member.weight;
-        member.method = method;
-        member.weight = weight;
+        *member = Member::new(member.id, dest);
         self.forget_weight(old);
-        self.count_weight(weight);
+        self.count_weight(dest.weight);
         true
     }
 
@@ -113,7 +127,12 @@ mod tests {
 
     fn member(n: u8, weight: u32) -> Member {
         let key = DestKey { address: [192, 168, 9, n].into(), port: 80 };
-        Member { id: DestId(u32::from(n)), key, method: ForwardingMethod::Masq, weight }
+        let (method, tunnel) = (ForwardingMethod::Masq, Tunnel::Ipip);
+        Member { id: DestId(u32::from(n)), key, method, tunnel, weight }
+    }
+
+    fn edited(n: u8, weight: u32) -> Destination {
+        Destination { method: ForwardingMethod::Dr, ..member(n, weight).destination() }
     }
 
     fn order(members: &Members) -> Vec<u32> {
@@ -126,9 +145,10 @@ mod tests {
         for n in 1..=4 {
             members.push(member(n, 1));
         }
-        assert!(members.edit(&member(2, 1).key, ForwardingMethod::Dr, 7));
+        assert!(members.edit(&edited(2, 7)));
         assert_eq!(order(&members), [4, 3, 2, 1]);
-        assert_eq!(members.get(&member(2, 1).key).unwrap().weight, 7);
+        let changed = members.get(&member(2, 1).key).unwrap();
+        assert_eq!((changed.id, changed.destination()), (DestId(2), edited(2, 7)));
     }
 
     #[test]
@@ -155,7 +175,7 @@ mod tests {
         assert_eq!(members.wrr(), WrrStep { di: 2, mw: 5 });
         members.remove(&member(3, 4).key);
         assert_eq!(members.wrr(), WrrStep { di: 6, mw: 1 });
-        assert!(members.edit(&member(2, 6).key, ForwardingMethod::Masq, 5));
+        assert!(members.edit(&edited(2, 5)));
         assert_eq!(members.wrr(), WrrStep { di: 5, mw: 1 });
     }
 }

@@ -11,7 +11,7 @@ use crate::draft::Draft;
 use crate::error::Refusal;
 use crate::finish;
 use crate::row::Row;
-use crate::state::{ServiceId, ServiceState, Space, State};
+use crate::state::{LiveCounts, ServiceId, ServiceState, Space, State};
 
 /// The steps from what is to what is asked for, in order.
 ///
@@ -34,7 +34,7 @@ pub struct Plan {
 pub(crate) struct Outcome {
     /// Services that changed.
     pub(crate) services: BTreeMap<ServiceId, ServiceState>,
-    pub(crate) live: u32,
+    pub(crate) live: LiveCounts,
     pub(crate) space: Space,
     pub(crate) retired: Vec<Retired>,
     /// Counts that changed of [`State::filter`].

@@ -1,6 +1,7 @@
 //! What is configured, as read from memory once and kept in step with it.
 
 use core::fmt;
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Timeouts, VirtualService};
@@ -29,14 +30,80 @@ impl fmt::Display for DestId {
     }
 }
 
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Of an address.
+    pub(crate) const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Its number in the data plane, [`rvs_abi::family`].
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::V4 => rvs_abi::family::V4,
+            Self::V6 => rvs_abi::family::V6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// How many services exist, by family: a family's packets are looked at only while it has one (ipvs.md §1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LiveCounts {
+    v4: u32,
+    v6: u32,
+}
+
+impl LiveCounts {
+    pub(crate) const fn get(self, family: Family) -> u32 {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    pub(crate) const fn get_mut(&mut self, family: Family) -> &mut u32 {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
+    pub(crate) const fn total(self) -> u32 {
+        self.v4 + self.v6
+    }
+}
+
 /// Everything configured.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     /// By id: those that exist, and those removed whose destinations are in the trash.
     pub(crate) services: BTreeMap<ServiceId, ServiceState>,
     pub(crate) ids: BTreeMap<ServiceKey, ServiceId>,
-    /// How many exist: `Config::services_v4`.
-    pub(crate) live: u32,
+    /// How many exist: `Config::services_v4` and `services_v6`.
+    pub(crate) live: LiveCounts,
     pub(crate) space: Space,
     /// How many addresses need each bit of the filter.
     pub(crate) filter: BTreeMap<u32, u32>,
@@ -88,6 +155,10 @@ impl ServiceState {
         Some(VirtualService { key: self.key, scheduler: live.scheduler, flags: live.flags })
     }
 
+    pub(crate) const fn family(&self) -> Family {
+        Family::of(self.key.address)
+    }
+
     /// Its destinations in list order, if it exists.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.live.iter().flat_map(|live| live.members.newest_first())
@@ -101,7 +172,7 @@ impl ServiceState {
     /// The addresses that the filter must let through for it: its own and those of all its destinations, of the removed
     /// ones too. Destinations that are not NAT are among them, because they may have been, and their connections stay
     /// NAT (ipvs.md §1.2).
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = core::net::IpAddr> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let trash = self.trash.keys().map(|key| key.address);
         let members = self.members().map(|member| member.key.address);
         core::iter::once(self.key.address).chain(members).chain(trash)

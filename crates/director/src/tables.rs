@@ -1,7 +1,7 @@
 //! Scheduler tables: built and read back. Their layout is [`rvs_abi::sched`]'s.
 
-use rvs_abi::sched::{HEADER_WORDS, NO_INDEX, SH_BUCKETS, high, kind, kind_parts, low, word};
-use rvs_config::{ForwardingMethod, Scheduler, SchedulerFlags};
+use rvs_abi::sched::{Forwarding, HEADER_WORDS, NO_INDEX, SH_BUCKETS, high, kind, kind_parts, low, word};
+use rvs_config::{ForwardingMethod, Scheduler, SchedulerFlags, Tunnel};
 
 use crate::convert;
 use crate::limits::{BLOCK_WORDS, DESTS_PER_SERVICE_MAX};
@@ -39,7 +39,7 @@ pub(crate) fn build(scheduler: Scheduler, flags: SchedulerFlags, members: &Membe
     if scheduler == Scheduler::Sh {
         words.extend(sh_buckets(members));
     }
-    words.extend(members.newest_first().map(|member| u64::from(convert::method_number(member.method))));
+    words.extend(members.newest_first().map(|member| convert::forwarding(member).word()));
     words
 }
 
@@ -68,8 +68,8 @@ fn sh_buckets(members: &Members) -> Vec<u64> {
 pub(crate) struct Contents {
     pub(crate) scheduler: Scheduler,
     pub(crate) flags: SchedulerFlags,
-    /// Newest first: id, weight, method.
-    pub(crate) list: Vec<(DestId, u32, ForwardingMethod)>,
+    /// Newest first: id, weight, how packets reach it.
+    pub(crate) list: Vec<(DestId, u32, (ForwardingMethod, Tunnel))>,
 }
 
 /// Reads a table; the error says what is wrong with it.
@@ -83,11 +83,11 @@ pub(crate) fn read(words: &[u64]) -> Result<Contents, String> {
         return Err(format!("table of {} words for {len} destinations", words.len()));
     }
     let ids = &words[HEADER_WORDS as usize..][..len];
-    let methods = &words[words.len() - len..];
-    let list = ids.iter().zip(methods).map(|(item, method)| {
-        let method = u8::try_from(*method).ok().and_then(convert::method_from_number);
-        let method = method.ok_or_else(|| "unknown forwarding method in its table".to_owned())?;
-        Ok((DestId(low(*item)), high(*item), method))
+    let ways = &words[words.len() - len..];
+    let list = ids.iter().zip(ways).map(|(item, way)| {
+        let way = Forwarding::from_word(*way).and_then(convert::forwarding_parts);
+        let way = way.ok_or_else(|| "unknown forwarding method or tunnel in its table".to_owned())?;
+        Ok((DestId(low(*item)), high(*item), way))
     });
     Ok(Contents { scheduler, flags: SchedulerFlags(flags), list: list.collect::<Result<_, String>>()? })
 }
@@ -95,7 +95,7 @@ pub(crate) fn read(words: &[u64]) -> Result<Contents, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
-    use rvs_config::DestKey;
+    use rvs_config::{DestKey, TunnelChecksum};
 
     use super::*;
     use crate::members::Member;
@@ -105,10 +105,21 @@ mod tests {
         let mut members = Members::default();
         for (id, weight) in (0..).zip(weights).collect::<Vec<_>>().into_iter().rev() {
             let key = DestKey { address: [192, 168, 9, 2].into(), port: 1000 + u16::try_from(id).unwrap() };
-            members.push(Member { id: DestId(id), key, method: ForwardingMethod::Dr, weight: *weight });
+            let (method, tunnel) = WAYS[id as usize % WAYS.len()];
+            members.push(Member { id: DestId(id), key, method, tunnel, weight: *weight });
         }
         members
     }
+
+    /// By id.
+    const WAYS: [(ForwardingMethod, Tunnel); 6] = [
+        (ForwardingMethod::Dr, Tunnel::Ipip),
+        (ForwardingMethod::Tunnel, Tunnel::Gue { port: 0x1234, checksum: TunnelChecksum::Remcsum }),
+        (ForwardingMethod::Tunnel, Tunnel::Gre { checksum: TunnelChecksum::Csum }),
+        (ForwardingMethod::Masq, Tunnel::Ipip),
+        (ForwardingMethod::Tunnel, Tunnel::Ipip),
+        (ForwardingMethod::Tunnel, Tunnel::Gue { port: 65_535, checksum: TunnelChecksum::None }),
+    ];
 
     fn buckets(weights: &[u32]) -> Vec<u32> {
         let words = build(Scheduler::Sh, SchedulerFlags::default(), &members(weights));
@@ -138,12 +149,13 @@ mod tests {
     #[test]
     fn every_scheduler_reads_back_what_was_built() {
         for &scheduler in Scheduler::ALL {
-            let words = build(scheduler, SchedulerFlags(2), &members(&[3, 0, 1]));
-            assert_eq!(words.len(), table_words(scheduler, 3));
+            let words = build(scheduler, SchedulerFlags(2), &members(&[3, 0, 1, 2, 4, 5]));
+            assert_eq!(words.len(), table_words(scheduler, 6));
             let contents = read(&words).unwrap();
             assert_eq!((contents.scheduler, contents.flags.0), (scheduler, 2));
-            let dr = ForwardingMethod::Dr;
-            assert_eq!(contents.list, [(DestId(0), 3, dr), (DestId(1), 0, dr), (DestId(2), 1, dr)]);
+            let expected = [3, 0, 1, 2, 4, 5].into_iter().zip(WAYS).zip(0..);
+            let expected: Vec<_> = expected.map(|((weight, way), id)| (DestId(id), weight, way)).collect();
+            assert_eq!(contents.list, expected);
         }
     }
 
@@ -160,6 +172,15 @@ mod tests {
         };
         assert!(change(1, u64::from(u32::MAX)).is_err(), "length");
         assert!(change(3, 99).is_err(), "scheduler");
-        assert!(change(7, 1 << 40).is_err(), "method");
+        let way = good[7];
+        assert!(change(7, way & !0xff | 0x11).is_err(), "method");
+        assert!(change(7, way & !0xff00 | 0x300).is_err(), "tunnel");
+        assert!(change(7, way | 3 << 16).is_err(), "two checksums");
+        assert!(change(7, way & 0xffff).is_err(), "GUE without a port");
+        assert!(change(7, way & !0xff).is_err(), "a tunnel of another method");
+        assert!(
+            change(7, way | 1 << 24).is_err() && change(7, way | 1 << 48).is_err(),
+            "bits without meaning"
+        );
     }
 }

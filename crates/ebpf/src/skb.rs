@@ -2,20 +2,22 @@
 //! know both.
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode,
+    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
+    bpf_adj_room_mode,
 };
-use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_pull_data};
-use rvs_abi::proto;
-use rvs_core::Packet;
+use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data};
+use rvs_abi::{TunnelType, proto};
+use rvs_core::{Encap, Packet, Parsed};
 use rvs_wire::checksum::Delta;
-use rvs_wire::{eth, ipv4, tcp, udp};
+use rvs_wire::{eth, tcp, udp};
 
 use crate::atomic::{bounded, opaque};
 
 const OFFSET_MAX: usize = 0x3fff;
 /// `PACKET_HOST` of `linux/if_packet.h`.
 const PACKET_HOST: u32 = 0;
-/// Headers that should be in linear memory: Ethernet, IPv4 with all options, TCP without.
+/// Headers that should be in linear memory: Ethernet, IPv4 with all options (or IPv6 without extensions), TCP without.
 const HEADERS_MAX: u32 = 14 + 60 + 20;
 
 /// A packet in a socket buffer.
@@ -88,21 +90,21 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn wire_len(&self, ip: &ipv4::Header) -> u32 {
+    fn wire_len(&self, parsed: &Parsed) -> u32 {
         // SAFETY: a valid context.
         let segment = unsafe { core::ptr::read_volatile(&raw const (*self.context).gso_size) };
-        let header_len = ip.header_len();
         if segment == 0 {
-            return u32::from(ip.total_len());
+            return parsed.len;
         }
         // So long are the packets that the kernel will cut the bundle into.
-        let transport = if ip.protocol() == proto::TCP {
-            let offset = self.get::<1>(eth::LEN + header_len + tcp::DATA_OFFSET).unwrap_or_default();
+        let l4 = parsed.transport();
+        let transport = if parsed.protocol == proto::TCP {
+            let offset = self.get::<1>(l4 + tcp::DATA_OFFSET).unwrap_or_default();
             u32::from(offset[0] >> 4) * 4
         } else {
             udp::LEN as u32
         };
-        header_len as u32 + transport + segment
+        l4 as u32 - eth::LEN as u32 + transport + segment
     }
 
     #[inline(always)]
@@ -115,6 +117,11 @@ impl Packet for Skb {
     fn has_tag_aside(&self) -> bool {
         // SAFETY: a valid context.
         unsafe { core::ptr::read_volatile(&raw const (*self.context).vlan_present) != 0 }
+    }
+
+    #[inline(always)]
+    fn may_lack_checksum(&self) -> bool {
+        true
     }
 
     #[inline(always)]
@@ -140,19 +147,59 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn push_ipv4(&mut self, header: &[u8; 20]) -> Option<()> {
+    fn push(&mut self, header: &Encap) -> Option<()> {
+        let flags = match header.kind {
+            Encap::ICMP => 0,
+            kind => encap_flags(header.is_v4(), kind),
+        };
         // SAFETY: a valid context; pointers are made anew afterwards.
         let result = unsafe {
-            bpf_skb_adjust_room(
-                self.context,
-                20,
-                bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
-                u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4),
-            )
+            let (len, mode) = (header.size() as i32, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC);
+            bpf_skb_adjust_room(self.context, len, mode, flags)
         };
         if result != 0 {
             return None;
         }
-        self.set(eth::LEN, header)
+        self.set(12, &if header.is_v4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 })
     }
+
+    #[inline(always)]
+    fn pull(&mut self, len: u32) -> Option<()> {
+        let less = (len as i32).wrapping_neg();
+        // SAFETY: a valid context; pointers are made anew afterwards.
+        let result =
+            unsafe { bpf_skb_adjust_room(self.context, less, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, 0) };
+        (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn trim(&mut self, frame_len: u32) -> Option<()> {
+        // SAFETY: a valid context; pointers are made anew afterwards. The helper also undoes a bundle.
+        (unsafe { bpf_skb_change_tail(self.context, frame_len, 0) } == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn reach(&mut self, len: u32) {
+        let (start, end) = self.bounds();
+        let linear = opaque((end - start) as u64) as u32;
+        let frame_len = self.frame_len();
+        let wanted = if frame_len < len { frame_len } else { len };
+        if linear < wanted {
+            // SAFETY: a valid context; pointers are made anew afterwards. If it fails, less can be read, no more.
+            unsafe { bpf_skb_pull_data(self.context, wanted) };
+        }
+    }
+}
+
+/// What the kernel is to know of the new headers, so that it cuts bundles of segments rightly. That these fit with the
+/// headers has been checked; they stay as long as they are, as datagrams must (the kernel refuses to do else with them).
+#[inline(always)]
+fn encap_flags(is_v4: bool, kind: u8) -> u64 {
+    let network = if is_v4 { BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 } else { BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 };
+    let transport = match kind {
+        TunnelType::GUE => BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+        TunnelType::GRE => BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+        _ => 0,
+    };
+    u64::from(network | transport | BPF_F_ADJ_ROOM_FIXED_GSO)
 }

@@ -1,11 +1,11 @@
 //! Packets under XDP.
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use rvs_abi::Port;
-use rvs_core::Packet;
+use rvs_core::{Encap, Packet, Parsed};
 use rvs_wire::checksum::Delta;
-use rvs_wire::{eth, ipv4};
+use rvs_wire::eth;
 
 use crate::atomic::{bounded, opaque};
 
@@ -69,8 +69,8 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn wire_len(&self, ip: &ipv4::Header) -> u32 {
-        u32::from(ip.total_len())
+    fn wire_len(&self, parsed: &Parsed) -> u32 {
+        parsed.len
     }
 
     #[inline(always)]
@@ -80,6 +80,11 @@ impl Packet for Xdp {
 
     #[inline(always)]
     fn has_tag_aside(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn may_lack_checksum(&self) -> bool {
         false
     }
 
@@ -108,13 +113,33 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn push_ipv4(&mut self, header: &[u8; 20]) -> Option<()> {
-        let ethernet = self.get::<{ eth::LEN }>(0)?;
+    fn push(&mut self, header: &Encap) -> Option<()> {
+        let macs = self.get::<12>(0)?;
         // SAFETY: a valid context; all pointers into the packet are made anew afterwards.
-        if unsafe { bpf_xdp_adjust_head(self.context, -20) } != 0 {
+        if unsafe { bpf_xdp_adjust_head(self.context, -(header.size() as i32)) } != 0 {
             return None;
         }
-        self.set(0, &ethernet)?;
-        self.set(eth::LEN, header)
+        self.set(0, &macs)?;
+        self.set(12, &if header.is_v4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 })
     }
+
+    #[inline(always)]
+    fn pull(&mut self, len: u32) -> Option<()> {
+        let macs = self.get::<12>(0)?;
+        // SAFETY: a valid context; all pointers into the packet are made anew afterwards.
+        if unsafe { bpf_xdp_adjust_head(self.context, len as i32) } != 0 {
+            return None;
+        }
+        self.set(0, &macs)
+    }
+
+    #[inline(always)]
+    fn trim(&mut self, frame_len: u32) -> Option<()> {
+        let more = self.frame_len().wrapping_sub(frame_len) as i32;
+        // SAFETY: a valid context; all pointers into the packet are made anew afterwards.
+        (unsafe { bpf_xdp_adjust_tail(self.context, more.wrapping_neg()) } == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn reach(&mut self, _len: u32) {}
 }

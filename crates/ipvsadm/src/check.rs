@@ -91,7 +91,7 @@ fn service(given: &Given<'_>) -> Result<(), UsageError> {
     if port == 0 && !given.names.contains(OptionName::Persistent) {
         return Err(UsageError::ZeroPort);
     }
-    if given.names.contains(OptionName::Ops) && protocol != Some(rvs_config::Protocol::Udp) {
+    if given.names.contains(OptionName::Ops) && protocol != rvs_config::Protocol::Udp {
         return Err(UsageError::OnePacketNotUdp);
     }
     Ok(())
@@ -129,23 +129,17 @@ const fn tunnel_takes(tunnel: TunnelType, name: OptionName) -> bool {
 }
 
 /// What the command line asks for and this version of rvs can't do, in words; the first thing found.
-pub(crate) fn unsupported(given: &Given<'_>) -> Option<String> {
+pub(crate) fn unsupported(given: &Given<'_>) -> Option<&'static str> {
     let has = |name| given.names.contains(name);
     let what = match given.service {
         Some(GivenService::Fwmark { .. }) => "firewall marks (-f)",
-        Some(GivenService::Address { protocol: None, .. }) => "SCTP (--sctp-service)",
-        Some(service) if service.is_ipv6() => "IPv6 services",
-        _ if given.real_server.is_some_and(|(address, _)| address.is_ipv6()) => "IPv6 destinations",
         _ if given.scheduler == Some("none") => "services without a scheduler (-s none)",
         _ if has(OptionName::Persistent) => "persistence (-p)",
         _ if has(OptionName::Netmask) => "persistence masks (-M)",
         _ if has(OptionName::Pe) => "persistence engines (--pe)",
         _ if has(OptionName::Ops) => "one-packet scheduling (-o)",
         _ if given.upper_threshold != 0 || given.lower_threshold != 0 => "connection thresholds (-x, -y)",
-        _ if given.tunnel_type != TunnelType::Ipip => {
-            return Some(format!("tunnel type {} (--tun-type)", given.tunnel_type.name()));
-        }
         _ => return None,
     };
-    Some(what.to_owned())
+    Some(what)
 }

@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use rvs_config::{ForwardingMethod, Protocol, Scheduler, limits};
+use rvs_config::{ForwardingMethod, Protocol, Scheduler, TunnelChecksum, limits};
 
 use crate::Names;
 use crate::error::UsageError;
@@ -14,8 +14,8 @@ use crate::value;
 /// A service as the command line names it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GivenService {
-    /// `-t`, `-u`, `--sctp-service` (which has no [`Protocol`] yet).
-    Address { protocol: Option<Protocol>, address: IpAddr, port: u16 },
+    /// `-t`, `-u`, `--sctp-service`
+    Address { protocol: Protocol, address: IpAddr, port: u16 },
     /// `-f`, `-f N -6`
     Fwmark { ipv6: bool },
 }
@@ -23,7 +23,7 @@ pub(crate) enum GivenService {
 impl GivenService {
     const fn protocol(self) -> Option<Protocol> {
         match self {
-            Self::Address { protocol, .. } => protocol,
+            Self::Address { protocol, .. } => Some(protocol),
             Self::Fwmark { .. } => None,
         }
     }
@@ -81,6 +81,9 @@ pub(crate) struct Given<'a> {
     pub(crate) upper_threshold: u32,
     pub(crate) lower_threshold: u32,
     pub(crate) tunnel_type: TunnelType,
+    /// 0: not given.
+    pub(crate) tunnel_port: u16,
+    pub(crate) tunnel_checksum: TunnelChecksum,
 }
 
 impl<'a> Given<'a> {
@@ -118,9 +121,9 @@ impl<'a> Given<'a> {
         // The lexer has made sure that an option that needs a value has one.
         let text = value.unwrap_or_default();
         match spec.flag {
-            Flag::TcpService => self.address_service(Some(Protocol::Tcp), text, names),
-            Flag::UdpService => self.address_service(Some(Protocol::Udp), text, names),
-            Flag::SctpService => self.address_service(None, text, names),
+            Flag::TcpService => self.address_service(Protocol::Tcp, text, names),
+            Flag::UdpService => self.address_service(Protocol::Udp, text, names),
+            Flag::SctpService => self.address_service(Protocol::Sctp, text, names),
             Flag::FwmarkService => self.fwmark_service(text),
             Flag::Ipv6 => self.ipv6(),
             Flag::RealServer => self.real_server(text, names),
@@ -146,10 +149,13 @@ impl<'a> Given<'a> {
                 self.lower_threshold = number("l_threshold", text, 0, limits::THRESHOLD_MAX)?;
             }
             Flag::TunType => self.tunnel_type = tunnel_type(text)?,
-            Flag::TunPort => drop(number("tunnel port", text, 1, 65_535)?),
+            Flag::TunPort => self.tunnel_port = port("tunnel port", text)?,
+            Flag::TunNocsum => self.tunnel_checksum = TunnelChecksum::None,
+            Flag::TunCsum => self.tunnel_checksum = TunnelChecksum::Csum,
+            Flag::TunRemcsum => self.tunnel_checksum = TunnelChecksum::Remcsum,
             Flag::SyncId => drop(number("syncid", text, 0, 255)?),
             Flag::SyncMaxlen => drop(number("sync-maxlen", text, 1, 65_507)?),
-            Flag::McastPort => drop(number("mcast-port", text, 1, 65_535)?),
+            Flag::McastPort => drop(port("mcast-port", text)?),
             Flag::McastTtl => drop(number("mcast-ttl", text, 1, 255)?),
             Flag::McastGroup => multicast_group(text)?,
             // Only that they are there counts, and `names` says it.
@@ -160,11 +166,11 @@ impl<'a> Given<'a> {
 
     fn address_service(
         &mut self,
-        protocol: Option<Protocol>,
+        protocol: Protocol,
         text: &str,
         names: &dyn Names,
     ) -> Result<(), UsageError> {
-        let (address, port) = value::endpoint(text, protocol, names)
+        let (address, port) = value::endpoint(text, Some(protocol), names)
             .ok_or(UsageError::IllegalValue { what: "virtual server address[:port]" })?;
         self.service = Some(GivenService::Address { protocol, address, port: port.unwrap_or(0) });
         Ok(())
@@ -210,6 +216,12 @@ impl<'a> Given<'a> {
 
 fn number(what: &'static str, text: &str, min: u32, max: u32) -> Result<u32, UsageError> {
     value::integer(text, min, max).ok_or(UsageError::IllegalValue { what })
+}
+
+/// A port that is not 0.
+fn port(what: &'static str, text: &str) -> Result<u16, UsageError> {
+    let number = number(what, text, 1, u16::MAX.into())?;
+    u16::try_from(number).map_err(|_| UsageError::IllegalValue { what })
 }
 
 /// `-p SECONDS`

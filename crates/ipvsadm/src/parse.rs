@@ -1,11 +1,12 @@
 //! From arguments to what they ask for.
 
 use rvs_config::{
-    Command, CommandError, DestKey, Destination, ForwardingMethod, ServiceKey, TimeoutsUpdate, VirtualService,
+    Command, CommandError, DestKey, Destination, ForwardingMethod, ServiceKey, TimeoutsUpdate, Tunnel,
+    VirtualService,
 };
 
 use crate::error::{Context, UsageError};
-use crate::given::{self, Given, GivenService};
+use crate::given::{self, Given, GivenService, TunnelType};
 use crate::lexer::{Lexer, Token};
 use crate::list::{ConnTable, Format, ListRequest, ServiceTable};
 use crate::restore::Rules;
@@ -166,9 +167,7 @@ fn service_attributes(key: ServiceKey, edit: bool, given: &Given<'_>) -> Result<
 
 fn service_key(given: &Given<'_>) -> Option<ServiceKey> {
     match given.service? {
-        GivenService::Address { protocol, address, port } => {
-            Some(ServiceKey { protocol: protocol?, address, port })
-        }
+        GivenService::Address { protocol, address, port } => Some(ServiceKey { protocol, address, port }),
         GivenService::Fwmark { .. } => None,
     }
 }
@@ -190,6 +189,17 @@ fn destination(service: &ServiceKey, mut key: DestKey, given: &Given<'_>) -> Des
         weight: given.weight.unwrap_or(1),
         upper_threshold: given.upper_threshold,
         lower_threshold: given.lower_threshold,
+        tunnel: tunnel(given),
+    }
+}
+
+/// `--tun-*`: after the checks they are there only with `-i`, and only where the kind of tunnel takes them.
+const fn tunnel(given: &Given<'_>) -> Tunnel {
+    let (port, checksum) = (given.tunnel_port, given.tunnel_checksum);
+    match given.tunnel_type {
+        TunnelType::Ipip => Tunnel::Ipip,
+        TunnelType::Gue => Tunnel::Gue { port, checksum },
+        TunnelType::Gre => Tunnel::Gre { checksum },
     }
 }
 

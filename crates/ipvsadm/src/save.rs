@@ -1,7 +1,10 @@
 //! What `ipvsadm -S` prints (ipvs.md §10.6): the commands that make the present services and destinations. Thresholds,
 //! time-outs and statistics are not part of it.
 
-use rvs_config::{DestListing, Destination, ForwardingMethod, Listing, Protocol, ServiceKey, ServiceListing};
+use rvs_config::{
+    DestListing, Destination, ForwardingMethod, Listing, Protocol, ServiceKey, ServiceListing, Tunnel,
+    TunnelChecksum,
+};
 
 use crate::list::{Endpoints, sorted};
 use crate::{Names, sched_flags};
@@ -34,6 +37,7 @@ fn service_option(key: &ServiceKey, endpoints: Endpoints<'_>) -> String {
     let option = match key.protocol {
         Protocol::Tcp => "-t",
         Protocol::Udp => "-u",
+        Protocol::Sctp => "--sctp-service",
     };
     format!("{option} {}", endpoints.show(key.address, key.port, key.protocol))
 }
@@ -41,9 +45,25 @@ fn service_option(key: &ServiceKey, endpoints: Endpoints<'_>) -> String {
 fn dest_rule(service: &str, dest: &Destination, protocol: Protocol, endpoints: Endpoints<'_>) -> String {
     let name = endpoints.show(dest.key.address, dest.key.port, protocol);
     let (method, tunnel) = match dest.method {
-        ForwardingMethod::Masq => ("-m", ""),
-        ForwardingMethod::Dr => ("-g", ""),
-        ForwardingMethod::Tunnel => ("-i", " --tun-type ipip"),
+        ForwardingMethod::Masq => ("-m", String::new()),
+        ForwardingMethod::Dr => ("-g", String::new()),
+        ForwardingMethod::Tunnel => ("-i", tunnel_options(dest.tunnel)),
     };
     format!("-a {service} -r {name} {method} -w {}{tunnel}\n", dest.weight)
+}
+
+fn tunnel_options(tunnel: Tunnel) -> String {
+    let port = match tunnel {
+        Tunnel::Gue { port, .. } => format!(" --tun-port {port}"),
+        Tunnel::Ipip | Tunnel::Gre { .. } => String::new(),
+    };
+    let checksum = match tunnel {
+        Tunnel::Ipip => "",
+        Tunnel::Gue { checksum, .. } | Tunnel::Gre { checksum } => match checksum {
+            TunnelChecksum::None => " --tun-nocsum",
+            TunnelChecksum::Csum => " --tun-csum",
+            TunnelChecksum::Remcsum => " --tun-remcsum",
+        },
+    };
+    format!(" --tun-type {}{port}{checksum}", tunnel.name())
 }

@@ -6,8 +6,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use rvs_config::{
-    Command, CommandError, Destination, ForwardingMethod, Scheduler, SchedulerFlags, TimeoutsUpdate,
-    VirtualService,
+    Command, CommandError, Destination, ForwardingMethod, Scheduler, SchedulerFlags, TimeoutsUpdate, Tunnel,
+    TunnelChecksum, VirtualService,
 };
 use rvs_ipvsadm::{
     COMMANDS, ConnTable, FLAGS, Failure, Format, Invocation, ListRequest, Numeric, OptionName, ServiceTable,
@@ -104,6 +104,7 @@ fn destinations() {
         weight,
         upper_threshold: 0,
         lower_threshold: 0,
+        tunnel: Tunnel::Ipip,
     };
     let service = "10.0.0.1:80/tcp".parse().unwrap();
     let (masq, dr, tunnel) = (ForwardingMethod::Masq, ForwardingMethod::Dr, ForwardingMethod::Tunnel);
@@ -127,6 +128,92 @@ fn destinations() {
     let early = dest("10.0.0.2:0", masq, 1);
     let command = Command::AddDestination { service, destination: early };
     assert_eq!(change("-a -r 10.0.0.2 -t 10.0.0.1:80 -m"), command);
+}
+
+/// ipvs.md §10.2: the kinds of tunnels and what each takes.
+#[test]
+fn tunnels() {
+    let (none, csum, remcsum) = (TunnelChecksum::None, TunnelChecksum::Csum, TunnelChecksum::Remcsum);
+    let gue = |port, checksum| Tunnel::Gue { port, checksum };
+    let cases = [
+        ("-i", Tunnel::Ipip),
+        ("-i --tun-type ipip", Tunnel::Ipip),
+        ("-i --tun-type gue --tun-port 5555", gue(5555, none)),
+        ("--tun-port 1 --tun-nocsum --tun-type gue -i", gue(1, none)),
+        ("-i --tun-type gue --tun-port 65535 --tun-csum", gue(65_535, csum)),
+        ("-i --tun-type=gue --tun-port=6080 --tun-remcsum", gue(6080, remcsum)),
+        ("-i --tun-type gre", Tunnel::Gre { checksum: none }),
+        ("-i --tun-type gre --tun-nocsum", Tunnel::Gre { checksum: none }),
+        ("-i --tun-type gre --tun-csum", Tunnel::Gre { checksum: csum }),
+    ];
+    for (options, tunnel) in cases {
+        let line = format!("10.0.0.1:80 -r 10.0.0.2 {options}");
+        let Command::AddDestination { destination, .. } = change(&format!("-a -t {line}")) else { panic!() };
+        assert_eq!((destination.method, destination.tunnel), (ForwardingMethod::Tunnel, tunnel), "{options}");
+        let Command::EditDestination { destination, .. } = change(&format!("-e -t {line}")) else { panic!() };
+        assert_eq!(destination.tunnel, tunnel, "{options}");
+    }
+    let refused = [
+        ("-m --tun-type gre", "Tunnel options conflict with forward method"),
+        ("--tun-type gre", "Tunnel options conflict with forward method"),
+        ("-i --tun-type gre --tun-port 5", "Illegal 'tun-port' option with the 'gre' tunnel type"),
+        ("-i --tun-type gre --tun-remcsum", "Illegal 'tun-remcsum' option with the 'gre' tunnel type"),
+        ("-i --tun-csum", "Illegal 'tun-csum' option with the 'ipip' tunnel type"),
+        ("-i --tun-type gue --tun-port 0", "illegal tunnel port specified"),
+        ("-i --tun-type vxlan", "illegal tunnel type specified"),
+        (
+            "-i --tun-type gue --tun-port 5 --tun-csum --tun-remcsum",
+            "The option 'tun-remcsum' conflicts with the 'tun-csum' option in the 'gue' tunnel type",
+        ),
+    ];
+    for (options, message) in refused {
+        assert_eq!(failure(&format!("-a -t 10.0.0.1:80 -r 10.0.0.2 {options}")), (message.to_owned(), 2));
+    }
+}
+
+/// ipvs.md §10.3.
+#[test]
+fn ipv6_and_sctp() {
+    let added = |line: &str| match change(line) {
+        Command::AddService(service) => service.key.to_string(),
+        Command::AddDestination { service, destination } => format!("{service} {}", destination.key),
+        other => panic!("{other:?}"),
+    };
+    let cases = [
+        ("-A -t [2001:db8::1]:80", "[2001:db8::1]:80/tcp"),
+        ("-A -u [2001:db8::1]:domain", "[2001:db8::1]:53/udp"),
+        ("-A --sctp-service 10.0.0.1:diameter -s rr", "10.0.0.1:3868/sctp"),
+        ("-A --sctp-service [2001:db8::1]:3868", "[2001:db8::1]:3868/sctp"),
+        // Without brackets there is no port.
+        ("-a -t [2001:db8::1]:80 -r 2001:db8:9::2 -m", "[2001:db8::1]:80/tcp [2001:db8:9::2]:80"),
+        ("-a -t [2001:db8::1]:80 -r [2001:db8:9::2]:81 -m", "[2001:db8::1]:80/tcp [2001:db8:9::2]:81"),
+        ("-a -t [2001:db8::1]:80 -r [2001:db8:9::2]:81", "[2001:db8::1]:80/tcp [2001:db8:9::2]:80"),
+        ("-a -t [2001:db8::1]:80 -r 10.0.0.2 -i", "[2001:db8::1]:80/tcp 10.0.0.2:80"),
+        ("-a -t 10.0.0.1:80 -r [2001:db8:9::2]:80 -i", "10.0.0.1:80/tcp [2001:db8:9::2]:80"),
+        ("-a --sctp-service 10.0.0.1:3868 -r 10.0.0.2 -m", "10.0.0.1:3868/sctp 10.0.0.2:3868"),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(added(line), expected, "{line}");
+    }
+    let mixed = "Different address family is allowed only for tunneling servers";
+    let refused = [
+        ("-A -t 2001:db8::1", "Zero port specified for non-persistent service"),
+        ("-A -t [2001:db8::1]", "illegal virtual server address[:port] specified"),
+        ("-A --sctp-service 10.0.0.1", "Zero port specified for non-persistent service"),
+        ("-A --sctp-service 10.0.0.1:http", "illegal virtual server address[:port] specified"),
+        ("-A --sctp-service 10.0.0.1:3868 -o", "One-Packet Scheduling is only for UDP virtual services"),
+        ("-a -t [2001:db8::1]:80 -r 10.0.0.2 -m", mixed),
+        ("-a -t 10.0.0.1:80 -r [2001:db8:9::2]:80 -g", mixed),
+        ("-e -t 10.0.0.1:80 -r [2001:db8:9::2]:80", mixed),
+    ];
+    for (line, message) in refused {
+        assert_eq!(failure(line), (message.to_owned(), 2), "{line}");
+    }
+    let key = "[2001:db8::1]:80/tcp".parse().unwrap();
+    assert_eq!(change("-D -t [2001:db8::1]:80"), Command::DeleteService { service: key });
+    assert_eq!(change("-Z -t [2001:db8::1]:80"), Command::Zero { service: Some(key) });
+    let one = ServiceTable { service: Some(key), ..ServiceTable::default() };
+    assert_eq!(parsed("-L -t [2001:db8::1]:80"), Ok(Invocation::List(ListRequest::Services(one))));
 }
 
 #[test]
@@ -183,11 +270,8 @@ fn lists() {
 #[test]
 fn what_is_not_supported_is_named_after_every_other_check() {
     let cases = [
-        ("-A --sctp-service 10.0.0.1:80", "SCTP (--sctp-service)"),
         ("-D -f 7", "firewall marks (-f)"),
         ("-A -f 7 -6", "firewall marks (-f)"),
-        ("-A -t [2001:db8::1]:80", "IPv6 services"),
-        ("-a -t 10.0.0.1:80 -r [2001:db8::2]:80 -i", "IPv6 destinations"),
         ("-A -t 10.0.0.1:80 -s none", "services without a scheduler (-s none)"),
         ("-A -t 10.0.0.1:80 -p", "persistence (-p)"),
         ("-A -t 10.0.0.1 -p 60", "persistence (-p)"),
@@ -196,8 +280,9 @@ fn what_is_not_supported_is_named_after_every_other_check() {
         ("-A -u 10.0.0.1:53 -o", "one-packet scheduling (-o)"),
         ("-a -t 10.0.0.1:80 -r 10.0.0.2 -x 9 -y 5", "connection thresholds (-x, -y)"),
         ("-a -t 10.0.0.1:80 -r 10.0.0.2 -y 5", "connection thresholds (-x, -y)"),
-        ("-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gre --tun-csum", "tunnel type gre (--tun-type)"),
-        ("-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gue --tun-port 5", "tunnel type gue (--tun-type)"),
+        ("-A --sctp-service 10.0.0.1 -p", "persistence (-p)"),
+        ("-A -t [2001:db8::1]:80 -p -M 64", "persistence (-p)"),
+        ("-a -t 10.0.0.1:80 -r 10.0.0.2 -i --tun-type gre -x 9", "connection thresholds (-x, -y)"),
         ("--start-daemon master --syncid 5", "connection synchronisation (--start-daemon)"),
         ("--stop-daemon backup", "connection synchronisation (--stop-daemon)"),
     ];

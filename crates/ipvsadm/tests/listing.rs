@@ -4,8 +4,8 @@
 mod support;
 
 use rvs_config::{ConnListing, Counters, ForwardingMethod, Listing, Protocol, Rates, Scheduler};
-use rvs_ipvsadm::{ConnTable, Format, Names, Numeric, ServiceTable, save};
-use support::{Few, LONG_NAME, dest, listing, service};
+use rvs_ipvsadm::{ConnTable, Format, Names, Numeric, Rules, ServiceTable, restore, save};
+use support::{Few, LONG_NAME, dest, listing, run, service};
 
 fn example() -> Listing {
     let mut busy = dest("192.168.9.2:8080", ForwardingMethod::Masq, 1);
@@ -77,6 +77,9 @@ TCP  111.111.111.111:65535 sh (sh-fallback,sh-port)|
   -> longlonglonglonglonglongname Masq    1      0          0         |
 UDP  www:domain rr (flag-1,flag-3)|";
     check(&ServiceTable::default(), &Few, expected);
+    let sctp = listing(vec![service("10.0.0.1:3868/sctp", Scheduler::Rr, 0, vec![])]);
+    let text = ServiceTable::default().render(&sctp, &Few).unwrap();
+    assert!(text.ends_with("\nSCTP www:diameter rr\n"), "{text}");
     let long = listing(vec![service("10.9.9.9:80/tcp", Scheduler::Rr, 0, vec![])]);
     let text = ServiceTable::default().render(&long, &Few).unwrap();
     assert!(text.ends_with(&format!("\nTCP  {LONG_NAME} rr\n")), "{text}");
@@ -194,6 +197,63 @@ TCP  10.0.0.1:80 wlc|
     );
 }
 
+/// What `ipvsadm` 1.31 printed on Linux 6.1 after these commands, which are in the order of its own `-S`.
+#[test]
+fn families_protocols_and_tunnels_as_ipvsadm_lists_them() {
+    let rules = "\
+-A -t 10.0.0.1:80 -s rr
+-a -t 10.0.0.1:80 -r 192.168.9.2:80 -i -w 1 --tun-type ipip
+-a -t 10.0.0.1:80 -r 192.168.9.3:80 -i -w 1 --tun-type gue --tun-port 5555 --tun-nocsum
+-a -t 10.0.0.1:80 -r 192.168.9.4:80 -i -w 2 --tun-type gue --tun-port 6080 --tun-remcsum
+-a -t 10.0.0.1:80 -r 192.168.9.5:80 -i -w 1 --tun-type gre --tun-csum
+-a -t 10.0.0.1:80 -r 192.168.9.6:80 -i -w 1 --tun-type gre --tun-nocsum
+-a -t 10.0.0.1:80 -r 192.168.9.7:80 -i -w 1 --tun-type gue --tun-port 65535 --tun-csum
+-a -t 10.0.0.1:80 -r [2001:db8:9::2]:80 -i -w 1 --tun-type ipip
+-A --sctp-service 10.0.0.1:3868 -s rr
+-a --sctp-service 10.0.0.1:3868 -r 192.168.9.2:3868 -m -w 1
+-A -t [2001:db8::1]:80 -s wlc
+-a -t [2001:db8::1]:80 -r 192.168.9.2:80 -i -w 1 --tun-type gre --tun-csum
+-a -t [2001:db8::1]:80 -r [2001:db8:9::2]:8080 -m -w 1
+-a -t [2001:db8::1]:80 -r [2001:db8:9::3]:80 -g -w 1
+-A -u [2001:db8:1111:2222:3333:4444:5555:6666]:53 -s wrr
+-a -u [2001:db8:1111:2222:3333:4444:5555:6666]:53 -r [2001:db8:1111:2222:3333:4444:5555:7777]:5353 -m -w 1
+-A --sctp-service [2001:db8::1]:3868 -s rr
+";
+    let commands = restore(rules, Rules::Add, &Numeric).unwrap();
+    let listing = run(commands.into_iter().map(|(_, command)| command));
+    assert_eq!(save(&listing, true, &Numeric), rules);
+    let expected = "
+IP Virtual Server version 1.2.1 (size=4096)|
+Prot LocalAddress:Port Scheduler Flags|
+  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn|
+TCP  10.0.0.1:80 rr|
+  -> 192.168.9.2:80               Tunnel  ipip          1      0          0         |
+  -> 192.168.9.3:80               Tunnel  gue:5555:-c   1      0          0         |
+  -> 192.168.9.4:80               Tunnel  gue:6080:r+c  2      0          0         |
+  -> 192.168.9.5:80               Tunnel  gre:+c        1      0          0         |
+  -> 192.168.9.6:80               Tunnel  gre:-c        1      0          0         |
+  -> 192.168.9.7:80               Tunnel  gue:65535:+c  1      0          0         |
+  -> [2001:db8:9::2]:80           Tunnel  ipip          1      0          0         |
+SCTP 10.0.0.1:3868 rr|
+  -> 192.168.9.2:3868             Masq    n/a           1      0          0         |
+TCP  [2001:db8::1]:80 wlc|
+  -> 192.168.9.2:80               Tunnel  gre:+c        1      0          0         |
+  -> [2001:db8:9::2]:8080         Masq    n/a           1      0          0         |
+  -> [2001:db8:9::3]:80           Route   n/a           1      0          0         |
+UDP  [2001:db8:1111:2222:3333:4444:5555:6666]:53 wrr|
+  -> [2001:db8:1111:2222:3333:4444:5555:7777]:5353 Masq    n/a           1      0          0         |
+SCTP [2001:db8::1]:3868 rr|";
+    let text = numeric(Format::TunInfo).render(&listing, &Numeric).unwrap();
+    assert_eq!(text.replace('\n', "|\n").trim_end(), expected.trim(), "\n{text}");
+    let stats = numeric(Format::Stats).render(&listing, &Numeric).unwrap();
+    for line in [
+        "UDP  [2001:db8:1111:2222:3333:4444:5555:6666]:53        0        0        0        0        0",
+        "SCTP [2001:db8::1]:3868                  0        0        0        0        0",
+    ] {
+        assert!(stats.lines().any(|found| found == line), "{stats}");
+    }
+}
+
 #[test]
 fn unsorted() {
     check(
@@ -227,6 +287,35 @@ fn ipv6() {
 TCP  [2001:db8::1]:80 wlc
   -> [2001:db8:1111:2222:3333:4444:5555:2]:80 Masq    1      0          0         \n";
     assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
+fn connections_of_ipv6_and_sctp() {
+    let conn = |protocol, addresses: [&str; 3], port, state: &str| ConnListing {
+        protocol,
+        client: addresses[0].parse().unwrap(),
+        client_port: 40_000,
+        vip: addresses[1].parse().unwrap(),
+        vport: port,
+        destination: addresses[2].parse().unwrap(),
+        dport: port,
+        method: ForwardingMethod::Tunnel,
+        state: state.to_owned(),
+        expires_s: 61,
+        packets: 1,
+    };
+    let conns = [
+        conn(Protocol::Tcp, ["2001:db8:2::2", "2001:db8::1", "192.168.9.2"], 80, "SYN_RECV"),
+        conn(Protocol::Sctp, ["192.0.2.2", "10.0.0.1", "192.168.9.2"], 3868, "ESTABLISHED"),
+    ];
+    let table = ConnTable { numeric: true, persistence_data: false };
+    let expected = "\
+IPVS connection entries
+pro expire state       source             virtual            destination
+TCP 01:01  SYN_RECV    [2001:db8:2::2]:40000 [2001:db8::1]:80   192.168.9.2:80
+SCTP 01:01  ESTABLISHED 192.0.2.2:40000    10.0.0.1:3868      192.168.9.2:3868
+";
+    assert_eq!(table.render(&conns, &Few), expected);
 }
 
 #[test]

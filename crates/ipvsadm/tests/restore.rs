@@ -5,13 +5,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use proptest::prelude::*;
 use rvs_config::{
     Command, CommandError, DestKey, Destination, ForwardingMethod, Listing, Protocol, Scheduler,
-    SchedulerFlags, ServiceKey, VirtualService,
+    SchedulerFlags, ServiceKey, Tunnel, TunnelChecksum, VirtualService,
 };
 use rvs_ipvsadm::{Failure, Numeric, Rules, ServiceTable, restore, save};
 use support::{Few, run};
@@ -101,14 +101,19 @@ fn apply(text: &str) -> Listing {
 
 /// Some addresses often, so that keys meet; of the others, those within one half (`mask`) have a simple order.
 fn address(mask: u32) -> impl Strategy<Value = IpAddr> {
-    let bits = prop_oneof![any::<u32>(), Just(0x0a00_0001), Just(0x0a00_0002)];
-    bits.prop_map(move |bits| Ipv4Addr::from_bits(bits & mask).into())
+    let bits = || prop_oneof![any::<u32>(), Just(0x0a00_0001), Just(0x0a00_0002)];
+    let v4 = bits().prop_map(move |bits| Ipv4Addr::from_bits(bits & mask).into());
+    let v6 = (bits(), bits()).prop_map(move |(high, low)| {
+        let bits = u128::from(high & mask | 0x2000_0000) << 96 | u128::from(low & mask);
+        Ipv6Addr::from_bits(bits).into()
+    });
+    prop_oneof![2 => v4, 1 => v6]
 }
 
 type Services = BTreeMap<ServiceKey, (VirtualService, BTreeMap<DestKey, Destination>)>;
 
 fn services(mask: u32) -> impl Strategy<Value = Services> {
-    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
+    let protocol = prop::sample::select(Protocol::ALL);
     let key = (protocol, address(mask), 1..=u16::MAX).prop_map(|(protocol, address, port)| ServiceKey {
         protocol,
         address,
@@ -129,16 +134,32 @@ fn services(mask: u32) -> impl Strategy<Value = Services> {
 
 fn dest(mask: u32) -> impl Strategy<Value = Destination> {
     let weight = 0..=i32::MAX.cast_unsigned();
-    (address(mask), any::<u16>(), prop::sample::select(ForwardingMethod::ALL), weight).prop_map(
-        |(address, port, method, weight)| {
+    (address(mask), any::<u16>(), prop::sample::select(ForwardingMethod::ALL), weight, tunnel()).prop_map(
+        |(address, port, method, weight, tunnel)| {
             let key = DestKey { address, port };
-            Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0 }
+            Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0, tunnel }
         },
     )
 }
 
-/// Only NAT has a port of its own.
+fn tunnel() -> impl Strategy<Value = Tunnel> {
+    let any_checksum = prop::sample::select(TunnelChecksum::ALL);
+    let gre_checksum = prop_oneof![Just(TunnelChecksum::None), Just(TunnelChecksum::Csum)];
+    prop_oneof![
+        Just(Tunnel::Ipip),
+        (1..=u16::MAX, any_checksum).prop_map(|(port, checksum)| Tunnel::Gue { port, checksum }),
+        gre_checksum.prop_map(|checksum| Tunnel::Gre { checksum }),
+    ]
+}
+
+/// Only NAT has a port of its own, only tunnels are of a kind, and only they lead to the other family.
 fn in_service(mut dest: Destination, service: &ServiceKey) -> Destination {
+    if dest.key.address.is_ipv6() != service.address.is_ipv6() {
+        dest.method = ForwardingMethod::Tunnel;
+    }
+    if dest.method != ForwardingMethod::Tunnel {
+        dest.tunnel = Tunnel::Ipip;
+    }
     if dest.method != ForwardingMethod::Masq {
         dest.key.port = service.port;
     }

@@ -127,6 +127,7 @@ fn s11_edit_without_options_resets_a_destination() {
         weight: 1,
         upper_threshold: 0,
         lower_threshold: 0,
+        tunnel: rvs_config::Tunnel::Ipip,
     };
     assert_eq!(destination, expected);
 }
@@ -199,6 +200,16 @@ fn s146_save_restore_save() {
 -a -t 10.0.0.1:443 -r 192.168.9.2:443 -g -w 5
 -A -u 10.0.0.1:53 -s wlc
 -a -u 10.0.0.1:53 -r 192.168.9.2:53 -i -w 1 --tun-type ipip
+-a -u 10.0.0.1:53 -r 192.168.9.3:53 -i -w 1 --tun-type gue --tun-port 5555 --tun-nocsum
+-a -u 10.0.0.1:53 -r 192.168.9.4:53 -i -w 2 --tun-type gue --tun-port 6080 --tun-remcsum
+-a -u 10.0.0.1:53 -r 192.168.9.5:53 -i -w 1 --tun-type gre --tun-csum
+-a -u 10.0.0.1:53 -r [2001:db8:9::2]:53 -i -w 1 --tun-type gre --tun-nocsum
+-A --sctp-service 10.0.0.1:3868 -s rr
+-a --sctp-service 10.0.0.1:3868 -r 192.168.9.2:3868 -m -w 1
+-A -t [2001:db8::1]:80 -s wlc
+-a -t [2001:db8::1]:80 -r 192.168.9.2:80 -i -w 1 --tun-type ipip
+-a -t [2001:db8::1]:80 -r [2001:db8:9::2]:8080 -m -w 1
+-a -t [2001:db8::1]:80 -r [2001:db8:9::3]:80 -g -w 1
 ";
     let commands = restore(rules, Rules::Add, &Numeric).unwrap();
     let saved = save(&run(commands.into_iter().map(|(_, command)| command)), true, &Numeric);

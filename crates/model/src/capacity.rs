@@ -99,8 +99,8 @@ const UDP_S: u64 = 300;
 /// Seconds by SCTP state 0 to 13, ipvs.md §5.7.
 const SCTP_S: [u64; 14] = [2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61];
 
-fn timeouts() -> [u32; 64] {
-    let mut ticks = [0; 64];
+fn timeouts() -> [u32; 32] {
+    let mut ticks = [0; 32];
     for (tick, secs) in ticks.iter_mut().zip(TCP_S) {
         *tick = ticks_u32(secs);
     }

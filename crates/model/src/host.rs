@@ -1,16 +1,17 @@
 //! The core's view of a data plane's memory, on the host.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::collections::BTreeMap;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Service, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
-use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step};
+use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step, fragment};
 
 use crate::bucket::HostBucket;
 use crate::{Memory, records};
@@ -30,6 +31,12 @@ pub trait World {
     /// # Errors
     /// The outcome of a packet that can't leave: a hand-over or a drop.
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome>;
+    /// A word that says how many ICMP errors may be sent, by its index below [`limits::ERROR_BUDGETS`].
+    fn error_budget(&self, index: u32) -> Option<&Cell<u64>>;
+    /// Where first fragments went.
+    fn fragments(&self) -> Option<&RefCell<BTreeMap<fragment::Key, fragment::Known>>>;
+    /// The interface that the packet came in on.
+    fn ingress(&self) -> u32;
     /// Whether the packet has been through the program under XDP on the same interface, which passed it on.
     fn is_second_look(&self) -> bool {
         false
@@ -50,6 +57,18 @@ impl World for NoPackets {
     }
 
     fn random(&self) -> u32 {
+        0
+    }
+
+    fn error_budget(&self, _index: u32) -> Option<&Cell<u64>> {
+        None
+    }
+
+    fn fragments(&self) -> Option<&RefCell<BTreeMap<fragment::Key, fragment::Known>>> {
+        None
+    }
+
+    fn ingress(&self) -> u32 {
         0
     }
 
@@ -170,6 +189,11 @@ impl DestRecord for HostDest<'_> {
         u16::from_ne_bytes(bytes(self.0, offset_of!(Dest, flags)))
     }
 
+    fn tunnel(self) -> (u8, u8, u16) {
+        let kind = bytes::<2>(self.0, offset_of!(Dest, tunnel));
+        (kind[0], kind[1], u16::from_ne_bytes(bytes(self.0, offset_of!(Dest, tunnel_port))))
+    }
+
     fn source(self) -> Addr {
         addr(self.0, offset_of!(Dest, source))
     }
@@ -215,13 +239,21 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, services_v4)))
     }
 
+    fn ingress(&self) -> u32 {
+        self.world.ingress()
+    }
+
+    fn services_v6(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, services_v6)))
+    }
+
     fn geometry(&self) -> Option<Geometry> {
         Some(self.geometry)
     }
 
     fn timeout(&self, index: u32) -> u32 {
         // The programs take it modulo the number of time-outs as well.
-        let index = index as usize % 64;
+        let index = index as usize % 32;
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, timeouts) + 4 * index))
     }
 
@@ -274,6 +306,16 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         }
     }
 
+    fn fragment(&self, key: &fragment::Key) -> Option<fragment::Known> {
+        self.world.fragments()?.borrow().get(key).copied()
+    }
+
+    fn keep_fragment(&self, key: &fragment::Key, known: &fragment::Known) {
+        if let Some(fragments) = self.world.fragments() {
+            fragments.borrow_mut().insert(*key, *known);
+        }
+    }
+
     fn note(&self, event: Event) {
         let index = self.world.cpu() * limits::COUNTERS + event as u32;
         if let Some(counter) = self.counters.get(index as usize) {
@@ -291,6 +333,14 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
 
     fn random(&self) -> u32 {
         self.world.random()
+    }
+
+    fn with_error_budget<R>(&self, index: u32, use_it: impl FnOnce(&mut u64) -> R) -> Option<R> {
+        let cell = self.world.error_budget(index)?;
+        let mut budget = cell.get();
+        let result = use_it(&mut budget);
+        cell.set(budget);
+        Some(result)
     }
 
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {

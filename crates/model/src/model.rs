@@ -1,11 +1,12 @@
 //! A data plane in this process: packets in, verdicts and counters out, as the programs in the kernel do it.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::Ordering::Relaxed;
+use std::collections::BTreeMap;
 
 use rvs_abi::map::Region;
 use rvs_abi::{Class, Outcome, ServiceKey, limits};
-use rvs_core::{Flow, NextHop, Packet, Verdict, pipeline};
+use rvs_core::{Flow, NextHop, Packet, Verdict, fragment, pipeline};
 
 use crate::{Heap, HostTables, Memory, World};
 
@@ -17,12 +18,15 @@ pub struct Model<R> {
     now_ns: u64,
     cpu: u32,
     chance: Cell<u64>,
+    error_budgets: Vec<Cell<u64>>,
+    fragments: RefCell<BTreeMap<fragment::Key, fragment::Known>>,
 }
 
 /// What one packet sees.
 struct Site<'a, R> {
     model: &'a Model<R>,
     is_second_look: bool,
+    ingress: u32,
 }
 
 impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
@@ -43,6 +47,18 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
         (mixed ^ (mixed >> 27)) as u32
     }
 
+    fn error_budget(&self, index: u32) -> Option<&Cell<u64>> {
+        self.model.error_budgets.get(index as usize)
+    }
+
+    fn fragments(&self) -> Option<&RefCell<BTreeMap<fragment::Key, fragment::Known>>> {
+        Some(&self.model.fragments)
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
     fn service_key(&self, key: &ServiceKey) -> Option<u32> {
         self.model.heap.service_key(key)
     }
@@ -59,8 +75,17 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
 impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
     /// Of that memory, on CPU 0 at time 0.
     #[must_use]
-    pub const fn new(heap: Heap, routes: R) -> Self {
-        Self { heap, routes, now_ns: 0, cpu: 0, chance: Cell::new(0) }
+    pub fn new(heap: Heap, routes: R) -> Self {
+        let error_budgets = vec![Cell::new(0); limits::ERROR_BUDGETS as usize];
+        Self {
+            heap,
+            routes,
+            now_ns: 0,
+            cpu: 0,
+            chance: Cell::new(0),
+            error_budgets,
+            fragments: RefCell::default(),
+        }
     }
 
     /// Its memory: what a director works on.
@@ -90,25 +115,27 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
         self.routes = routes;
     }
 
-    /// Handles a packet as the programs do under XDP, and under TC on an interface without XDP: its one outcome is counted.
-    pub fn ingress<P: Packet>(&self, packet: &mut P) -> Verdict {
-        let verdict = self.decide(packet, false);
+    /// Handles a packet that came in on interface `from` as the programs do under XDP, and under TC on an interface without
+    /// XDP: its one outcome is counted.
+    pub fn ingress<P: Packet>(&self, packet: &mut P, from: u32) -> Verdict {
+        let verdict = self.decide(packet, from, false);
         self.count(verdict.outcome);
         verdict
     }
 
     /// Handles a packet as the program under TC does on an interface with XDP: what XDP had no interest in was counted
     /// there.
-    pub fn ingress_after_xdp<P: Packet>(&self, packet: &mut P) -> Verdict {
-        let verdict = self.decide(packet, true);
+    pub fn ingress_after_xdp<P: Packet>(&self, packet: &mut P, from: u32) -> Verdict {
+        let verdict = self.decide(packet, from, true);
         if verdict.outcome.class() != Class::Pass {
             self.count(verdict.outcome);
         }
         verdict
     }
 
-    fn decide<P: Packet>(&self, packet: &mut P, is_second_look: bool) -> Verdict {
-        pipeline::ingress(packet, &HostTables::new(&self.heap, Site { model: self, is_second_look }))
+    fn decide<P: Packet>(&self, packet: &mut P, ingress: u32, is_second_look: bool) -> Verdict {
+        let site = Site { model: self, is_second_look, ingress };
+        pipeline::ingress(packet, &HostTables::new(&self.heap, site))
     }
 
     fn count(&self, outcome: Outcome) {

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{HEADER_WORDS, NO_INDEX, SH_BUCKETS, id, kind, low, word};
-use rvs_abi::{Addr, Dest, DestFlags, Service, ServiceFlags, ServiceKey, family};
+use rvs_abi::{Addr, Dest, DestFlags, Service, ServiceFlags, ServiceKey, TunnelType, family};
 
 use crate::{Memory, records};
 
@@ -16,7 +16,7 @@ use crate::{Memory, records};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSetup {
     /// Virtual address.
-    pub vip: [u8; 4],
+    pub vip: Addr,
     /// Virtual port, host order.
     pub port: u16,
     /// IP protocol number.
@@ -33,7 +33,7 @@ pub struct ServiceSetup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DestSetup {
     /// Address of the real server.
-    pub addr: [u8; 4],
+    pub addr: Addr,
     /// Its port, host order; 0 keeps the packet's.
     pub port: u16,
     /// [`rvs_abi::Method`].
@@ -41,7 +41,36 @@ pub struct DestSetup {
     /// Weight.
     pub weight: u32,
     /// The director's address on the way to it; zero when unknown.
-    pub source: [u8; 4],
+    pub source: Addr,
+    /// [`rvs_abi::TunnelType`].
+    pub tunnel: u8,
+    /// [`rvs_abi::TunnelFlags`].
+    pub tunnel_flags: u8,
+    /// UDP port of a GUE tunnel, host order.
+    pub tunnel_port: u16,
+}
+
+impl DestSetup {
+    /// A destination of weight 1 to which no address of the director is known, with tunnels of the plainest kind.
+    #[must_use]
+    pub fn new(addr: impl Into<Addr>, port: u16, method: u8) -> Self {
+        Self {
+            addr: addr.into(),
+            port,
+            method,
+            weight: 1,
+            source: Addr::default(),
+            tunnel: TunnelType::IPIP,
+            tunnel_flags: 0,
+            tunnel_port: 0,
+        }
+    }
+}
+
+/// The family of an address.
+#[must_use]
+pub const fn family_of(address: Addr) -> u8 {
+    if address.is_v4() { family::V4 } else { family::V6 }
 }
 
 /// Words of the largest table: a service's place in `SCHED_TABLES` is its id times this. Memory for n services needs a
@@ -59,7 +88,9 @@ pub fn install<M: Memory>(memory: &M, services: &[ServiceSetup]) {
         first_dest += count(setup.dests.len());
     }
     let mut config = records::config(memory);
-    config.services_v4 = count(services.len());
+    let of_family = |family| services.iter().filter(|service| family_of(service.vip) == family).count();
+    config.services_v4 = count(of_family(family::V4));
+    config.services_v6 = count(of_family(family::V6));
     records::write_config(memory, &config);
 }
 
@@ -69,24 +100,27 @@ fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &Serv
     write_table(memory, id, &Table { scheduler: setup.scheduler, flags: setup.sched_flags, list: &list });
     for (dest_id, dest) in (first_dest..).zip(&setup.dests) {
         let record = Dest {
-            addr: Addr::v4(dest.addr),
+            addr: dest.addr,
             port: dest.port.to_be(),
-            family: family::V4,
+            family: family_of(dest.addr),
             method: dest.method,
             flags: DestFlags::USED | DestFlags::AVAILABLE,
             service: id,
             weight: dest.weight,
-            source: if dest.source == [0; 4] { Addr::default() } else { Addr::v4(dest.source) },
+            source: dest.source,
+            tunnel: dest.tunnel,
+            tunnel_flags: dest.tunnel_flags,
+            tunnel_port: dest.tunnel_port.to_be(),
             ..Dest::default()
         };
         records::write_dest(memory, dest_id, &record);
-        add_to_filter(memory, Addr::v4(dest.addr));
+        add_to_filter(memory, dest.addr);
     }
     let record = Service {
-        vip: Addr::v4(setup.vip),
+        vip: setup.vip,
         vport: setup.port.to_be(),
         protocol: setup.protocol,
-        family: family::V4,
+        family: family_of(setup.vip),
         flags: ServiceFlags::USED,
         scheduler: setup.scheduler,
         sched_flags: setup.sched_flags,
@@ -95,7 +129,7 @@ fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &Serv
         ..Service::default()
     };
     records::write_service(memory, id, &record);
-    add_to_filter(memory, Addr::v4(setup.vip));
+    add_to_filter(memory, setup.vip);
     memory.set_service_key(&key(setup), Some(id)).expect("there is room for the key");
 }
 
@@ -103,10 +137,10 @@ fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &Serv
 #[must_use]
 pub fn key(service: &ServiceSetup) -> ServiceKey {
     ServiceKey {
-        vip: Addr::v4(service.vip),
+        vip: service.vip,
         vport: service.port.to_be(),
         protocol: service.protocol,
-        family: family::V4,
+        family: family_of(service.vip),
         zero: 0,
     }
 }
@@ -197,7 +231,11 @@ pub fn remove_service<M: Memory>(memory: &M, id: u32) {
     record.flags = ServiceFlags::USED | ServiceFlags::REMOVED;
     records::write_service(memory, id, &record);
     let mut config = records::config(memory);
-    config.services_v4 -= 1;
+    if record.family == family::V4 {
+        config.services_v4 -= 1;
+    } else {
+        config.services_v6 -= 1;
+    }
     records::write_config(memory, &config);
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use nix::errno::Errno;
 
@@ -25,6 +25,9 @@ pub struct Link {
     pub kind: Option<String>,
     /// Largest packet in bytes, without the link-layer header.
     pub mtu: u32,
+    /// Largest IPv6 packet in bytes, which a router may have told to be less than [`Self::mtu`]; `None` where there is no
+    /// IPv6.
+    pub mtu_v6: Option<u32>,
     /// Ethernet address; `None` for links without one.
     pub mac: Option<MacAddr>,
     /// Switched on by the administrator.
@@ -45,6 +48,7 @@ impl Link {
             name: String::new(),
             kind: None,
             mtu: 0,
+            mtu_v6: None,
             mac: None,
             up: flags.contains(LinkFlags::Up),
             carrier: flags.contains(LinkFlags::LowerUp),
@@ -55,6 +59,7 @@ impl Link {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::AfSpecUnspec(families) => link.mtu_v6 = mtu_v6(families),
                 LinkAttribute::Address(bytes) => link.mac = MacAddr::from_attribute(bytes),
                 LinkAttribute::Controller(index) => link.master = Some(*index),
                 LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
@@ -68,6 +73,17 @@ impl Link {
 fn kind(infos: &[LinkInfo]) -> Option<String> {
     infos.iter().find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
+}
+
+fn mtu_v6(families: &[AfSpecUnspec]) -> Option<u32> {
+    let settings = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(settings) => Some(settings),
+        _ => None,
+    })?;
+    settings.iter().find_map(|setting| match setting {
+        AfSpecInet6::DevConf(conf) => u32::try_from(conf.mtu6).ok().filter(|mtu| *mtu > 0),
         _ => None,
     })
 }

@@ -4,14 +4,15 @@ use std::fmt;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType, RouteVia,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
+use crate::link::Link;
 use crate::prefix::{Prefix, family};
 use crate::socket::Netlink;
 
@@ -197,7 +198,10 @@ impl RouteLookup {
         if matches!(lookup.kind, RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Blackhole) {
             return lookup;
         }
-        let mut is_learnt = false;
+        // IPv6 routes themselves may end, those that routers advertise do; what was learnt is a clone of one.
+        let may_be_learnt = message.header.address_family != AddressFamily::Inet6
+            || message.header.flags.contains(RouteFlags::Cloned);
+        let mut ends = false;
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => lookup.ifindex = Some(*index),
@@ -206,11 +210,11 @@ impl RouteLookup {
                 RouteAttribute::Via(RouteVia::Inet6(address)) => lookup.gateway = Some((*address).into()),
                 RouteAttribute::PrefSource(address) => lookup.source = ip(address),
                 RouteAttribute::Metrics(metrics) => lookup.mtu = mtu(metrics).unwrap_or(0),
-                RouteAttribute::CacheInfo(info) => is_learnt = info.expires != 0,
+                RouteAttribute::CacheInfo(info) => ends = info.expires != 0,
                 _ => {}
             }
         }
-        if is_learnt {
+        if may_be_learnt && ends {
             lookup.mtu = 0;
         }
         lookup
@@ -282,7 +286,10 @@ impl Netlink {
             })
             .ok_or_else(|| Error::Reply { operation: operation(), reason: "no route in it".to_owned() })?;
         if let (0, Some(index)) = (lookup.mtu, lookup.ifindex) {
-            lookup.mtu = self.link_by_index(index)?.map_or(0, |link| link.mtu);
+            let of_link = |link: Link| {
+                link.mtu_v6.filter(|_| destination.is_ipv6()).map_or(link.mtu, |v6| v6.min(link.mtu))
+            };
+            lookup.mtu = self.link_by_index(index)?.map_or(0, of_link);
         }
         Ok(lookup)
     }
@@ -307,17 +314,23 @@ mod tests {
     /// nothing when it comes.
     #[test]
     fn a_path_mtu_that_will_end_is_not_the_routes() {
-        let answer = |expires: u32| {
+        let answer = |family: AddressFamily, flags: RouteFlags, expires: u32| {
             // `struct rta_cacheinfo`: eight words, the third of which is when it ends.
             let mut info = [0; 32];
             info[8..12].copy_from_slice(&expires.to_ne_bytes());
             let info = RouteCacheInfo::parse(&info).expect("it is whole");
             let mut message = RouteMessage::default();
             message.header.kind = RouteKind::Unicast.into();
+            (message.header.address_family, message.header.flags) = (family, flags);
             message.attributes =
                 vec![RouteAttribute::Metrics(vec![RouteMetric::Mtu(1300)]), RouteAttribute::CacheInfo(info)];
             RouteLookup::from_message(&message).mtu
         };
-        assert_eq!((answer(0), answer(59_900)), (1300, 0));
+        // Every answer about IPv4 says that it is a clone.
+        let v4 = |expires| answer(AddressFamily::Inet, RouteFlags::Cloned, expires);
+        assert_eq!((v4(0), v4(59_900)), (1300, 0));
+        let v6 = |flags, expires| answer(AddressFamily::Inet6, flags, expires);
+        assert_eq!((v6(RouteFlags::Cloned, 0), v6(RouteFlags::Cloned, 59_900)), (1300, 0));
+        assert_eq!(v6(RouteFlags::empty(), 1_800), 1300, "a route with a lifetime");
     }
 }

@@ -18,6 +18,7 @@ for folder in proc sys dev run tmp lib/modules host ctl out; do mkdir -p /merged
 mount -t proc proc /merged/proc
 mount -t sysfs sys /merged/sys
 mount -t bpf bpf /merged/sys/fs/bpf
+mount -t cgroup2 cgroup2 /merged/sys/fs/cgroup
 mount -t devtmpfs dev /merged/dev
 mkdir -p /merged/dev/shm /merged/dev/pts
 mount -t tmpfs tmpfs /merged/dev/shm

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use crate::wait::TimedOut;
 
@@ -31,6 +32,13 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A control group could not be made.
+    Cgroup {
+        /// Its directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// A raw socket could not be opened, read or written.
     Capture {
         /// The interface, with its namespace.
@@ -54,6 +62,7 @@ impl fmt::Display for Error {
             }
             Self::Late(error) => error.fmt(f),
             Self::Http { operation, source } => write!(f, "{operation}: {source}"),
+            Self::Cgroup { path, source } => write!(f, "make cgroup {}: {source}", path.display()),
             Self::Capture { interface, operation, source } => write!(f, "{operation} {interface}: {source}"),
         }
     }

@@ -17,6 +17,8 @@ pub struct Residue {
     pub namespaces: Vec<String>,
     /// Pinned maps, programs and links below `rvs/` of every mounted BPF file system.
     pub pins: Vec<PathBuf>,
+    /// Control groups `rvs-*` directly below the root of the cgroup v2 tree.
+    pub cgroups: Vec<PathBuf>,
     /// Processes named `rvs` other than the calling one: id and command line.
     pub processes: Vec<(u32, String)>,
 }
@@ -25,8 +27,9 @@ impl Residue {
     /// Looks at the whole machine.
     #[must_use]
     pub fn scan() -> Self {
-        let mut residue = Self { namespaces: namespaces(), pins: Vec::new(), processes: processes() };
-        for mount in bpf_mounts() {
+        let mut residue =
+            Self { namespaces: namespaces(), pins: Vec::new(), cgroups: cgroups(), processes: processes() };
+        for mount in mounts("bpf") {
             collect_pins(&mount.join("rvs"), 0, &mut residue.pins);
         }
         residue.pins.sort();
@@ -44,7 +47,10 @@ impl Residue {
     /// Nothing was left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.namespaces.is_empty() && self.pins.is_empty() && self.processes.is_empty()
+        self.namespaces.is_empty()
+            && self.pins.is_empty()
+            && self.cgroups.is_empty()
+            && self.processes.is_empty()
     }
 }
 
@@ -55,8 +61,9 @@ impl fmt::Display for Residue {
         }
         let namespaces = self.namespaces.iter().map(|name| format!("network namespace {name}"));
         let pins = self.pins.iter().map(|path| format!("pin {}", path.display()));
+        let cgroups = self.cgroups.iter().map(|path| format!("cgroup {}", path.display()));
         let processes = self.processes.iter().map(|(pid, command)| format!("process {pid}: {command}"));
-        let lines: Vec<String> = namespaces.chain(pins).chain(processes).collect();
+        let lines: Vec<String> = namespaces.chain(pins).chain(cgroups).chain(processes).collect();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -73,14 +80,25 @@ fn namespaces() -> Vec<String> {
     names(NETNS_DIR).into_iter().filter(|name| name.starts_with("rvs-")).collect()
 }
 
-fn bpf_mounts() -> Vec<PathBuf> {
+fn cgroups() -> Vec<PathBuf> {
+    let mut groups: Vec<PathBuf> = mounts("cgroup2")
+        .iter()
+        .flat_map(|mount| names(mount).into_iter().map(|name| mount.join(name)))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("rvs-")))
+        .collect();
+    groups.sort();
+    groups
+}
+
+/// Where file systems of a kind are mounted.
+pub(crate) fn mounts(wanted: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     mounts
         .lines()
         .filter_map(|line| {
             let mut fields = line.split(' ').skip(1);
             let (path, kind) = (fields.next()?, fields.next()?);
-            (kind == "bpf").then(|| PathBuf::from(path))
+            (kind == wanted).then(|| PathBuf::from(path))
         })
         .collect()
 }
@@ -119,9 +137,11 @@ mod tests {
         let residue = Residue {
             namespaces: vec!["rvs-1-0-client".to_owned()],
             pins: vec![PathBuf::from("/sys/fs/bpf/rvs/a/CONNS")],
+            cgroups: vec![PathBuf::from("/sys/fs/cgroup/rvs-1-0")],
             processes: vec![(7, "rvs director".to_owned())],
         };
-        let text = "network namespace rvs-1-0-client\npin /sys/fs/bpf/rvs/a/CONNS\nprocess 7: rvs director";
+        let text = "network namespace rvs-1-0-client\npin /sys/fs/bpf/rvs/a/CONNS\ncgroup /sys/fs/cgroup/rvs-1-0\nprocess \
+                    7: rvs director";
         assert_eq!(residue.to_string(), text);
         assert!(!residue.is_empty());
     }

@@ -82,6 +82,14 @@ impl Header {
         u16::from_be_bytes([b[2], b[3]])
     }
 
+    /// Identification, as it stands in the header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        let b = self.0[FRAGMENT].to_ne_bytes();
+        u16::from_ne_bytes([b[0], b[1]]) as u32
+    }
+
     /// Whether it must not be fragmented.
     #[inline(always)]
     #[must_use]
@@ -94,6 +102,13 @@ impl Header {
     #[must_use]
     pub const fn is_fragment(&self) -> bool {
         self.0[FRAGMENT] & u32::from_ne_bytes([0, 0, 0x3f, 0xff]) != 0
+    }
+
+    /// Whether it is a part of a larger packet and not the first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.0[FRAGMENT] & u32::from_ne_bytes([0, 0, 0x1f, 0xff]) != 0
     }
 
     /// Time to live.

@@ -2,6 +2,8 @@
 
 /// Bytes of a header without options.
 pub const LEN: usize = 20;
+/// Bytes of the longest header.
+pub const LEN_MAX: usize = 60;
 /// Offset of the checksum.
 pub const CHECKSUM: usize = 16;
 /// Offset of the byte whose upper half is the header's length in words of four bytes.

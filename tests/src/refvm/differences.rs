@@ -3,13 +3,15 @@
 //!
 //! [`normal`] is what is taken out of frames before they are compared.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use rvs_wire::builder::{checksums_ok, malformed};
-use rvs_wire::{eth, ipv4};
+use rvs_abi::proto;
+use rvs_wire::builder::{checksums_ok, malformed, quoted_checksum_ok};
+use rvs_wire::{eth, ipv4, udp};
 
-use super::frames::{self, mac, server};
+use super::frames::{self, server_mac};
 use super::lab::Seen;
 use super::tool::Ran;
 
@@ -53,14 +55,6 @@ macro_rules! differences {
 }
 
 differences! {
-    /// rvs makes no ICMP errors yet (ipvs.md §2.6, §3.2): who sent a packet that is dropped is not told.
-    NO_ICMP_ERRORS: Seen = |reference| {
-        let mut seen = reference.clone();
-        seen.to_clients.retain(|frame| !is_icmp_error(frame));
-        seen.to_servers.retain(|frame| !is_icmp_error(frame));
-        seen
-    };
-
     /// rvs leaves the checksum of a datagram 0 that came without one (ipvs.md §3.3): computing it means reading the whole
     /// datagram, for a client that did not ask for it. RFC 768 allows both.
     UDP_WITHOUT_CHECKSUM: Seen = |reference| {
@@ -77,7 +71,7 @@ differences! {
     NO_CONN_REUSE_MODE: Seen = |reference| {
         let mut seen = reference.clone();
         for frame in &mut seen.to_servers {
-            frame[..6].copy_from_slice(&mac(server(3)));
+            frame[..6].copy_from_slice(&server_mac(3));
         }
         seen
     };
@@ -87,10 +81,33 @@ differences! {
     VIP_NEED_NOT_BE_LOCAL: Seen = |reference| {
         let mut seen = reference.clone();
         for frame in &mut seen.to_servers {
-            frame[..6].copy_from_slice(&mac(server(4)));
+            frame[..6].copy_from_slice(&server_mac(4));
         }
         seen
     };
+
+    /// Not yet: what is too big for its way and may be fragmented, which rvs drops.
+    NOT_FRAGMENTED: Seen = |_| Seen::default();
+
+    /// Not yet: real servers on the director. There is no way to one at a loopback address, and the client is told so; IPVS
+    /// is silent (ipvs.md §3.1).
+    LOOPBACK_HAS_NO_ROUTE: Seen = Seen::clone;
+
+    /// "Fragmentation needed" about a tunnel's packet: rvs tells the client what the error says, less what the tunnel adds.
+    /// IPVS tells what it knew of its route before that error, which is more, and the next error tells the rest (ipvs.md
+    /// §2.8).
+    TUNNEL_MTU_AS_TOLD: Seen = Seen::clone;
+
+    /// IPVS counts its own errors about packets for DR and TUN destinations as packets of theirs to the client: they pass
+    /// its hook for replies (ipvs.md §2.1). rvs counts what servers send.
+    OWN_ERRORS_NOT_COUNTED: Vec<Vec<u64>> = |reference| {
+        // Connections, packets in and out, bytes in and out.
+        reference.iter().map(|line| line.iter().enumerate().map(|(at, n)| if matches!(at, 2 | 4) { 0 } else { *n }).collect()).collect()
+    };
+
+    /// IPVS knows errors about tunnels' packets only where all is IPv4 (ipvs.md §2.8), and leaves the others to the stack,
+    /// which has no use for them. rvs tells the client in IPv6 as well: else it learns nothing of a way that is too narrow.
+    TUNNEL_ERRORS_OF_IPV6: Seen = Seen::clone;
 
     /// Not yet: persistence masks without persistence. IPVS takes the mask and never uses it.
     NO_PERSISTENCE_MASKS: Ran = |_| refused("persistence masks (-M)");
@@ -121,17 +138,12 @@ fn refused(what: &str) -> Ran {
     Ran { status: Some(255), stdout: String::new(), stderr }
 }
 
-fn is_icmp_error(frame: &[u8]) -> bool {
-    let packet = frames::packet(frame);
-    packet.get(9) == Some(&1) && matches!(frames::payload(packet).first(), Some(3 | 11))
-}
-
-/// What is compared of what came out: all, but for the identification of packets where it means nothing, and the order of
-/// packets of different flows, which no network keeps (under XDP, some go by way of the stack).
+/// What is compared of what came out: all, but for what means nothing, and the order of packets of different flows, which
+/// no network keeps (under XDP, some go by way of the stack). Checksums are checked before, all of them.
 ///
-/// The kernel numbers by a secret of its own the packets that it makes, and rvs the tunnel packets whose inner one may be
-/// fragmented (ipvs.md §3.5: "a kernel-chosen value"). It only matters whether the number is 0. Checksums are checked
-/// before, all of them.
+/// What means nothing: the identification of packets that the director makes, which the kernel numbers by a secret of its
+/// own ("a kernel-chosen value", ipvs.md §3.5), but for being 0 or not; and the UDP source port of a tunnel (§3.6), but for
+/// its range, and that it is the same for all packets of a flow in one exchange.
 pub(crate) fn normal(seen: &Seen) -> Result<Seen> {
     let frames = |frames: &[Vec<u8>]| -> Result<Vec<Vec<u8>>> {
         let mut frames = frames.iter().map(|frame| normal_frame(frame)).collect::<Result<Vec<_>>>()?;
@@ -139,21 +151,62 @@ pub(crate) fn normal(seen: &Seen) -> Result<Seen> {
         frames.sort_by_key(|frame| frames::flow(frame));
         Ok(frames)
     };
+    one_port_per_flow(&seen.to_servers)?;
     Ok(Seen { to_clients: frames(&seen.to_clients)?, to_servers: frames(&seen.to_servers)? })
 }
 
 fn normal_frame(frame: &[u8]) -> Result<Vec<u8>> {
     checksums_ok(frame).with_context(|| frames::describe(frame))?;
-    let mut frame = frame.to_vec();
-    let is_ipv4 = frame.get(12..14) == Some(&eth::TYPE_IPV4[..]);
-    let packet = frame.get_mut(eth::LEN..).unwrap_or_default();
-    if let (true, Some(1 | 4), Some(id)) = (is_ipv4, packet.get(9).copied(), packet.get_mut(4..6)) {
-        if id != [0, 0] {
-            id.copy_from_slice(b"ID");
-        }
-        malformed::set_checksum(&mut frame);
+    if frames::error(frames::packet(frame)).is_some() && frame.get(12..14) == Some(&eth::TYPE_IPV4[..]) {
+        quoted_checksum_ok(frame).with_context(|| frames::describe(frame))?;
     }
-    Ok(frame)
+    let mut normal = frame.to_vec();
+    let packet = frames::packet(frame);
+    if is_made_here(packet) && frame.get(12..14) == Some(&eth::TYPE_IPV4[..]) {
+        if packet.get(4..6) != Some(&[0, 0]) {
+            normal[eth::LEN + 4..][..2].copy_from_slice(b"ID");
+        }
+        malformed::set_checksum(&mut normal);
+    }
+    if frames::is_gue(packet) {
+        hide_source_port(&mut normal)?;
+    }
+    Ok(normal)
+}
+
+fn one_port_per_flow(frames: &[Vec<u8>]) -> Result<()> {
+    let mut ports = HashMap::new();
+    for frame in frames.iter().filter(|frame| frames::is_gue(frames::packet(frame))) {
+        let port = frames::ports(frames::packet(frame));
+        let first = *ports.entry(frames::flow(frame)).or_insert(port);
+        ensure!(
+            port == first,
+            "a flow by GUE from ports {first:?} and {port:?}: {}",
+            frames::describe(frame)
+        );
+    }
+    Ok(())
+}
+
+/// Whether the director made the packet, or its outer header.
+fn is_made_here(packet: &[u8]) -> bool {
+    // What is only sent on has a lower time to live.
+    let is_message = frames::protocol(packet) == Some(proto::ICMP) && frames::ttl(packet) == Some(64);
+    is_message || frames::tunnelled(packet).is_some()
+}
+
+/// The port, and the checksum that covers it and is right, unless there is none.
+fn hide_source_port(frame: &mut [u8]) -> Result<()> {
+    let packet = frames::packet(frame);
+    let (port, _) = frames::ports(packet).context("no ports")?;
+    ensure!((32768..60999).contains(&port), "GUE from port {port}: {}", frames::describe(packet));
+    let at = frame.len() - frames::payload(packet).len();
+    frame[at..at + 2].copy_from_slice(b"SP");
+    let checksum = &mut frame[at + udp::CHECKSUM..][..2];
+    if checksum != [0, 0] {
+        checksum.copy_from_slice(b"OK");
+    }
+    Ok(())
 }
 
 /// What is compared of a listing: all but the size of the connection table, which each has of its own.

@@ -1,22 +1,20 @@
 //! One director between a wire to clients and a wire to real servers.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rvs_netlink::{MacAddr, Netlink, Netns, Prefix};
-use rvs_testkit::{Capture, Direction};
-use rvs_wire::builder::{Ipv4, Payload};
+use rvs_netlink::{MacAddr, Netlink, Netns, Prefix, Route, RouteKind};
+use rvs_testkit::{Capture, Direction, wait_until};
+use rvs_wire::builder::{Mac, Payload};
 
-use super::frames::{
-    self, Address, DIRECTOR_CLIENT_MAC, DIRECTOR_CLIENT_SIDE, DIRECTOR_SERVER_MAC, DIRECTOR_SERVER_SIDE,
-    HOSTS,
-};
+use super::frames::{self, DIRECTOR, DIRECTOR_CLIENT_MAC, DIRECTOR_SERVER_MAC, Family, HOSTS, Head};
 use super::tool::{Daemon, Ran, Tool};
 
 /// How long a director may take for a frame.
 const FRAME_LIMIT: Duration = Duration::from_secs(10);
+/// How long the kernel may take for a new address.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(10);
 /// Kernel parameters of a director's namespace: it forwards, it answers as often as it is asked, it makes no noise.
 const PARAMETERS: &[(&str, &str)] = &[
     ("net/ipv4/ip_forward", "1"),
@@ -24,11 +22,22 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv4/icmp_ratemask", "0"),
-    ("net/ipv6/conf/all/disable_ipv6", "1"),
-    ("net/ipv6/conf/default/disable_ipv6", "1"),
+    ("net/ipv6/icmp/ratelimit", "0"),
+    // A label by a secret of the kernel's could not be compared.
+    ("net/ipv6/auto_flowlabels", "0"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    // No link-local addresses.
+    ("net/ipv6/conf/default/addr_gen_mode", "1"),
 ];
-/// All addresses in it are the director's: each test has a virtual address of its own.
-const VIPS: (Address, u8) = ([10, 0, 0, 1], 16);
+/// And of what is outside, which has no stack.
+const OUTSIDE: (&str, &str) = ("net/ipv6/conf/default/disable_ipv6", "1");
+/// All addresses of IPv4 in it are the director's: each test has a virtual address of its own.
+const VIPS: ([u8; 4], u8) = ([10, 0, 0, 1], 16);
+/// Servers that are reached by a narrow way, and its MTU.
+pub(crate) const NARROW: std::ops::RangeInclusive<u8> = 17..=18;
+pub(crate) const NARROW_MTU: u16 = 1400;
 
 /// What balances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +111,19 @@ impl Lab {
         let outside = Netns::create_unique("rvs-wire")?;
         for (path, value) in PARAMETERS {
             director.sysctl(path, value)?;
-            outside.sysctl(path, value)?;
         }
+        outside.sysctl(OUTSIDE.0, OUTSIDE.1)?;
         let mut netlink = director.netlink()?;
-        connect(&mut netlink, &outside, "clients", DIRECTOR_CLIENT_SIDE, DIRECTOR_CLIENT_MAC)?;
-        connect(&mut netlink, &outside, "servers", DIRECTOR_SERVER_SIDE, DIRECTOR_SERVER_MAC)?;
+        connect(&director, &outside, Wire::Clients)?;
+        let servers = connect(&director, &outside, Wire::Servers)?;
+        for number in NARROW {
+            for family in [Family::V4, Family::V6] {
+                let server = Prefix::host(family.server(number));
+                netlink.add_route(&Route::to(server).dev(servers).mtu(NARROW_MTU.into()))?;
+            }
+        }
         let loopback = netlink.link("lo")?.index;
-        netlink.add_address(loopback, prefix(VIPS.0, VIPS.1)?)?;
+        netlink.add_address(loopback, Prefix::new(VIPS.0, VIPS.1).context("no prefix")?)?;
         let clients = Capture::open(&outside, "clients")?;
         let servers = Capture::open(&outside, "servers")?;
         let (tool, daemon) = match kind {
@@ -169,7 +184,7 @@ impl Lab {
         let mut is_answered = false;
         for wire in [Wire::Clients, Wire::Servers] {
             while let Some(frame) = self.wire(wire).next(timeout)? {
-                if frame.direction == Direction::Sent {
+                if frame.direction == Direction::Sent || is_chatter(&frame.bytes) {
                     continue;
                 }
                 match echo_number(&frame.bytes) {
@@ -190,33 +205,74 @@ impl Lab {
     }
 }
 
-fn prefix(address: Address, len: u8) -> Result<Prefix> {
-    Prefix::new(address, len).with_context(|| format!("no prefix of {len} bits"))
+impl Wire {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Servers => "servers",
+        }
+    }
+
+    /// Link address of the director on this wire.
+    const fn director_mac(self) -> Mac {
+        match self {
+            Self::Clients => DIRECTOR_CLIENT_MAC,
+            Self::Servers => DIRECTOR_SERVER_MAC,
+        }
+    }
+
+    /// An address on this wire.
+    const fn host(self, family: Family, number: u8) -> std::net::IpAddr {
+        match self {
+            Self::Clients => family.client(number),
+            Self::Servers => family.server(number),
+        }
+    }
+
+    const fn mac(self, number: u8) -> Mac {
+        match self {
+            Self::Clients => frames::client_mac(number),
+            Self::Servers => frames::server_mac(number),
+        }
+    }
 }
 
-/// A cable between the director and outside, where nobody has a stack.
-fn connect(
-    director: &mut Netlink,
-    outside: &Netns,
-    name: &str,
-    address: Address,
-    mac: [u8; 6],
-) -> Result<()> {
+/// A cable between the director and outside, where nobody has a stack. Answers its number at the director.
+fn connect(netns: &Netns, outside: &Netns, wire: Wire) -> Result<u32> {
+    let mut director = netns.netlink()?;
+    let name = wire.name();
     director.create_veth(name, name, outside)?;
     let link = director.link(name)?.index;
-    director.set_mac(link, MacAddr(mac))?;
-    director.add_address(link, prefix(address, 24)?)?;
+    director.set_mac(link, MacAddr(wire.director_mac()))?;
+    // What its stack sends is compared with every checksum in it.
+    netns.ethtool()?.set_tx_checksum(link, false)?;
     let mut peer = outside.netlink()?;
     let peer_link = peer.link(name)?.index;
     // With native XDP a frame is lost that is redirected to a veth whose other end has no GRO.
     outside.ethtool()?.set_gro(peer_link, true)?;
     peer.set_up(peer_link)?;
     director.set_up(link)?;
-    for number in HOSTS {
-        let host = [address[0], address[1], address[2], number];
-        director.add_neighbour(link, IpAddr::from(host), MacAddr(frames::mac(host)))?;
+    for (family, len) in [(Family::V4, 24), (Family::V6, 64)] {
+        let address = Prefix::new(wire.host(family, DIRECTOR), len).context("no prefix")?;
+        add_address(&mut director, link, address)?;
+        for number in HOSTS {
+            director.add_neighbour(link, wire.host(family, number), MacAddr(wire.mac(number)))?;
+        }
     }
-    Ok(())
+    Ok(link)
+}
+
+/// Adds an address and waits until it can be used: one of IPv6 gets its local route a little later.
+pub(crate) fn add_address(netlink: &mut Netlink, link: u32, address: Prefix) -> Result<()> {
+    netlink.add_address(link, address)?;
+    let is_local =
+        || matches!(netlink.route_get(address.addr()), Ok(route) if route.kind == RouteKind::Local);
+    Ok(wait_until("a new address can be used", ADDRESS_LIMIT, is_local)?)
+}
+
+/// Whether the director's stack talks to all neighbours that speak IPv6 (RFC 4861, RFC 3810), of itself.
+fn is_chatter(frame: &[u8]) -> bool {
+    frame.starts_with(&[0x33, 0x33])
 }
 
 /// What marks an echo request as ours.
@@ -224,14 +280,11 @@ const MARK: &[u8; 8] = b"handled?";
 
 /// A question that the director's kernel answers when it has handled all before: packets of one wire keep their order.
 fn echo(from: Wire, number: u16) -> Vec<u8> {
-    let (host, director, mac) = match from {
-        Wire::Clients => (frames::client(20), DIRECTOR_CLIENT_SIDE, DIRECTOR_CLIENT_MAC),
-        Wire::Servers => (frames::server(20), DIRECTOR_SERVER_SIDE, DIRECTOR_SERVER_MAC),
-    };
+    let (host, director) = (from.host(Family::V4, 20), from.host(Family::V4, DIRECTOR));
     let mut rest = vec![0, 1];
     rest.extend(number.to_be_bytes());
     rest.extend(MARK);
-    Ipv4::new(host, director).frame(mac, frames::mac(host), &Payload::Icmp(8, 0, rest))
+    Head::new(host, director).frame(from.director_mac(), from.mac(20), &Payload::Icmp(8, 0, rest))
 }
 
 /// The number of the question that this frame answers.

@@ -1,22 +1,32 @@
 //! What a test works with: the directors, and a virtual address that no other test has.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, ensure};
+use rvs_netlink::Prefix;
 
 use super::differences::{self, Difference};
-use super::frames::{Address, Flow, client, mac, server};
-use super::lab::{Seen, Shown, Wire};
+use super::frames::{Family, Flow, HOSTS, server_mac};
+use super::lab::{Seen, Shown, Wire, add_address};
 use super::tool::Ran;
 use super::world::{Part, Rule, World};
 
 /// The client's port in the first test.
 const CPORT: u16 = 40000;
+/// How long counters of IPVS may be behind (ipvs.md §9.2), with time to spare.
+const COUNTERS_LIMIT: Duration = Duration::from_secs(6);
 /// How far expiry times in seconds of the same connection may be apart, beside the time that the command takes.
 const EXPIRY_TOLERANCE: u32 = 2;
 
 /// The directors as one test sees them: without services. Connections of the tests before live on, to other addresses.
 pub(crate) struct Scene<'a> {
     pub(crate) world: &'a mut World,
-    pub(crate) vip: Address,
+    /// The virtual address's, and the clients'.
+    pub(crate) family: Family,
+    /// The real servers'; another one than the clients' only for tunnels.
+    pub(crate) servers: Family,
+    pub(crate) vip: IpAddr,
     /// No other test has it: with the same one, replies to connections of theirs could not be told from ours.
     cport: u16,
     /// The only seed to try, for random tests.
@@ -24,22 +34,58 @@ pub(crate) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn new(world: &'a mut World, number: usize, part: Part, seed: Option<u64>) -> Result<Self> {
-        let [high, low] = u16::try_from(number + 256).context("too many tests")?.to_be_bytes();
+    pub(crate) fn new(
+        world: &'a mut World,
+        number: usize,
+        (part, family): (Part, Family),
+        seed: Option<u64>,
+    ) -> Result<Self> {
+        let number = u16::try_from(number).context("too many tests")?;
         world.choose(part);
-        let scene = Self { world, vip: [10, 0, high, low], cport: CPORT + u16::from(low), seed };
+        let vip = vip(family, number);
+        let mut scene = Self { world, family, servers: family, vip, cport: CPORT + number, seed };
         scene.tool("-C")?;
+        scene.own()?;
         Ok(scene)
     }
 
-    /// A connection of client 192.0.2.2 to the virtual address.
-    pub(crate) fn flow(&self, vport: u16) -> Flow {
-        Flow { cip: client(2), cport: self.cport, vip: self.vip, vport }
+    /// Goes on with the other family, for tests that need both.
+    pub(crate) fn change_family(&mut self, family: Family) -> Result<()> {
+        let number = self.cport - CPORT;
+        (self.family, self.servers, self.vip) = (family, family, vip(family, number));
+        self.own()
     }
 
-    /// A text in which `VIP` stands for the virtual address.
+    /// Makes the virtual address the directors'. Those of IPv4 are.
+    fn own(&mut self) -> Result<()> {
+        let vip = self.vip;
+        if vip.is_ipv6() && self.world.owned.insert(vip) {
+            self.world.choose_all(|world| {
+                world.directors(|director| {
+                    let mut netlink = director.netlink()?;
+                    let loopback = netlink.link("lo")?.index;
+                    add_address(&mut netlink, loopback, Prefix::host(vip))
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A connection of client .2 to the virtual address.
+    pub(crate) fn flow(&self, vport: u16) -> Flow {
+        Flow { cip: self.family.client(2), cport: self.cport, vip: self.vip, vport }
+    }
+
+    /// A text in which `VIP` stands for the virtual address, `CIP` for client .2, and `RS4` for real server .4.
     pub(crate) fn text(&self, text: &str) -> String {
-        text.replace("VIP", &std::net::Ipv4Addr::from(self.vip).to_string())
+        let text = text.replace("VIP", &bracketed(self.vip));
+        let mut text = text.replace("CIP", &bracketed(self.family.client(2)));
+        for number in HOSTS.rev() {
+            let address = self.servers.server(number);
+            text = text.replace(&format!("RS{number}:"), &format!("{}:", bracketed(address)));
+            text = text.replace(&format!("RS{number}"), &address.to_string());
+        }
+        text
     }
 
     /// Rules, one per line, which all take.
@@ -54,7 +100,7 @@ impl<'a> Scene<'a> {
         let mut rules = format!("-A {service}\n");
         let name = service.split(" -s").next().unwrap_or(service);
         for number in 2..=4 {
-            rules += &format!("-a {name} -r 192.168.9.{number} {method}\n");
+            rules += &format!("-a {name} -r RS{number} {method}\n");
         }
         self.rules(&rules)
     }
@@ -104,6 +150,34 @@ impl<'a> Scene<'a> {
         self.world.show(&args, view, |text: &String| is_wanted(text), |a, b| a == b)
     }
 
+    /// The numbers of a listing, by line, in which rvs differs: rvs shows these, once IPVS, which is late, shows its own.
+    pub(crate) fn numbers_differ(
+        &self,
+        args: &str,
+        wanted: &[Vec<u64>],
+        difference: &'static Difference<Vec<Vec<u64>>>,
+    ) -> Result<()> {
+        let numbers = |text: &String| -> Vec<Vec<u64>> {
+            let words =
+                |line: &str| line.split_whitespace().skip(2).map_while(|word| word.parse().ok()).collect();
+            text.lines().skip(3).map(words).collect()
+        };
+        let deadline = Instant::now() + COUNTERS_LIMIT;
+        loop {
+            let shown: Vec<_> = self.look(args)?.iter().map(numbers).collect();
+            let (reference, others) = shown.split_first().context("nobody")?;
+            let is_late = reference == wanted;
+            if !is_late && others.iter().all(|other| other == wanted) && difference.apply(reference) == wanted
+            {
+                return difference.seen(wanted != *reference);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{args}: expected {wanted:?}; IPVS, then the others: {shown:?}"
+            );
+        }
+    }
+
     /// A listing as each shows it at this moment, IPVS first.
     pub(crate) fn look(&self, args: &str) -> Result<Vec<String>> {
         let args = self.text(args);
@@ -115,8 +189,7 @@ impl<'a> Scene<'a> {
     /// once they are as wanted.
     pub(crate) fn counts(&self, wanted: &[(u8, u32, u32)]) -> Result<()> {
         let counts = |text: &str| -> Vec<(u8, u32, u32)> {
-            let lines = text.lines().filter(|line| line.starts_with("  -> 192.168.9."));
-            lines.filter_map(count).filter(|&(_, active, inactive)| active + inactive > 0).collect()
+            text.lines().filter_map(count).filter(|&(_, active, inactive)| active + inactive > 0).collect()
         };
         self.listing("-Ln", |text| counts(text) == wanted)
             .map(drop)
@@ -125,10 +198,18 @@ impl<'a> Scene<'a> {
 
     /// The connections to the virtual address, which all list alike, once there are as many as wanted.
     pub(crate) fn conns(&self, number: usize) -> Result<Vec<Conn>> {
-        let vip = self.text("VIP:");
+        self.conns_to(&self.text("VIP:"), |conns| conns.len() == number)
+    }
+
+    /// The connections to a port, which all list alike.
+    pub(crate) fn conns_to_port(&self, port: u16) -> Result<Vec<Conn>> {
+        self.conns_to(&self.text(&format!("VIP:{port}")), |_| true)
+    }
+
+    fn conns_to(&self, vip: &str, is_wanted: impl Fn(&[Conn]) -> bool) -> Result<Vec<Conn>> {
         let view = |Shown { ran, age, within }: &Shown| {
             ensure!(ran.status == Some(0), "{ran:?}");
-            let conns = ran.stdout.lines().filter_map(Conn::parse).filter(|conn| conn.vip.starts_with(&vip));
+            let conns = ran.stdout.lines().filter_map(Conn::parse).filter(|conn| conn.vip.starts_with(vip));
             let mut conns: Vec<Conn> = conns.collect();
             for conn in &mut conns {
                 conn.expiry += u32::try_from(age.as_secs())?;
@@ -139,7 +220,7 @@ impl<'a> Scene<'a> {
         };
         let is_same =
             |a: &Vec<Conn>, b: &Vec<Conn>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_like(b));
-        self.world.show(&["-Lnc"], view, |conns| conns.len() == number, is_same)
+        self.world.show(&["-Lnc"], view, |conns| is_wanted(conns), is_same)
     }
 
     /// The state of the only connection, which the last frame restarted with this timeout in seconds.
@@ -170,22 +251,28 @@ impl<'a> Scene<'a> {
         self.world.exchange(Wire::Clients, &[frame], Rule::Differs(difference))
     }
 
-    /// Sends a frame from the clients' side, with which rvs may do something else.
-    pub(crate) fn client_may_differ(
+    /// Sends a frame from the clients' side, to which rvs answers with this one.
+    pub(crate) fn client_is_told(
         &mut self,
         frame: Vec<u8>,
+        told: Vec<u8>,
         difference: &'static Difference<Seen>,
-    ) -> Result<Seen> {
-        self.world.exchange(Wire::Clients, &[frame], Rule::MayDiffer(difference))
+    ) -> Result<()> {
+        let told = Seen { to_clients: vec![told], to_servers: Vec::new() };
+        let rule = Rule::Does(difference, differences::normal(&told)?);
+        self.world.exchange(Wire::Clients, &[frame], rule).map(drop)
     }
 
-    /// Sends a frame from the servers' side, with which rvs may do something else.
-    pub(crate) fn server_may_differ(
+    /// Sends a frame from the servers' side, of which rvs tells the client by this one.
+    pub(crate) fn server_is_told(
         &mut self,
         frame: Vec<u8>,
+        told: Vec<u8>,
         difference: &'static Difference<Seen>,
-    ) -> Result<Seen> {
-        self.world.exchange(Wire::Servers, &[frame], Rule::MayDiffer(difference))
+    ) -> Result<()> {
+        let told = Seen { to_clients: vec![told], to_servers: Vec::new() };
+        let rule = Rule::Does(difference, differences::normal(&told)?);
+        self.world.exchange(Wire::Servers, &[frame], rule).map(drop)
     }
 
     /// Sends a frame from the servers' side.
@@ -199,11 +286,29 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// The virtual address of a test.
+fn vip(family: Family, number: u16) -> IpAddr {
+    let [high, low] = (number + 256).to_be_bytes();
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 0, high, low).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, number + 256).into(),
+    }
+}
+
+/// An address as it stands before a port.
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// Number of a real server, its active and its inactive connections, by its line in a listing.
 fn count(line: &str) -> Option<(u8, u32, u32)> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let (address, _) = words.get(1)?.split_once(':')?;
-    let number = address.rsplit('.').next()?.parse().ok()?;
-    Some((number, words.get(4)?.parse().ok()?, words.get(5)?.parse().ok()?))
+    let words: Vec<&str> = line.strip_prefix("  -> ")?.split_whitespace().collect();
+    let (address, _) = words.first()?.rsplit_once(':')?;
+    let number = address.trim_end_matches(']').rsplit(['.', ':']).next()?.parse().ok()?;
+    Some((number, words.get(3)?.parse().ok()?, words.get(4)?.parse().ok()?))
 }
 
 /// A line of `ipvsadm -Lnc`. In the order in which they are compared.
@@ -240,7 +345,7 @@ impl Conn {
 
 /// Last bytes of the servers' addresses to which the frames went.
 pub(crate) fn chosen(seen: &Seen) -> Vec<u8> {
-    let number = |frame: &Vec<u8>| (2..=20).find(|&number| frame.starts_with(&mac(server(number))));
+    let number = |frame: &Vec<u8>| { HOSTS }.find(|&number| frame.starts_with(&server_mac(number)));
     seen.to_servers.iter().map(|frame| number(frame).unwrap_or(0)).collect()
 }
 

@@ -17,7 +17,7 @@ const IPVSADM: &str = "/sbin/ipvsadm";
 /// How long a director may take to load its programs under software emulation.
 const START_LIMIT: Duration = Duration::from_secs(240);
 /// Rooms of the director, small: a machine has several.
-const ROOMS: [&str; 6] = ["--services-max", "256", "--dests-max", "4096", "--conns-max", "60000"];
+const ROOMS: [&str; 6] = ["--services-max", "1024", "--dests-max", "4096", "--conns-max", "60000"];
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,16 @@
 //! Programs of others: curl, and iperf3 with as much as it can send.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rvs_testkit::{Host, wait_until};
+use rvs_testkit::wait_until;
 use serde_json::Value;
 
 use crate::method::{Attach, Method};
 use crate::stage::{LIMIT, Stage};
 use crate::turn::await_turn;
+use crate::world::{Process, output};
 
 /// iperf3's own port.
 const PORT: u16 = 5201;
@@ -17,24 +18,6 @@ const PORT: u16 = 5201;
 const BYTES: u64 = 100_000_000;
 /// What even a busy machine reaches. Segments that are lost one after another would make it a thousand times slower.
 const BITS_PER_SECOND_MIN: f64 = 50e6;
-
-/// A process that ends with its value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().unwrap();
-    }
-}
-
-/// Runs a program on a host to its end; what it prints.
-fn output(host: &Host, program: &str, args: &[&str]) -> String {
-    let output = host.netns().output(Command::new(program).args(args)).unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {args:?}: {}\n{stdout}{stderr}", output.status);
-    stdout.into_owned()
-}
 
 /// Twelve requests by curl, each over a connection of its own, and who answered them.
 fn curl(stage: &Stage) -> [usize; 3] {
@@ -50,7 +33,7 @@ fn start_iperf3(stage: &Stage) -> Process {
     let server = &stage.cluster.servers()[0];
     let mut command = Command::new("iperf3");
     command.args(["--server", "--port", &PORT.to_string()]).stdin(Stdio::null());
-    let process = Process(server.spawn(command.stdout(Stdio::null()).stderr(Stdio::null())).unwrap());
+    let process = Process::start(server, command.stdout(Stdio::null()).stderr(Stdio::null()));
     let address = SocketAddr::from((server.address(), PORT));
     let connects = || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
     wait_until("iperf3 listens", LIMIT, || server.netns().enter(connects).unwrap()).unwrap();
@@ -78,9 +61,7 @@ fn real_programs(method: Method, attach: Attach) {
     let stage = Stage::new(method, attach);
     assert_eq!(curl(&stage), [6, 4, 2]);
     let _server = start_iperf3(&stage);
-    // Segments with a tunnel's header must fit, and nobody tells the client of the smaller MTU (yet).
-    let forward: &[&str] = if method == Method::Tun { &["--set-mss", "1400"] } else { &[] };
-    iperf3(&stage, forward);
+    iperf3(&stage, &[]);
     iperf3(&stage, &["--reverse"]);
 }
 

@@ -105,9 +105,17 @@ impl Daemon {
     pub(crate) fn dropped(&self, outcome: &str) -> u64 {
         let output = self.command("status").args(["--drops", "--json"]).output().unwrap();
         let table: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let counters = table["counters"].as_array().unwrap();
-        let counter = counters.iter().find(|counter| counter["name"] == outcome);
-        counter.unwrap_or_else(|| panic!("no counter {outcome}: {table}"))["count"].as_u64().unwrap()
+        count_in(&table, outcome)
+    }
+
+    /// How many packets had that outcome, also of those that were sent on.
+    pub(crate) fn counted(&self, outcome: &str) -> u64 {
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--fail", "http://director/v1/counters", "--unix-socket"])
+            .arg(self.socket());
+        let table: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        count_in(&table, outcome)
     }
 
     /// Takes everything down, with or without a process.
@@ -149,4 +157,11 @@ impl Drop for Daemon {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() || std::thread::panicking(), "rvs director --stop: {error}");
     }
+}
+
+/// The count of an outcome in a table of counters.
+fn count_in(table: &Value, outcome: &str) -> u64 {
+    let counters = table["counters"].as_array().unwrap();
+    let counter = counters.iter().find(|counter| counter["name"] == outcome);
+    counter.unwrap_or_else(|| panic!("no counter {outcome}: {table}"))["count"].as_u64().unwrap()
 }

@@ -11,13 +11,14 @@ use crate::program;
 use crate::turn::await_turn;
 
 const README: &str = include_str!("../../../README.md");
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
     include_str!("../../../CHANGELOG.md"),
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
+    crate::client_address::PAGE,
 ];
 /// Steps of `cargo xtask test` that are commands of their own, or run the tests of one.
 const STEPS: &[(&str, &str)] = &[
@@ -35,8 +36,10 @@ const STEPS: &[(&str, &str)] = &[
     ("cargo xtask test --allow-skips", "kernel"),
 ];
 /// Commands that tests of this package run.
-const TESTED: [&str; 6] = [
+const TESTED: [&str; 8] = [
     "cargo run --release -- demo",
+    "rvs agent",
+    "rvs agent --client-address",
     "rvs demo",
     "rvs director",
     "rvs ipvsadm",
@@ -148,9 +151,9 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands.
+    // Nor is there another block with commands, but the one that the tests of the agent call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 1);
+    assert_eq!(shown, blocks.len() + 2);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Real traffic through the real program: clients and servers in network namespaces, `rvs director` between them,
-//! configured by `rvs ipvsadm`. Needs root, curl and iperf3.
+//! configured by `rvs ipvsadm`. Needs root, curl, iperf3 and nginx.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod attach;
 mod bulk;
+mod client_address;
+mod crafted;
 mod daemon;
 mod demo;
 mod documents;
@@ -14,8 +16,14 @@ mod load;
 mod method;
 mod neighbours;
 mod other_traffic;
+mod path_mtu;
 mod program;
+mod refusals;
 mod residue;
 mod routes;
+mod sockets;
 mod stage;
+mod transfer;
 mod turn;
+mod wire;
+mod world;

@@ -5,10 +5,10 @@ use rvs_testkit::Residue;
 use crate::method::{Attach, Method};
 use crate::stage::Stage;
 
-/// Namespaces, pins and processes with one of these words in their names, by anybody.
+/// Namespaces, pins, cgroups and processes with one of these words in their names, by anybody.
 pub(crate) fn left(words: &[&str]) -> Vec<String> {
-    let Residue { namespaces, pins, processes } = Residue::scan();
-    let pins = pins.iter().map(|path| path.display().to_string());
+    let Residue { namespaces, pins, cgroups, processes } = Residue::scan();
+    let pins = pins.iter().chain(&cgroups).map(|path| path.display().to_string());
     let all = namespaces.into_iter().chain(pins).chain(processes.into_iter().map(|(_, command)| command));
     all.filter(|name| words.iter().any(|word| name.contains(word))).collect()
 }

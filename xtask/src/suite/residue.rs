@@ -1,4 +1,4 @@
-//! What tests may not leave behind: network namespaces, links, pinned BPF objects.
+//! What tests may not leave behind: network namespaces, links, pinned BPF objects, control groups.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,8 +7,15 @@ use std::path::{Path, PathBuf};
 use super::count::Count;
 
 /// Folders in which something left behind would show up.
-const FOLDERS: &[&str] =
-    &["/run/netns", "/var/run/netns", "/sys/class/net", "/sys/fs/bpf", "/sys/fs/bpf/rvs"];
+const FOLDERS: &[&str] = &[
+    "/run/netns",
+    "/var/run/netns",
+    "/sys/class/net",
+    "/sys/fs/bpf",
+    "/sys/fs/bpf/rvs",
+    "/sys/fs/cgroup",
+    "/sys/fs/cgroup/unified",
+];
 
 /// What is there at one moment.
 pub(crate) struct Residue(BTreeSet<PathBuf>);

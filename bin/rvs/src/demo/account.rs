@@ -1,19 +1,19 @@
 //! What became of the requests, and whether it is what was promised.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rvs_netlink::MacAddr;
 use rvs_testkit::{Capture, Direction, Frame, Host, Report};
+use rvs_wire::{eth, ipv4, ipv6};
 
-/// Where the parts of an Ethernet frame with IPv4 and TCP are: addresses, type, and the header's first byte.
+/// Where the parts of an Ethernet frame with IP and TCP are: addresses, type, and the header's first byte.
 const ETHERNET_SOURCE: std::ops::Range<usize> = 6..12;
 const ETHERNET_TYPE: std::ops::Range<usize> = 12..14;
 const IP_FIRST: usize = 14;
-const IP_SOURCE: usize = IP_FIRST + 12;
-/// `ETH_P_IP`.
-const IPV4: [u8; 2] = [8, 0];
+/// Its protocol number.
+const TCP: u8 = 6;
 
 /// # Errors
 /// When a request failed: how many, and why.
@@ -43,7 +43,7 @@ pub(super) fn listen(client: &Host) -> Result<Capture> {
     Ok(Capture::open(client.netns(), "eth0")?)
 }
 
-/// The first IPv4 packet that came in since [`listen`].
+/// The first TCP segment that came in since [`listen`].
 ///
 /// # Errors
 /// When none came.
@@ -54,14 +54,22 @@ pub(super) fn first_reply(capture: &mut Capture) -> Result<Reply> {
 }
 
 fn reply(frame: &[u8]) -> Option<Reply> {
-    if frame.get(ETHERNET_TYPE)? != IPV4 {
-        return None;
-    }
     let sender: [u8; 6] = frame.get(ETHERNET_SOURCE)?.try_into().ok()?;
-    let ip_len = usize::from(frame.get(IP_FIRST)? & 0xf) * 4;
-    let address: [u8; 4] = frame.get(IP_SOURCE..IP_SOURCE + 4)?.try_into().ok()?;
-    let port: [u8; 2] = frame.get(IP_FIRST + ip_len..IP_FIRST + ip_len + 2)?.try_into().ok()?;
-    Some(Reply { source: SocketAddr::from((address, u16::from_be_bytes(port))), sender: MacAddr(sender) })
+    let ip = frame.get(IP_FIRST..)?;
+    let (address, protocol, ip_len) = match frame.get(ETHERNET_TYPE)?.try_into().ok()? {
+        eth::TYPE_IPV4 => {
+            let address: [u8; 4] = ip.get(ipv4::at::SOURCE..ipv4::at::SOURCE + 4)?.try_into().ok()?;
+            (IpAddr::from(address), *ip.get(9)?, usize::from(ip.first()? & 0xf) * 4)
+        }
+        eth::TYPE_IPV6 => {
+            let address: [u8; 16] = ip.get(ipv6::at::SOURCE..ipv6::at::SOURCE + 16)?.try_into().ok()?;
+            (IpAddr::from(address), *ip.get(6)?, ipv6::LEN)
+        }
+        _ => return None,
+    };
+    let port: [u8; 2] = ip.get(ip_len..ip_len + 2)?.try_into().ok()?;
+    let source = SocketAddr::from((address, u16::from_be_bytes(port)));
+    (protocol == TCP).then_some(Reply { source, sender: MacAddr(sender) })
 }
 
 #[cfg(test)]
@@ -73,12 +81,19 @@ mod tests {
         let mut frame = vec![0; 54];
         frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
         frame[12..14].copy_from_slice(&[8, 0]);
-        frame[14] = 0x45;
+        (frame[14], frame[23]) = (0x45, 6);
         frame[26..30].copy_from_slice(&[203, 0, 113, 10]);
         frame[34..36].copy_from_slice(&[0, 80]);
         let source = SocketAddr::from(([203, 0, 113, 10], 80));
         assert_eq!(reply(&frame), Some(Reply { source, sender: MacAddr([2, 0, 0, 0, 0, 7]) }));
         assert_eq!(reply(&frame[..35]), None, "cut short");
+        let mut frame6 = vec![0; 74];
+        frame6[12..14].copy_from_slice(&[0x86, 0xdd]);
+        (frame6[14], frame6[20], frame6[37], frame6[55]) = (0x60, 6, 1, 80);
+        let source = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 80));
+        assert_eq!(reply(&frame6), Some(Reply { source, sender: MacAddr([0; 6]) }));
+        frame6[20] = 58;
+        assert_eq!(reply(&frame6), None, "ICMPv6");
         frame[12..14].copy_from_slice(&[8, 6]);
         assert_eq!(reply(&frame), None, "ARP");
     }

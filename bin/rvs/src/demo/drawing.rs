@@ -1,8 +1,9 @@
 //! Pictures of text.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
-use rvs_testkit::Cluster;
+use rvs_testkit::{Cluster, Family, Replies};
 
 use super::method::Method;
 
@@ -12,29 +13,49 @@ const BAR: u64 = 40;
 /// Who is connected to whom, and the way of requests and replies.
 pub(super) fn topology(cluster: &Cluster, method: Method) -> String {
     let director = cluster.director();
-    let address = |name: &str| director.interface(name).address.map(|a| a.to_string()).unwrap_or_default();
-    let (vip, outside, inside) = (cluster.vip(), address("to-client"), address("to-servers"));
-    let client = cluster.client().address();
+    let address = |name: &str, family: Family| {
+        let interface = director.interface(name);
+        let address = match family {
+            Family::V4 => interface.address.map(IpAddr::from),
+            Family::V6 => interface.address_v6.map(IpAddr::from),
+        };
+        address.map(|address| address.to_string()).unwrap_or_default()
+    };
+    let vip = cluster.vip_in(method.family);
+    let (outside, inside) = (address("to-client", method.family), address("to-servers", method.servers));
+    let client = cluster.client().address_in(method.family).to_string();
     let server = |number: usize| {
         let server = &cluster.servers()[number];
-        format!("{} {}  {}", server.name(), server.address(), method.at_servers(vip)).trim_end().to_owned()
+        let address = server.address_in(method.servers);
+        format!("{} {address}  {}", server.name(), method.at_servers(vip)).trim_end().to_owned()
     };
     let (s1, s2, s3) = (server(0), server(1), server(2));
-    match method {
-        Method::Nat => format!(
-            "client ◀────────▶ director ◀─────┬──▶ {s1}\n\
-             {client:<18}{vip:<15}├──▶ {s2}\n\
-             {:<18}{outside:<15}└──▶ {s3}\n\
+    let vip = vip.to_string();
+    // Columns of the director: IPv6 addresses are a bit longer.
+    let wide = if method.has_ipv6() { 18 } else { 15 };
+    let line = |columns: usize| "─".repeat(columns);
+    match method.replies() {
+        Replies::ThroughDirector => format!(
+            "client ◀────────▶ director ◀{}┬──▶ {s1}\n\
+             {client:<18}{vip:<wide$}├──▶ {s2}\n\
+             {:<18}{outside:<wide$}└──▶ {s3}\n\
              {:<18}{inside}",
-            "", ""
+            line(wide - 10),
+            "",
+            ""
         ),
-        Method::Dr | Method::Tun => format!(
-            "client ─────────▶ director ──────┬──▶ {s1}\n\
-             {client:<18}{vip:<15}├──▶ {s2}\n\
-             {:<18}{outside:<15}└──▶ {s3}\n\
-             {:<18}{inside:<21}│\n\
-             {:<3}└───────────── router ◀─────────────┘",
-            "   ▲", "   │", ""
+        Replies::PastDirector => format!(
+            "client ─────────▶ director {}┬──▶ {s1}\n\
+             {client:<18}{vip:<wide$}├──▶ {s2}\n\
+             {:<18}{outside:<wide$}└──▶ {s3}\n\
+             {:<18}{inside:<to_router$}│\n\
+             {:<3}└───────────── router ◀{}┘",
+            line(wide - 9),
+            "   ▲",
+            "   │",
+            "",
+            line(wide - 2),
+            to_router = wide + 6
         ),
     }
 }

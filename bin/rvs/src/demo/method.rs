@@ -1,92 +1,150 @@
-//! What distinguishes the forwarding methods.
+//! What distinguishes the things that are shown: a forwarding method, and the families of the virtual address and of the
+//! servers'.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use rvs_testkit::Replies;
+use rvs_testkit::{Family, Replies};
 
 /// A forwarding method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+pub(super) enum Kind {
     /// Network address translation.
     Nat,
     /// Direct routing.
     Dr,
     /// IP tunnelling.
-    Tun,
+    Tun(Tunnel),
 }
 
-impl Method {
-    /// In the order in which they are shown.
-    pub(super) const ALL: &'static [Self] = &[Self::Nat, Self::Dr, Self::Tun];
+/// A kind of tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tunnel {
+    /// IP in IP.
+    Ipip,
+    /// GRE.
+    Gre,
+    /// GUE, to the port that it has by IANA.
+    Gue,
+}
 
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Method {
     /// As it is asked for.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Nat => "nat",
-            Self::Dr => "dr",
-            Self::Tun => "tun",
-        }
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Family of the virtual address.
+    pub(super) family: Family,
+    /// Family of the servers' addresses.
+    pub(super) servers: Family,
+}
+
+/// All that can be shown.
+const METHODS: [Method; 12] = [
+    Method::new("nat", Kind::Nat, Family::V4, Family::V4),
+    Method::new("dr", Kind::Dr, Family::V4, Family::V4),
+    Method::new("tun", Kind::Tun(Tunnel::Ipip), Family::V4, Family::V4),
+    Method::new("nat6", Kind::Nat, Family::V6, Family::V6),
+    Method::new("dr6", Kind::Dr, Family::V6, Family::V6),
+    Method::new("tun6", Kind::Tun(Tunnel::Ipip), Family::V6, Family::V6),
+    Method::new("gre", Kind::Tun(Tunnel::Gre), Family::V4, Family::V4),
+    Method::new("gre6", Kind::Tun(Tunnel::Gre), Family::V6, Family::V6),
+    Method::new("gue", Kind::Tun(Tunnel::Gue), Family::V4, Family::V4),
+    Method::new("gue6", Kind::Tun(Tunnel::Gue), Family::V6, Family::V6),
+    Method::new("4in6", Kind::Tun(Tunnel::Ipip), Family::V4, Family::V6),
+    Method::new("6in4", Kind::Tun(Tunnel::Ipip), Family::V6, Family::V4),
+];
+
+impl Method {
+    /// What is shown if nothing is asked for, in that order: each method once.
+    pub(super) const BASIC: &'static [Self] = &[METHODS[0], METHODS[1], METHODS[2]];
+
+    const fn new(name: &'static str, kind: Kind, family: Family, servers: Family) -> Self {
+        Self { name, kind, family, servers }
     }
 
     /// As a title.
-    pub(super) const fn title(self) -> &'static str {
-        match self {
-            Self::Nat => "NAT (network address translation)",
-            Self::Dr => "DR (direct routing)",
-            Self::Tun => "TUN (IP tunnelling)",
-        }
+    pub(super) fn title(self) -> String {
+        let method = match self.kind {
+            Kind::Nat => "NAT (network address translation)",
+            Kind::Dr => "DR (direct routing)",
+            Kind::Tun(Tunnel::Ipip) => "TUN (IP tunnelling)",
+            Kind::Tun(Tunnel::Gre) => "TUN (IP tunnelling, by GRE)",
+            Kind::Tun(Tunnel::Gue) => "TUN (IP tunnelling, by GUE)",
+        };
+        let families = match (self.family, self.servers) {
+            (Family::V4, Family::V4) => "",
+            (Family::V6, Family::V6) => " of IPv6",
+            (Family::V4, Family::V6) => " of IPv4 in IPv6",
+            (Family::V6, Family::V4) => " of IPv6 in IPv4",
+        };
+        format!("{method}{families}")
     }
 
     /// What it does, in a few lines.
-    pub(super) const fn explanation(self) -> &'static str {
-        match self {
-            Self::Nat => {
-                "The director rewrites the address and the port of requests to the server's, and of replies\n\
-                 back to the virtual ones. The servers need no preparation, but their way back is the director."
+    pub(super) fn explanation(self) -> String {
+        let inside = match self.kind {
+            Kind::Nat => {
+                return "The director rewrites the address and the port of requests to the server's, and of replies\n\
+                        back to the virtual ones. The servers need no preparation, but their way back is the director."
+                    .to_owned();
             }
-            Self::Dr => {
-                "The director sends requests on as they are, to the server's Ethernet address. The servers have\n\
-                 the virtual address too, without saying so by ARP, and answer the client past the director."
+            Kind::Dr => {
+                return format!(
+                    "The director sends requests on as they are, to the server's Ethernet address. The servers have\n\
+                     the virtual address too, without saying so by {}, and answer the client past the director.",
+                    if self.family == Family::V4 { "ARP" } else { "NDP" }
+                );
             }
-            Self::Tun => {
-                "The director sends requests as they are inside IP packets to the server, which may be anywhere.\n\
-                 The servers unpack them, have the virtual address too, and answer the client past the director."
-            }
-        }
+            Kind::Tun(Tunnel::Ipip) => "IP",
+            Kind::Tun(Tunnel::Gre) => "GRE",
+            Kind::Tun(Tunnel::Gue) => "UDP",
+        };
+        format!(
+            "The director sends requests as they are inside {inside} packets to the server, which may be anywhere.\n\
+             The servers unpack them, have the virtual address too, and answer the client past the director."
+        )
     }
 
-    /// `ipvsadm`'s option.
-    pub(super) const fn option(self) -> &'static str {
-        match self {
-            Self::Nat => "-m",
-            Self::Dr => "-g",
-            Self::Tun => "-i",
+    /// `ipvsadm`'s options.
+    pub(super) const fn options(self) -> &'static str {
+        match self.kind {
+            Kind::Nat => "-m",
+            Kind::Dr => "-g",
+            Kind::Tun(Tunnel::Ipip) => "-i",
+            Kind::Tun(Tunnel::Gre) => "-i --tun-type gre",
+            Kind::Tun(Tunnel::Gue) => "-i --tun-type gue --tun-port 6080",
         }
     }
 
     /// The port that servers listen on. Only NAT can translate the virtual one.
     pub(super) const fn server_port(self) -> u16 {
-        match self {
-            Self::Nat => 8080,
-            Self::Dr | Self::Tun => VIRTUAL_PORT,
+        match self.kind {
+            Kind::Nat => 8080,
+            Kind::Dr | Kind::Tun(_) => VIRTUAL_PORT,
         }
     }
 
     /// The way of replies.
     pub(super) const fn replies(self) -> Replies {
-        match self {
-            Self::Nat => Replies::ThroughDirector,
-            Self::Dr | Self::Tun => Replies::PastDirector,
+        match self.kind {
+            Kind::Nat => Replies::ThroughDirector,
+            Kind::Dr | Kind::Tun(_) => Replies::PastDirector,
         }
     }
 
+    /// Whether IPv6 is needed.
+    pub(super) fn has_ipv6(self) -> bool {
+        self.family == Family::V6 || self.servers == Family::V6
+    }
+
     /// What the servers have beside their own addresses.
-    pub(super) fn at_servers(self, vip: Ipv4Addr) -> String {
-        match self {
-            Self::Nat => String::new(),
-            Self::Dr => format!("has {vip} too"),
-            Self::Tun => format!("has {vip} too, unpacks"),
+    pub(super) fn at_servers(self, vip: IpAddr) -> String {
+        match self.kind {
+            Kind::Nat => String::new(),
+            Kind::Dr => format!("has {vip} too"),
+            Kind::Tun(_) => format!("has {vip} too, unpacks"),
         }
     }
 }
@@ -95,8 +153,15 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.iter().find(|method| method.name() == text);
-        found.copied().ok_or_else(|| format!("expected nat, dr or tun, got {text:?}"))
+        let found = METHODS.iter().find(|method| method.name == text);
+        found.copied().ok_or_else(|| {
+            let names = METHODS.map(|method| method.name);
+            format!(
+                "expected {} or {}, got {text:?}",
+                names[..names.len() - 1].join(", "),
+                names[names.len() - 1]
+            )
+        })
     }
 }
 
@@ -109,9 +174,11 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        for method in Method::ALL {
-            assert_eq!(method.name().parse(), Ok(*method));
+        for method in METHODS {
+            assert_eq!(method.name.parse(), Ok(method));
         }
-        assert_eq!("NAT".parse::<Method>(), Err("expected nat, dr or tun, got \"NAT\"".to_owned()));
+        let expected =
+            "expected nat, dr, tun, nat6, dr6, tun6, gre, gre6, gue, gue6, 4in6 or 6in4, got \"NAT\"";
+        assert_eq!("NAT".parse::<Method>(), Err(expected.to_owned()));
     }
 }

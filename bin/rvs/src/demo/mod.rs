@@ -26,11 +26,12 @@ use show::Show;
 /// What to show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Forwarding method: nat, dr or tun [default: one after the other]
-    method: Option<Method>,
+    /// What to show: nat, dr, tun; in IPv6 nat6, dr6, tun6; tunnels gre, gre6, gue, gue6, 4in6, 6in4 [default: nat dr tun]
+    #[arg(value_name = "METHOD")]
+    methods: Vec<Method>,
 }
 
-/// Shows one method, or all of them.
+/// Shows some methods, or each one once.
 ///
 /// # Errors
 /// When a cluster can't be built, a request fails, or a signal ends it. Nothing is left behind in any case.
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     leftovers::remove(&interrupt)?;
     let mut show = Show::default();
-    let methods = args.method.as_ref().map_or(Method::ALL, std::slice::from_ref);
+    let methods = if args.methods.is_empty() { Method::BASIC } else { &args.methods };
     let result = methods.iter().try_for_each(|method| round::play(*method, &mut show, &interrupt));
     // Who pipes the output into `head` has seen enough; by now everything is taken down.
     if show.is_closed() { Ok(()) } else { result }

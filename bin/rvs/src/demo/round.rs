@@ -1,7 +1,7 @@
 //! One method, from an empty director to a drained server.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(super) fn play(method: Method, show: &mut Show, interrupt: &Interrupt) -> Result<()> {
     let result = Stage::build(method, interrupt)
         .and_then(|stage| Round { method, stage: &stage, show, interrupt }.play());
-    result.with_context(|| format!("demo {}", method.name()))
+    result.with_context(|| format!("demo {}", method.name))
 }
 
 struct Round<'a> {
@@ -72,8 +72,8 @@ impl Round<'_> {
     }
 
     fn destination(&self, command: &str, server: &Host, weight: u32) -> String {
-        let address = SocketAddr::from((server.address(), self.method.server_port()));
-        format!("{command} -t {} -r {address} {} -w {weight}", self.stage.service(), self.method.option())
+        let address = SocketAddr::new(server.address_in(self.method.servers), self.method.server_port());
+        format!("{command} -t {} -r {address} {} -w {weight}", self.stage.service(), self.method.options())
     }
 
     /// New connections by the weights, and where replies come from.
@@ -94,7 +94,7 @@ impl Round<'_> {
             Replies::PastDirector => "past the director",
         };
         ensure!(reply.sender == expected, "a reply was sent by {}, not {way}, by {expected}", reply.sender);
-        let client = IpAddr::from(self.stage.cluster.client().address());
+        let client = self.stage.cluster.client().address_in(self.method.family);
         ensure!(
             report.client_addresses == BTreeSet::from([client]),
             "servers saw {:?}",

@@ -49,7 +49,7 @@ impl<M: Memory> Reader<'_, M> {
             destination,
             dport: u16::from_be(entry.dport),
             method: method(entry.flags)?,
-            state: state::name(entry.protocol, *state).to_owned(),
+            state: state::name(*state).to_owned(),
             expires_s: seconds(*remaining),
             packets: entry.packets,
         })
@@ -72,4 +72,57 @@ fn method(flags: u16) -> Option<ForwardingMethod> {
 
 fn seconds(ticks: u32) -> u32 {
     u32::try_from((u64::from(ticks) << TICK_SHIFT) / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
+
+    use rvs_abi::{ConnEntry, family, ticks_from_secs};
+    use rvs_model::{Capacity, Heap};
+
+    use super::*;
+
+    /// A connection over an IPv6 service to an IPv4 server, and what is listed of it.
+    fn listed(protocol: Protocol, state: u8) -> ConnListing {
+        let heap = Heap::new(&Capacity { services: 1, dests: 1, conns: 64, cpus: 1 });
+        let addr = |text: &str| Addr::from_ip(text.parse().unwrap());
+        records::write_dest(
+            &heap,
+            0,
+            &Dest { addr: addr("10.0.0.2"), family: family::V4, ..Dest::default() },
+        );
+        let entry = ConnEntry {
+            client: addr("2001:db8:2::2"),
+            vip: addr("2001:db8::1"),
+            cport: 40_000_u16.to_be(),
+            vport: 3868_u16.to_be(),
+            protocol: protocol.number(),
+            family: family::V6,
+            flags: ConnFlags::NO_OUTPUT | u16::from(Method::TUNNEL),
+            dport: 3868_u16.to_be(),
+            packets: 7,
+            ..ConnEntry::default()
+        };
+        let remaining = u32::try_from(ticks_from_secs(60)).unwrap() + 1;
+        let conn = Conn { entry, state, proven: true, remaining };
+        Reader { memory: &heap, dests: BTreeMap::new() }.listing(&conn).unwrap()
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_listed() {
+        let conn = listed(Protocol::Tcp, 1);
+        assert_eq!((conn.client.to_string(), conn.client_port), ("2001:db8:2::2".to_owned(), 40_000));
+        assert_eq!((conn.vip.to_string(), conn.vport), ("2001:db8::1".to_owned(), 3868));
+        assert_eq!((conn.destination.to_string(), conn.dport), ("10.0.0.2".to_owned(), 3868));
+        assert_eq!((conn.method, conn.state.as_str()), (ForwardingMethod::Tunnel, "ESTABLISHED"));
+        assert_eq!((conn.expires_s, conn.packets), (60, 7));
+    }
+
+    #[test]
+    fn sctp_has_the_state_names_of_the_core() {
+        let conn = listed(Protocol::Sctp, state::sctp::ESTABLISHED);
+        assert_eq!((conn.protocol, conn.state.as_str()), (Protocol::Sctp, "ESTABLISHED"));
+        assert_eq!(listed(Protocol::Sctp, state::sctp::CLOSED).state, "CLOSED");
+    }
 }

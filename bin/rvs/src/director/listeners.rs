@@ -2,48 +2,22 @@
 //! when nobody listens any more.
 
 use std::io;
-use std::process;
 use std::sync::mpsc::{Sender, sync_channel};
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{SigSet, Signal};
 use rvs_control::{Peer, api};
 use rvs_netlink::Monitor;
 
 use super::message::Message;
+use crate::signals;
 
-/// The signals that end the daemon.
-fn ends() -> SigSet {
-    [Signal::SIGTERM, Signal::SIGINT].into_iter().collect()
-}
-
-/// Keeps the signals for [`signals`]. To be called before any thread is started: threads inherit it.
-///
-/// # Errors
-/// When the kernel refuses.
-pub(super) fn hold_signals() -> Result<()> {
-    ends().thread_block().context("hold SIGTERM and SIGINT")
-}
-
-/// Starts the thread that waits for signals. The second one ends the process at once: the first is then being obeyed for
-/// longer than somebody is willing to wait, and the data plane needs nobody to say goodbye.
+/// Starts the thread that waits for signals.
 ///
 /// # Errors
 /// When no thread can be started.
 pub(super) fn signals(inbox: Sender<Message>) -> Result<()> {
-    let listen = move || {
-        let signals = ends();
-        while let Ok(signal) = signals.wait() {
-            if inbox.send(Message::Signal(signal)).is_err() {
-                process::exit(1);
-            }
-            if let Ok(signal) = signals.wait() {
-                process::exit(128 + signal as i32);
-            }
-        }
-    };
-    start("rvs-signals", listen)
+    signals::start(move |signal| inbox.send(Message::Signal(signal)).is_ok())
 }
 
 /// Starts the thread that listens to netlink.

@@ -21,7 +21,6 @@ mod log;
 mod memory;
 mod message;
 mod neighbours;
-mod notify;
 mod routes;
 mod start;
 mod stop;

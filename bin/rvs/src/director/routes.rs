@@ -140,13 +140,18 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed parse is a failed test")]
 
     use rvs_config::{
-        Command, Destination, ForwardingMethod, Scheduler, SchedulerFlags, ServiceKey, VirtualService,
+        Command, Destination, ForwardingMethod, Scheduler, SchedulerFlags, ServiceKey, Tunnel, VirtualService,
     };
     use rvs_model::{Capacity, Heap, records};
 
     use super::*;
 
     const CAPACITY: Capacity = Capacity { services: 8, dests: 1024, conns: 64, cpus: 1 };
+
+    fn destination(key: &str, method: ForwardingMethod) -> Destination {
+        let (key, tunnel) = (key.parse().unwrap(), Tunnel::Ipip);
+        Destination { key, method, weight: 1, upper_threshold: 0, lower_threshold: 0, tunnel }
+    }
 
     fn director(dests: &[&str]) -> Director<Heap> {
         let mut director = Director::create(Heap::new(&CAPACITY)).unwrap();
@@ -155,13 +160,7 @@ mod tests {
             let service = VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() };
             director.apply(&[Command::AddService(service)], 0).unwrap();
             for dest in dests {
-                let destination = Destination {
-                    key: dest.parse().unwrap(),
-                    method: ForwardingMethod::Masq,
-                    weight: 1,
-                    upper_threshold: 0,
-                    lower_threshold: 0,
-                };
+                let destination = destination(dest, ForwardingMethod::Masq);
                 director.apply(&[Command::AddDestination { service: key, destination }], 0).unwrap();
             }
         }
@@ -234,6 +233,52 @@ mod tests {
         for lookup in [lookup(RouteKind::Unicast, Some("fe80::1")), lookup(RouteKind::Local, None)] {
             assert_eq!(way(address, &lookup), Way { info: RouteInfo::default(), refused: None });
         }
+    }
+
+    #[test]
+    fn ipv6_destinations_have_link_local_gateways_and_sources() {
+        let mut director = Director::create(Heap::new(&CAPACITY)).unwrap();
+        let key: ServiceKey = "[2001:db8::1]:80/tcp".parse().unwrap();
+        let service = VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() };
+        director.apply(&[Command::AddService(service)], 0).unwrap();
+        for (dest, method) in [
+            ("[2001:db8:9::2]:80", ForwardingMethod::Dr),
+            ("[2001:db8:9::3]:80", ForwardingMethod::Masq),
+            ("10.0.0.2:80", ForwardingMethod::Tunnel),
+        ] {
+            let destination = destination(dest, method);
+            director.apply(&[Command::AddDestination { service: key, destination }], 0).unwrap();
+        }
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        let [source, router] = ["2001:db8:9::1", "fe80::1"].map(|address| address.parse::<IpAddr>().unwrap());
+        let v6 = |gateway, mtu| RouteLookup {
+            kind: RouteKind::Unicast,
+            ifindex: Some(4),
+            gateway,
+            source: Some(source),
+            mtu,
+        };
+        routes.step(&mut director, |address| match address.to_string().as_str() {
+            "2001:db8:9::2" => Ok(v6(None, 1500)),
+            "2001:db8:9::3" => Ok(v6(Some(router), 1400)),
+            _ => Ok(lookup(RouteKind::Unicast, None)),
+        });
+        let [near, v4]: [IpAddr; 2] = ["2001:db8:9::2", "10.0.0.2"].map(|address| address.parse().unwrap());
+        assert_eq!(routes.next_hops(), BTreeSet::from([(4, near), (4, router), (3, v4)]));
+        let ids: BTreeMap<IpAddr, DestId> =
+            director.routes_needed().map(|(id, address)| (address, id)).collect();
+        let record = |address: &str| {
+            let dest = records::dest(director.memory(), ids[&address.parse().unwrap()].0).unwrap();
+            (dest.ifindex, dest.gateway.to_ip(), dest.source.to_ip(), dest.mtu)
+        };
+        assert_eq!(record("2001:db8:9::2"), (4, near, source, 1500));
+        assert_eq!(record("2001:db8:9::3"), (4, router, source, 1400));
+        assert_eq!(
+            record("10.0.0.2"),
+            (3, v4, "10.0.0.1".parse().unwrap(), 1500),
+            "a tunnel out of an IPv6 service"
+        );
     }
 
     #[test]

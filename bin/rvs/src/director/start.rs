@@ -25,15 +25,15 @@ use super::message::End;
 use super::neighbours::Neighbours;
 use super::routes::Routes;
 use super::sweeper::Sweeper;
-use super::{Args, clock, journal, listeners, log, notify};
-use crate::output;
+use super::{Args, clock, journal, listeners, log};
+use crate::{notify, output, signals};
 
 /// Runs the daemon.
 ///
 /// # Errors
 /// When it can't start or go on.
 pub(super) fn run(args: &Args) -> Result<()> {
-    listeners::hold_signals()?;
+    signals::hold()?;
     // Before anything is made in the kernel: who has the socket is the instance's director.
     let socket = args.socket.of_director();
     let bind = || Server::bind(&socket, SOCKET_MODE, Access::owner());
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     announce();
 
     let end = daemon.run(&inbox);
-    notify::stopping();
+    notify::stopping(|text| log::warning(text));
     // Requests that wait are told that there will be no answer; the server waits for those who ask.
     drop(inbox);
     drop(daemon.control.take());
@@ -81,7 +81,7 @@ fn announce() {
     if let Err(error) = out.write_all(b"rvs director ready\n").and_then(|()| out.flush()) {
         log::warning(format_args!("standard output: {error}"));
     }
-    notify::ready();
+    notify::ready(|text| log::warning(text));
 }
 
 /// Opens the data plane and lets packets in. When this returns, they are balanced.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests, what is not there is a failure")]
 
 mod access;
+mod families;
 mod help;
 mod interfaces;
 mod ipvsadm;

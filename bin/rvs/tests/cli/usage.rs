@@ -30,6 +30,37 @@ fn a_wrong_call_is_named_in_one_line_and_exits_2() {
             &["director", "--stop", "--openapi"],
             "the argument '--stop' cannot be used with '--openapi' (see 'rvs director --help')",
         ),
+        (
+            &["agent"],
+            "the following required arguments were not provided: --client-address --director <ADDR[/LEN]> (see 'rvs agent \
+             --help')",
+        ),
+        (
+            &["agent", "--director", "10.0.0.2"],
+            "the following required arguments were not provided: --client-address (see 'rvs agent --help')",
+        ),
+        (
+            &["agent", "--client-address"],
+            "the following required arguments were not provided: --director <ADDR[/LEN]> (see 'rvs agent --help')",
+        ),
+        (
+            &["agent", "--client-address", "--director", "10.0.0.1/24"],
+            "invalid value '10.0.0.1/24' for '--director <ADDR[/LEN]>': bits behind the first 24 are set; expected \
+             10.0.0.0/24, or an address",
+        ),
+        (
+            &["agent", "--client-address", "--director", "director.example"],
+            "invalid value 'director.example' for '--director <ADDR[/LEN]>': expected an address, or ADDRESS/BITS",
+        ),
+        (
+            &["agent", "--client-address", "--director", "10.0.0.2", "--instance", "a/b"],
+            "invalid value 'a/b' for '--instance <NAME>': instance \"a/b\": expected 1 to 64 letters, digits, '-' and \
+             '_'",
+        ),
+        (
+            &["agent", "--client-address", "--director", "10.0.0.2", "--stop"],
+            "the argument '--director <ADDR[/LEN]>' cannot be used with '--stop' (see 'rvs agent --help')",
+        ),
         (&["status", "now"], "unexpected argument 'now' found (see 'rvs status --help')"),
     ];
     for (args, message) in cases {
@@ -46,6 +77,15 @@ fn a_call_without_a_sub_command_names_them() {
         )
     );
     assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn an_agent_names_a_cgroup_that_is_none() {
+    let refused = |path: &str| {
+        rvs(&["agent", "--client-address", "--director", "10.0.0.2", "--cgroup", path]).failure(1)
+    };
+    assert_eq!(refused("/nowhere"), "rvs: cgroup /nowhere: No such file or directory (os error 2)\n");
+    assert_eq!(refused("/proc"), "rvs: cgroup /proc: expected a directory of a cgroup v2 file system\n");
 }
 
 #[test]

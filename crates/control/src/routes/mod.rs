@@ -293,14 +293,10 @@ impl Arguments {
         let [protocol, endpoint] = self.target.variables.as_slice() else {
             return Err(Answer::refusal(RequestError::Internal, "service: the route has other parameters"));
         };
-        let parsed = match protocol.as_str() {
-            "tcp" => Some(Protocol::Tcp),
-            "udp" => Some(Protocol::Udp),
-            _ => None,
-        };
+        let parsed = Protocol::ALL.iter().copied().find(|known| known.name() == protocol);
         let parsed = parsed.zip(endpoint.parse::<core::net::SocketAddr>().ok());
         let (protocol, endpoint) = parsed.ok_or_else(|| {
-            malformed(format!("service {protocol}/{endpoint}: expected tcp or udp, then ADDRESS:PORT"))
+            malformed(format!("service {protocol}/{endpoint}: expected tcp, udp or sctp, then ADDRESS:PORT"))
         })?;
         Ok(ServiceKey { protocol, address: endpoint.ip(), port: endpoint.port() })
     }

@@ -1,7 +1,7 @@
 //! The router against its table, and the bodies of transactions.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use rvs_config::Command;
+use rvs_config::{Command, Tunnel, TunnelChecksum};
 use serde_json::{Value, json};
 
 use super::*;
@@ -69,6 +69,8 @@ fn requests_are_understood() {
     let v6 = ServiceKey { protocol: Protocol::Udp, address: "2001:db8::1".parse().unwrap(), port: 53 };
     assert_eq!(step("GET", "/v1/services/udp/%5B2001:db8::1%5D:53", b""), Ok(Request::Service(v6)));
     assert_eq!(step("GET", "/v1/services/udp/[2001:db8::1]:53", b""), Ok(Request::Service(v6)));
+    let sctp = ServiceKey { protocol: Protocol::Sctp, ..v6 };
+    assert_eq!(step("GET", "/v1/services/sctp/[2001:db8::1]:53", b""), Ok(Request::Service(sctp)));
     assert_eq!(step("GET", "/v1/connections", b""), Ok(Request::Connections(ConnQuery::default())));
     let query = ConnQuery { cursor: u64::MAX, limit: 10_000 };
     let target = "/v1/connections?limit=10000&cursor=18446744073709551615";
@@ -87,15 +89,15 @@ fn refusals_name_what_is_wrong() {
         ("GET", "/v1/commands", 405, "GET /v1/commands: expected POST"),
         (
             "GET",
-            "/v1/services/sctp/192.0.2.1:80",
+            "/v1/services/dccp/192.0.2.1:80",
             400,
-            "service sctp/192.0.2.1:80: expected tcp or udp, then ADDRESS:PORT",
+            "service dccp/192.0.2.1:80: expected tcp, udp or sctp, then ADDRESS:PORT",
         ),
         (
             "GET",
             "/v1/services/tcp/192.0.2.1",
             400,
-            "service tcp/192.0.2.1: expected tcp or udp, then ADDRESS:PORT",
+            "service tcp/192.0.2.1: expected tcp, udp or sctp, then ADDRESS:PORT",
         ),
         ("GET", "/v1/connections?limit=0", 400, r#"limit "0": expected a number from 1 to 10000"#),
         ("GET", "/v1/connections?limit=10001", 400, r#"limit "10001": expected a number from 1 to 10000"#),
@@ -140,6 +142,18 @@ fn transactions_are_understood() {
     );
     let understood = commands(&json!({"commands": [add_destination()]})).unwrap();
     assert!(matches!(understood.as_slice(), [Command::AddDestination { .. }]));
+    let tunnels = [
+        (json!({"type": "ipip"}), Tunnel::Ipip),
+        (json!({"type": "gue", "port": 5555}), Tunnel::Gue { port: 5555, checksum: TunnelChecksum::None }),
+        (json!({"type": "gre", "checksum": "csum"}), Tunnel::Gre { checksum: TunnelChecksum::Csum }),
+    ];
+    for (json, tunnel) in tunnels {
+        let mut command = add_destination();
+        command["destination"]["tunnel"] = json;
+        let understood = commands(&json!({"commands": [command]})).unwrap();
+        let [Command::AddDestination { destination, .. }] = understood.as_slice() else { panic!() };
+        assert_eq!(destination.tunnel, tunnel);
+    }
 }
 
 #[test]
@@ -150,7 +164,13 @@ fn a_bad_command_is_named_by_its_place() {
     misspelt["destination"]["uper_threshold"] = json!(5);
     let mut bad_address = add_destination();
     bad_address["service"]["address"] = json!("192.0.2.256");
+    let mut no_port = add_destination();
+    no_port["destination"]["tunnel"] = json!({"type": "gue"});
+    let mut port_of_gre = add_destination();
+    port_of_gre["destination"]["tunnel"] = json!({"type": "gre", "port": 5});
     let cases = [
+        (no_port, r#"command 1 ("add-destination"): missing field `port`"#),
+        (port_of_gre, r#"command 1 ("add-destination"): unknown field `destination.tunnel.port`"#),
         (no_weight, r#"command 1 ("add-destination"): missing field `weight`"#),
         (misspelt, r#"command 1 ("add-destination"): unknown field `destination.uper_threshold`"#),
         (bad_address, r#"command 1 ("add-destination"): invalid IP address syntax"#),

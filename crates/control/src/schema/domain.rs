@@ -1,13 +1,13 @@
 //! Schemas of what an operator configures and of what there is: the types of `rvs-config`.
 
-use rvs_config::{Scheduler, limits};
+use rvs_config::{Protocol, Scheduler, TunnelChecksum, limits};
 use serde_json::{Value, json};
 
 use super::{Field, array, field, number, object, optional, reference, text, variant, word};
 
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     vec![
-        ("Protocol", word(["tcp", "udp"], "transport protocol")),
+        ("Protocol", word(Protocol::ALL.iter().map(|protocol| protocol.name()), "transport protocol")),
         ("Address", json!({"type": "string", "description": "an IPv4 or IPv6 address as text"})),
         ("Endpoint", text("ADDRESS:PORT, an IPv6 address in brackets")),
         ("Port", number(u16::MAX, "port number")),
@@ -19,6 +19,8 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             number(7_u8, "bit 0: flag-1 (sh-fallback), bit 1: flag-2 (sh-port), bit 2: flag-3"),
         ),
         ("ForwardingMethod", word(["masq", "dr", "tunnel"], "how packets reach a destination")),
+        ("TunnelChecksum", word(TunnelChecksum::ALL.iter().map(|checksum| checksum.name()), "checksum")),
+        ("Tunnel", tunnel()),
         ("Destination", object("a destination", destination())),
         ("Counters", object("traffic since the last zeroing; bytes are IP total lengths", counters())),
         ("Rates", object("rates per second, averaged as IPVS does", rates())),
@@ -59,8 +61,23 @@ fn destination() -> Vec<Field> {
         field("weight", number(limits::WEIGHT_MAX, "0 means quiesced: no new connections")),
         optional("upper_threshold", threshold("connections above which it gets no new ones; 0: no limit")),
         optional("lower_threshold", threshold("connections below which it gets new ones again")),
+        optional("tunnel", reference("Tunnel")),
     ]);
     fields
+}
+
+fn tunnel() -> Value {
+    let of = |name, description, fields| variant("type", name, description, fields);
+    let port = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX,
+        "description": "UDP port that the real server takes packets at"});
+    let checksum = || optional("checksum", reference("TunnelChecksum"));
+    let description = "how packets are wrapped, with method tunnel; ipip when it is left out. \
+        remcsum is for gue only, the default is none";
+    json!({"description": description, "oneOf": [
+        of("ipip", "IP in IP", vec![]),
+        of("gue", "generic UDP encapsulation", vec![field("port", port), checksum()]),
+        of("gre", "generic routing encapsulation", vec![checksum()]),
+    ]})
 }
 
 fn counters() -> Vec<Field> {

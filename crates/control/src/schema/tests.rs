@@ -8,7 +8,7 @@ use rvs_abi::OUTCOMES;
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, DestKey, DestListing, Destination, ForwardingMethod,
     Listing, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts,
-    TimeoutsUpdate, VirtualService,
+    TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -118,7 +118,8 @@ fn service() -> VirtualService {
 fn destination() -> Destination {
     let (upper_threshold, lower_threshold) = (rvs_config::limits::THRESHOLD_MAX, 1);
     let (method, weight) = (ForwardingMethod::Tunnel, rvs_config::limits::WEIGHT_MAX);
-    Destination { key: dest_key(), method, weight, upper_threshold, lower_threshold }
+    let tunnel = Tunnel::Gue { port: u16::MAX, checksum: TunnelChecksum::Remcsum };
+    Destination { key: dest_key(), method, weight, upper_threshold, lower_threshold, tunnel }
 }
 
 fn commands() -> Vec<Command> {
@@ -219,7 +220,9 @@ fn errors_fit_their_schemas() {
 
 #[test]
 fn words_are_those_of_the_types() {
-    fits_words("Protocol", &[Protocol::Tcp, Protocol::Udp]);
+    fits_words("Protocol", &[Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
+    let (none, csum, remcsum) = (TunnelChecksum::None, TunnelChecksum::Csum, TunnelChecksum::Remcsum);
+    fits_words("TunnelChecksum", &[none, csum, remcsum]);
     fits_words("Scheduler", Scheduler::ALL);
     fits_words("ForwardingMethod", &[ForwardingMethod::Masq, ForwardingMethod::Dr, ForwardingMethod::Tunnel]);
     fits_words("Attach", &[Attach::Xdp, Attach::XdpGeneric, Attach::Tc, Attach::None]);
@@ -239,6 +242,24 @@ fn listings_fit_their_schemas() {
     let timeouts = Timeouts::default();
     fits("Timeouts", &[timeouts]);
     fits("Listing", &[Listing { services: vec![service], conn_table_size: 4096, timeouts }]);
+}
+
+#[test]
+fn tunnels_fit_their_schema() {
+    let (none, csum) = (TunnelChecksum::None, TunnelChecksum::Csum);
+    let tunnels = [Tunnel::Ipip, Tunnel::Gue { port: 1, checksum: none }, Tunnel::Gre { checksum: csum }];
+    fits_each("Tunnel", &tunnels);
+    let all = components();
+    let bad = [
+        json!({"type": "gue"}),
+        json!({"type": "gue", "port": 0}),
+        json!({"type": "gre", "port": 5}),
+        json!({"type": "ipip", "checksum": "none"}),
+        json!({"port": 5}),
+    ];
+    for bad in bad {
+        assert!(check(&all, &all["Tunnel"], &bad, "Tunnel").is_err(), "{bad}");
+    }
 }
 
 #[test]

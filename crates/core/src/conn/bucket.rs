@@ -1,7 +1,7 @@
 //! Access to a bucket, and what a look-up compares.
 
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, ConnEntry, ConnFlags, Method, OVERFLOW_BUCKET, family};
+use rvs_abi::{Addr, ConnEntry, ConnFlags, Method, OVERFLOW_BUCKET};
 
 use crate::conn::word::Word;
 use crate::{DestRecord, Tables};
@@ -36,6 +36,12 @@ pub(crate) fn has_overflow<B: Bucket>(bucket: B) -> bool {
 #[inline(always)]
 pub(crate) fn is_overflow<B: Bucket>(bucket: B) -> bool {
     high(bucket.spare()) & OVERFLOW_BUCKET != 0
+}
+
+/// Its number, with [`OVERFLOW_BUCKET`] in the overflow table.
+#[inline(always)]
+pub(crate) fn number<B: Bucket>(bucket: B) -> u32 {
+    high(bucket.spare())
 }
 
 /// Order among all slots: who of two twins goes first.
@@ -83,8 +89,15 @@ impl Key {
     /// Of a packet from a client; ports in network order.
     #[inline(always)]
     #[must_use]
-    pub const fn new(client: Addr, cport: [u8; 2], vip: Addr, vport: [u8; 2], protocol: u8) -> Self {
-        let ports = [cport[0], cport[1], vport[0], vport[1], protocol, family::V4, 0, 0];
+    pub const fn new(
+        client: Addr,
+        cport: [u8; 2],
+        vip: Addr,
+        vport: [u8; 2],
+        protocol: u8,
+        family: u8,
+    ) -> Self {
+        let ports = [cport[0], cport[1], vport[0], vport[1], protocol, family, 0, 0];
         Self { words: [client.0[0], client.0[1], vip.0[0], vip.0[1], u64::from_ne_bytes(ports)] }
     }
 }
@@ -116,12 +129,14 @@ pub struct MatchReply {
     pub sport: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
+    /// [`rvs_abi::family`].
+    pub family: u8,
 }
 
 impl<T: Tables> Matcher<T> for MatchReply {
     #[inline(always)]
     fn matches(&self, tables: &T, bucket: T::Bucket, slot: usize) -> bool {
-        let known = [self.cport[0], self.cport[1], 0, 0, self.protocol, family::V4, 0, 0];
+        let known = [self.cport[0], self.cport[1], 0, 0, self.protocol, self.family, 0, 0];
         let ports = bucket.entry_word(slot, at::PORTS);
         let difference = (bucket.entry_word(slot, at::CLIENT) ^ self.client.0[0])
             | (bucket.entry_word(slot, at::CLIENT + 1) ^ self.client.0[1])

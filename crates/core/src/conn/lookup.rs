@@ -1,9 +1,9 @@
 //! Finding a connection, and keeping it alive.
 
-use rvs_abi::{ConnFlags, SLOTS};
+use rvs_abi::{Addr, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 
 use crate::Tables;
-use crate::conn::bucket::{at, has_overflow, ids};
+use crate::conn::bucket::{at, has_overflow, ids, number};
 use crate::conn::word::{LIVE, PROVEN, TENTATIVE, Word};
 use crate::conn::{Bucket, Matcher, Place, account_end, home, leave_overflow, weight_of};
 use crate::state;
@@ -51,12 +51,12 @@ impl<B: Bucket> Found<B> {
         ([p[2], p[3]], [d[0], d[1]])
     }
 
-    /// The virtual address, if it is IPv4.
+    /// The virtual address.
     #[inline(always)]
     #[must_use]
-    pub fn vip_v4(&self) -> [u8; 4] {
-        let b = self.bucket.entry_word(self.slot, at::VIP + 1).to_ne_bytes();
-        [b[4], b[5], b[6], b[7]]
+    pub fn vip(&self) -> Addr {
+        let word = |index| self.bucket.entry_word(self.slot, index);
+        Addr([word(at::VIP), word(at::VIP + 1)])
     }
 
     /// [`ConnFlags`].
@@ -149,6 +149,38 @@ impl<B: Bucket> Found<B> {
         account_end(tables, dest, self.word.state());
         leave_overflow(home);
         true
+    }
+}
+
+/// Where a connection was found, as numbers that one stage hands to another.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct At {
+    /// Number of the bucket, as it is kept in the bucket.
+    bucket: u32,
+    slot: u32,
+    word: u64,
+}
+
+impl At {
+    /// Of a connection.
+    #[inline(always)]
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "below eight")]
+    pub fn of<B: Bucket>(found: &Found<B>) -> Self {
+        Self { bucket: number(found.bucket), slot: found.slot as u32, word: found.word.0 }
+    }
+
+    /// The connection, as it was found.
+    #[inline(always)]
+    #[must_use]
+    pub fn get<T: Tables>(&self, tables: &T) -> Option<Found<T::Bucket>> {
+        let index = self.bucket & !OVERFLOW_BUCKET;
+        let bucket = if self.bucket & OVERFLOW_BUCKET == 0 {
+            tables.bucket(index)?
+        } else {
+            tables.overflow_bucket(index)?
+        };
+        Some(Found::new(bucket, (self.slot & 7) as usize, Word(self.word)))
     }
 }
 

@@ -15,7 +15,7 @@ pub mod word;
 pub use bucket::{Bucket, Key, MatchReply, Matcher};
 pub use hash::{Geometry, Place};
 pub use insert::{ATTEMPTS, Birth, How, Request, insert};
-pub use lookup::{Event, Found, find};
+pub use lookup::{At, Event, Found, find};
 pub use sweep::{Swept, end, sweep_bucket};
 
 use rvs_abi::{Addr, ConnEntry, DestConns};

@@ -7,9 +7,9 @@
 //! | 17 | PROVEN: more than one packet was exchanged; never evicted |
 //! | 18 | TENTATIVE: the entry is complete, not visible yet |
 //! | 19 | CLAIMED: the entry is being written |
-//! | 20-23 | protocol state |
-//! | 24-35 | generation: one more each time the slot changes owner or is freed |
-//! | 36-63 | deadline in ticks modulo 2^28 |
+//! | 20-24 | state ([`crate::state`]) |
+//! | 25-36 | generation: one more each time the slot changes owner or is freed |
+//! | 37-63 | deadline in ticks modulo 2^27 |
 
 /// See the table above.
 pub const LIVE: u64 = 1 << 16;
@@ -24,9 +24,9 @@ pub const CLAIM_TICKS: u64 = 30;
 
 const TAG_MASK: u64 = 0xffff;
 const STATE_SHIFT: u32 = 20;
-const GENERATION_SHIFT: u32 = 24;
+const GENERATION_SHIFT: u32 = 25;
 const GENERATION_MASK: u64 = 0xfff << GENERATION_SHIFT;
-const DEADLINE_SHIFT: u32 = 36;
+const DEADLINE_SHIFT: u32 = 37;
 
 /// A slot word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +103,11 @@ impl Word {
         self.0 & TAG_MASK == tag && self.0 & (LIVE | TENTATIVE) != 0
     }
 
-    /// Protocol state.
+    /// Number of the state.
     #[inline(always)]
     #[must_use]
     pub const fn state(self) -> u8 {
-        ((self.0 >> STATE_SHIFT) & 15) as u8
+        ((self.0 >> STATE_SHIFT) & 31) as u8
     }
 
     /// Whether two words are of the same owner of the slot, and both live.
@@ -131,7 +131,7 @@ impl Word {
         (self.0 ^ other.0) << (64 - DEADLINE_SHIFT) == 0
     }
 
-    /// Ticks from `now` to the deadline; negative when it is over. Right for up to 2^27 ticks (104 days) either way.
+    /// Ticks from `now` to the deadline; negative when it is over. Right for up to 2^26 ticks (52 days) either way.
     #[inline(always)]
     #[must_use]
     #[allow(clippy::cast_possible_wrap, reason = "the sign of the shifted difference is what is wanted")]

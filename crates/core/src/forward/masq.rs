@@ -1,10 +1,10 @@
 //! NAT (ipvs.md §3.3): requests get the real server's address and port, replies those of the service.
 
-use rvs_abi::Outcome;
+use rvs_abi::{Addr, Outcome, proto};
 use rvs_wire::checksum::Delta;
-use rvs_wire::{tcp, udp};
+use rvs_wire::{eth, ipv6, sctp, tcp, udp};
 
-use crate::forward::{address, store_ip};
+use crate::forward::{HOP_LIMIT, address, store_ip};
 use crate::{NextHop, Packet, Parsed};
 
 /// Which end of the packet is rewritten.
@@ -22,23 +22,84 @@ pub(crate) fn send<P: Packet>(
     packet: &mut P,
     parsed: &Parsed,
     end: End,
-    new_address: [u8; 4],
+    new_address: Addr,
     new_port: [u8; 2],
     hop: &NextHop,
 ) -> Result<(), Outcome> {
-    let (ip, ttl) = parsed.ip.decrement_ttl();
-    let ((ip, pseudo), old_port, port_at) = match end {
-        End::Destination => (ip.with_destination(new_address), parsed.dport, parsed.transport() + 2),
-        End::Source => (ip.with_source(new_address), parsed.sport, parsed.transport()),
-    };
-    store_ip(packet, ip, ttl.and(pseudo))?;
-    let fields = Delta::new().word(old_port, new_port);
-    packet.set(port_at, &new_port).ok_or(Outcome::RewriteFailed)?;
-    if parsed.is_tcp() {
-        packet.update_tcp_checksum(parsed.transport() + tcp::CHECKSUM, pseudo, fields)
-    } else {
-        packet.update_udp_checksum(parsed.transport() + udp::CHECKSUM, pseudo, fields)
-    }
-    .ok_or(Outcome::RewriteFailed)?;
+    let pseudo = rewrite_address(packet, parsed, end, new_address)?;
+    rewrite_port(packet, parsed, end, new_port, pseudo)?;
     address(packet, &hop.link)
+}
+
+/// Writes the new address and a time to live that is one less. What the address adds to checksums over the pseudo header.
+#[inline(always)]
+pub(crate) fn rewrite_address<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    end: End,
+    new: Addr,
+) -> Result<Delta, Outcome> {
+    if parsed.is_v4() {
+        let (ip, ttl) = parsed.ip.decrement_ttl();
+        let (ip, pseudo) = match end {
+            End::Destination => ip.with_destination(new.v4_bytes()),
+            End::Source => ip.with_source(new.v4_bytes()),
+        };
+        store_ip(packet, ip, ttl.and(pseudo))?;
+        return Ok(pseudo);
+    }
+    let (old, at) = match end {
+        End::Destination => (parsed.destination, ipv6::at::DESTINATION),
+        End::Source => (parsed.source, ipv6::at::SOURCE),
+    };
+    packet.set(HOP_LIMIT, &[parsed.ttl().wrapping_sub(1)]).ok_or(Outcome::RewriteFailed)?;
+    packet.set(eth::LEN + at, &new.to_bytes()).ok_or(Outcome::RewriteFailed)?;
+    Ok(Delta::new().address(old.words(), new.words()))
+}
+
+/// Writes the new port and makes the transport checksum right.
+#[inline(always)]
+fn rewrite_port<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    end: End,
+    new: [u8; 2],
+    pseudo: Delta,
+) -> Result<(), Outcome> {
+    let l4 = parsed.transport();
+    let (old, at) = match end {
+        End::Destination => (parsed.dport, l4 + 2),
+        End::Source => (parsed.sport, l4),
+    };
+    let fields = Delta::new().word(old, new);
+    match parsed.protocol {
+        proto::TCP => {
+            packet.set(at, &new).ok_or(Outcome::RewriteFailed)?;
+            packet.update_tcp_checksum(l4 + tcp::CHECKSUM, pseudo, fields)
+        }
+        proto::UDP => {
+            packet.set(at, &new).ok_or(Outcome::RewriteFailed)?;
+            packet.update_udp_checksum(l4 + udp::CHECKSUM, pseudo, fields)
+        }
+        proto::SCTP if old != new => rewrite_sctp_port(packet, parsed, end, new),
+        // AH and ESP have no ports, and SCTP's checksum covers no address.
+        _ => Some(()),
+    }
+    .ok_or(Outcome::RewriteFailed)
+}
+
+/// Writes the new port of an SCTP packet, whose checksum is over all of it.
+#[inline(always)]
+fn rewrite_sctp_port<P: Packet>(packet: &mut P, parsed: &Parsed, end: End, new: [u8; 2]) -> Option<()> {
+    let l4 = parsed.transport();
+    let ([s0, s1], [d0, d1]) = (parsed.sport, parsed.dport);
+    let before = [s0, s1, d0, d1];
+    let after = match end {
+        End::Destination => [s0, s1, new[0], new[1]],
+        End::Source => [new[0], new[1], d0, d1],
+    };
+    let field = packet.get::<4>(l4 + sctp::CHECKSUM)?;
+    let len = (parsed.len + eth::LEN as u32 - l4 as u32) as u16;
+    packet.set(l4 + sctp::CHECKSUM, &sctp::update_checksum(field, before, after, len))?;
+    packet.set(l4, &after)
 }

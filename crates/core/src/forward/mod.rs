@@ -1,27 +1,34 @@
 //! Forwarding methods: what is done to a packet before it leaves (ipvs.md §3). A file each.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"
+)]
 
 pub(crate) mod direct_route;
 pub(crate) mod masq;
 pub(crate) mod tunnel;
 
 use rvs_abi::Outcome;
+use rvs_wire::checksum::Delta;
 use rvs_wire::{eth, ipv4};
 
-use crate::{Link, NextHop, Packet};
+use crate::{Link, NextHop, Packet, Parsed};
+
+/// Offset of the hop limit in a frame with an IPv6 packet.
+const HOP_LIMIT: usize = eth::LEN + 7;
 
 /// Time to live and MTU, in IPVS's order, for a packet with `overhead` bytes added on the way (ipvs.md §3.2).
 #[inline(always)]
 pub(crate) fn check<P: Packet>(
     packet: &P,
-    ip: &ipv4::Header,
+    parsed: &Parsed,
     hop: &NextHop,
     overhead: u32,
 ) -> Result<(), Outcome> {
-    if ip.ttl() <= 1 {
+    if parsed.ttl() <= 1 {
         return Err(Outcome::TtlExceeded);
     }
-    let len = packet.wire_len(ip);
-    if hop.mtu != 0 && len + overhead > hop.mtu {
+    if hop.mtu != 0 && packet.wire_len(parsed) + overhead > hop.mtu {
         return Err(Outcome::TooBig);
     }
     Ok(())
@@ -43,12 +50,18 @@ const fn macs(link: &Link) -> [u8; 12] {
     [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3]]
 }
 
-/// Writes a header back with its checksum updated.
+/// Writes the packet's time to live, one less than it came with.
 #[inline(always)]
-pub(crate) fn store_ip<P: Packet>(
-    packet: &mut P,
-    ip: ipv4::Header,
-    delta: rvs_wire::checksum::Delta,
-) -> Result<(), Outcome> {
+pub(crate) fn decrement_ttl<P: Packet>(packet: &mut P, parsed: &Parsed) -> Result<(), Outcome> {
+    if parsed.is_v4() {
+        let (ip, delta) = parsed.ip.decrement_ttl();
+        return store_ip(packet, ip, delta);
+    }
+    packet.set(HOP_LIMIT, &[parsed.ttl().wrapping_sub(1)]).ok_or(Outcome::RewriteFailed)
+}
+
+/// Writes an IPv4 header back with its checksum updated.
+#[inline(always)]
+pub(crate) fn store_ip<P: Packet>(packet: &mut P, ip: ipv4::Header, delta: Delta) -> Result<(), Outcome> {
     packet.set(eth::LEN, &ip.update_checksum(delta).to_bytes()).ok_or(Outcome::RewriteFailed)
 }

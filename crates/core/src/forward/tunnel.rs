@@ -1,19 +1,36 @@
-//! IP-in-IP tunnels (ipvs.md §3.5, RFC 2003).
+//! Tunnels (ipvs.md §3.5, §3.6): the packet goes to the real server inside of another one, by IP in IP (RFC 2003,
+//! RFC 2473, RFC 4213), GRE (RFC 2784) or GUE, in IPv4 or IPv6 whatever is inside.
 
-use rvs_abi::{Outcome, proto};
-use rvs_wire::ipv4;
+use rvs_abi::{Addr, Outcome, TunnelFlags, TunnelType, family, proto};
+use rvs_wire::{checksum, eth, gre, gue, ipv4, ipv6, udp};
 
-use crate::forward::{address, check, store_ip};
-use crate::{NextHop, Packet};
+use crate::forward::{address, check, decrement_ttl};
+use crate::packet::Encap;
+use crate::parse::Signal;
+use crate::pipeline::Way;
+use crate::{Packet, Parsed, Tables, sum};
 
-/// Ends of a tunnel.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ends {
+/// A tunnel to a real server.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tunnel {
+    /// [`TunnelType`].
+    pub kind: u8,
+    /// [`TunnelFlags`].
+    pub flags: u8,
+    /// UDP port of the real server, network order.
+    pub port: u16,
     /// The director's address.
-    pub(crate) source: [u8; 4],
+    pub source: Addr,
     /// The real server's address.
-    pub(crate) destination: [u8; 4],
+    pub destination: Addr,
 }
+
+/// Source ports of GUE tunnels: the first, and how many; Linux's default `ip_local_port_range`.
+const PORTS_FIRST: u32 = 32768;
+const PORTS: u32 = 60999 - 32768;
+
+/// Smallest MTU of IPv4 (RFC 791 §3.2).
+const MTU_MIN_V4: u32 = 68;
 
 /// Outer type of service: as inside, but "congestion experienced" becomes ECT(0) (ipvs.md §3.6, point 4).
 #[inline(always)]
@@ -21,33 +38,179 @@ const fn outer_tos(tos: u8) -> u8 {
     if tos & 3 == 3 { tos & !3 | 2 } else { tos }
 }
 
-/// Encapsulates and sends. `id` is the identification of an outer header that may be fragmented.
+/// Encapsulates and sends. The MTU that the sender would be told becomes what is left of the way's for the packet inside.
 #[inline(always)]
-pub(crate) fn send<P: Packet>(
+pub(crate) fn send<P: Packet, T: Tables>(
     packet: &mut P,
-    ip: &ipv4::Header,
-    hop: &NextHop,
-    ends: &Ends,
-    id: u16,
+    tables: &T,
+    parsed: &Parsed,
+    way: &mut Way,
 ) -> Result<(), Outcome> {
-    check(packet, ip, hop, 20)?;
-    // A bundle of segments gets its lengths when it is cut.
-    let total_len = ip.total_len().checked_add(20);
-    if total_len.is_none() && packet.wire_len(ip) == u32::from(ip.total_len()) {
+    let Way { hop, tunnel, notice, .. } = way;
+    // The kernel cuts a bundle of segments later, and would give each the same checksum: they go without.
+    let is_bundle = packet.wire_len(parsed) != parsed.len;
+    let encap = encap(tables, tunnel, is_bundle);
+    let usable = hop.mtu.saturating_sub(encap.size());
+    let is_narrow = usable < if encap.is_v4() { MTU_MIN_V4 } else { ipv6::MTU_MIN as u32 };
+    notice.mtu = if is_narrow { 0 } else { usable };
+    check(packet, parsed, hop, encap.size())?;
+    // Not even a small packet goes into such a tunnel (ipvs.md §3.2).
+    if hop.mtu != 0 && is_narrow {
         return Err(Outcome::TooBig);
     }
-    let (inner, delta) = ip.decrement_ttl();
-    store_ip(packet, inner, delta)?;
-    let outer = ipv4::Outer {
-        tos: outer_tos(ip.tos()),
-        total_len: total_len.unwrap_or(u16::MAX),
-        id: if ip.dont_fragment() { 0 } else { id },
-        dont_fragment: ip.dont_fragment(),
-        ttl: inner.ttl(),
-        protocol: proto::IPIP,
-        source: ends.source,
-        destination: ends.destination,
-    };
-    packet.push_ipv4(&outer.emit().to_bytes()).ok_or(Outcome::RewriteFailed)?;
+    // A bundle gets its lengths when it is cut.
+    let len = parsed.len + encap.size();
+    if len > u32::from(u16::MAX) && !is_bundle {
+        return Err(Outcome::TooBig);
+    }
+    decrement_ttl(packet, parsed)?;
+    let inner = if encap.has_checksum() { inner_sum(packet, tables, parsed) } else { Some(0) };
+    let inner = inner.ok_or(Outcome::RewriteFailed)?;
+    packet.push(&encap).ok_or(Outcome::RewriteFailed)?;
+    let len = if len > u32::from(u16::MAX) { u16::MAX } else { len as u16 };
+    store_outer(packet, tables, parsed, tunnel, &encap, len).ok_or(Outcome::RewriteFailed)?;
+    store_rest(packet, parsed, tunnel, &encap, len, inner).ok_or(Outcome::RewriteFailed)?;
     address(packet, &hop.link)
+}
+
+/// What a tunnel puts in front of a packet. Its numbers are veiled, so that what follows is verified once for all kinds.
+#[inline(always)]
+fn encap<T: Tables>(tables: &T, tunnel: &Tunnel, is_bundle: bool) -> Encap {
+    let family = if tunnel.destination.is_v4() { family::V4 } else { family::V6 };
+    let wanted = tunnel.flags & (TunnelFlags::CSUM | TunnelFlags::REMCSUM) != 0;
+    let checksum = u8::from(wanted && !is_bundle);
+    let family = tables.veiled(u64::from(family)) as u8;
+    let checksum = tables.veiled(u64::from(checksum)) as u8;
+    let encap = Encap::tunnel(family, tunnel.kind, checksum);
+    Encap { rest: tables.veiled(u64::from(encap.rest)) as u32 & 15, ..encap }
+}
+
+/// Protocol number of a tunnel's outer header.
+#[inline(always)]
+const fn protocol(kind: u8, parsed: &Parsed) -> u8 {
+    match kind {
+        TunnelType::GUE => proto::UDP,
+        TunnelType::GRE => proto::GRE,
+        _ => inside(parsed),
+    }
+}
+
+/// Protocol number of the packet inside.
+#[inline(always)]
+const fn inside(parsed: &Parsed) -> u8 {
+    if parsed.is_v4() { proto::IPIP } else { proto::IPV6 }
+}
+
+/// Writes the outer IP header; `len` is that of the whole new packet.
+#[inline(always)]
+fn store_outer<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    tunnel: &Tunnel,
+    encap: &Encap,
+    len: u16,
+) -> Option<()> {
+    let (tos, ttl) = (outer_tos(parsed.tos()), parsed.ttl().wrapping_sub(1));
+    let protocol = protocol(tunnel.kind, parsed);
+    if encap.is_v4() {
+        let dont_fragment = parsed.is_v4() && parsed.ip.dont_fragment();
+        let id = if dont_fragment { 0 } else { tables.random() as u16 | 1 };
+        let (source, destination) = (tunnel.source.v4_bytes(), tunnel.destination.v4_bytes());
+        let outer =
+            ipv4::Outer { tos, total_len: len, id, dont_fragment, ttl, protocol, source, destination };
+        return packet.set(eth::LEN, &outer.emit().to_bytes());
+    }
+    let outer = ipv6::Outer {
+        traffic_class: tos,
+        payload_len: len.saturating_sub(ipv6::LEN as u16),
+        next_header: protocol,
+        hop_limit: ttl,
+        source: tunnel.source.words(),
+        destination: tunnel.destination.words(),
+    };
+    packet.set(eth::LEN, &outer.emit().to_bytes())
+}
+
+/// Writes what stands between the outer IP header and the packet inside, whose sum is `inner`.
+#[inline(always)]
+fn store_rest<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    tunnel: &Tunnel,
+    encap: &Encap,
+    len: u16,
+    inner: u32,
+) -> Option<()> {
+    let at = eth::LEN + encap.ip_len() as usize;
+    match tunnel.kind {
+        TunnelType::GRE => {
+            let kind = if parsed.is_v4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
+            if encap.has_checksum() {
+                packet.set(at, &gre::with_checksum(kind, inner))
+            } else {
+                packet.set(at, &gre::plain(kind))
+            }
+        }
+        TunnelType::GUE => {
+            let header = gue::plain(inside(parsed));
+            let len = len.wrapping_sub(encap.ip_len() as u16);
+            let mut udp = udp::header(source_port(parsed), u16::from_be(tunnel.port), len, [0, 0]);
+            if encap.has_checksum() {
+                let pseudo = pseudo(tunnel.source, tunnel.destination, proto::UDP, u32::from(len));
+                [udp[6], udp[7]] = udp::checksum(checksum::sum(checksum::sum(inner + pseudo, &header), &udp));
+            }
+            packet.set(at, &udp)?;
+            packet.set(at + udp::LEN, &header)
+        }
+        _ => Some(()),
+    }
+}
+
+/// The UDP source port of a flow, the same for all its packets, so that its packets stay in one receive queue and flows
+/// spread over all (ipvs.md §3.6).
+#[inline(always)]
+fn source_port(parsed: &Parsed) -> u16 {
+    let ([a, b], [c, d]) = (parsed.sport, parsed.dport);
+    let ports = u32::from_ne_bytes([a, b, c, d]);
+    let hash = (parsed.source.folded() ^ ports.rotate_left(7)).wrapping_mul(0x9e37_79b1)
+        ^ parsed.destination.folded().wrapping_mul(0x85eb_ca6b);
+    let hash = (hash ^ hash >> 15).wrapping_mul(0x2c1b_3c6d);
+    let scaled = (u64::from(hash) * u64::from(PORTS)) >> 32;
+    (PORTS_FIRST + scaled as u32) as u16
+}
+
+/// The sum over a pseudo header, of either family.
+#[inline(always)]
+fn pseudo(source: Addr, destination: Addr, protocol: u8, len: u32) -> u32 {
+    if source.is_v4() {
+        let len = len as u16;
+        return checksum::pseudo_v4(source.v4_bytes(), destination.v4_bytes(), protocol, len);
+    }
+    checksum::pseudo_v6(source.words(), destination.words(), protocol, len)
+}
+
+/// The sum over the packet inside, whose time to live is decremented already.
+///
+/// With a right checksum (or one that the device will make right), TCP and UDP sum up to the complement of their pseudo
+/// header, whatever the data are: then no byte of them is read. With a wrong one the outer checksum becomes wrong too.
+#[inline(always)]
+fn inner_sum<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &Parsed) -> Option<u32> {
+    let l4 = parsed.transport();
+    let end = eth::LEN as u32 + parsed.len;
+    let is_whole = match parsed.protocol {
+        _ if parsed.is(Signal::FRAGMENT | Signal::LATER) => false,
+        proto::TCP => true,
+        proto::UDP => packet.get::<2>(l4 + udp::CHECKSUM)? != [0, 0],
+        _ => false,
+    };
+    // An IPv4 header sums up to nothing.
+    let read_to = match (is_whole, parsed.is_v4()) {
+        (true, true) => eth::LEN as u32,
+        (true, false) => l4 as u32,
+        (false, _) => end,
+    };
+    let pseudo = pseudo(parsed.source, parsed.destination, parsed.protocol, end - l4 as u32);
+    let transport = if is_whole { u32::from(!checksum::fold(pseudo)) } else { 0 };
+    Some(sum::bytes(packet, tables, eth::LEN as u32, read_to)? + transport)
 }

@@ -56,7 +56,7 @@ const ROWS: [[u8; 11]; 12] = [
     [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL], // input-only rst
 ];
 
-/// Event of a packet with none of the four flags: it closes.
+/// Row of a packet with none of the four flags: it closes.
 const NO_EVENT: u8 = 4;
 
 /// The state after `state`, for the table of all protocols.
@@ -64,7 +64,7 @@ pub(crate) const fn transition(direction: usize, event: usize, state: usize) -> 
     if event < NO_EVENT as usize && state < 11 { ROWS[direction * 4 + event][state] } else { CL }
 }
 
-/// By the lower five flags: the first of rst, syn, fin, ack that is set decides (ipvs.md §5.2).
+/// Rows by the lower five flags: the first of rst, syn, fin, ack that is set decides (ipvs.md §5.2).
 static EVENTS: [u8; 32] = events();
 
 const fn events() -> [u8; 32] {
@@ -87,19 +87,15 @@ const fn events() -> [u8; 32] {
     events
 }
 
-/// The event of a packet with those flags.
+/// The row of a packet with those flags.
 #[inline(always)]
-pub(crate) fn event(flags: u8) -> u8 {
+#[must_use]
+pub fn row(flags: u8) -> u8 {
     EVENTS[(flags & 31) as usize]
 }
 
-/// Whether that state counts as active.
-#[inline(always)]
-#[must_use]
-pub const fn is_active(state: u8) -> bool {
-    const ACTIVE: u32 = 1 << ES | 1 << SS | 1 << SR | 1 << SA;
-    ACTIVE >> (state & 31) & 1 != 0
-}
+/// A bit for each state that counts as active.
+pub(crate) const ACTIVE: u32 = 1 << ES | 1 << SS | 1 << SR | 1 << SA;
 
 /// The name of a state in listings.
 #[must_use]

@@ -4,6 +4,7 @@
 
 mod agent;
 mod attach;
+mod client_address;
 mod journal;
 mod lifecycle;
 mod privileges;

@@ -54,13 +54,29 @@ pub(crate) fn assert_records_agree(director: &Director<Heap>) {
                 ForwardingMethod::Dr => rvs_abi::Method::DR,
             };
             assert_eq!((record.method, record.weight), (method, listed.destination.weight), "{key}");
+            let found = (record.tunnel, record.tunnel_flags, u16::from_be(record.tunnel_port));
+            assert_eq!(found, tunnel(listed.destination.tunnel), "{key}");
             assert_eq!(weight, record.weight, "{key}");
         }
     }
     let Timeouts { tcp_s, tcp_fin_s, udp_s } = director.timeouts();
     let ticks = rvs_model::records::config(heap).timeouts;
     let expected = [tcp_s, tcp_fin_s, udp_s].map(|secs| rvs_model::ticks_u32(secs.into()));
-    assert_eq!([ticks[1], ticks[4], ticks[16]], expected);
+    assert_eq!([ticks[1], ticks[4], ticks[rvs_abi::Timeout::Udp as usize]], expected);
+}
+
+/// Type, flags and port of a tunnel, numbered as in ipvs.md §1.2.
+fn tunnel(tunnel: Tunnel) -> (u8, u8, u16) {
+    let flags = |checksum| match checksum {
+        TunnelChecksum::None => 0,
+        TunnelChecksum::Csum => 1,
+        TunnelChecksum::Remcsum => 2,
+    };
+    match tunnel {
+        Tunnel::Ipip => (0, 0, 0),
+        Tunnel::Gue { port, checksum } => (1, flags(checksum), port),
+        Tunnel::Gre { checksum } => (2, flags(checksum), 0),
+    }
 }
 
 /// Does half of what an action does: its stores up to the one that makes it visible, or only that one when something goes.

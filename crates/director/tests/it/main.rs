@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "tests: small numbers")]
 
 mod crash;
+mod families;
 mod housekeeping;
 mod limits;
 mod packet;

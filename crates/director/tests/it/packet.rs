@@ -10,7 +10,11 @@ use rvs_model::{Heap, Memory, records};
 
 pub(crate) fn key_record(key: &ServiceKey) -> rvs_abi::ServiceKey {
     let (vip, vport) = (Addr::from_ip(key.address), key.port.to_be());
-    rvs_abi::ServiceKey { vip, vport, protocol: key.protocol.number(), family: family::V4, zero: 0 }
+    rvs_abi::ServiceKey { vip, vport, protocol: key.protocol.number(), family: family_of(vip), zero: 0 }
+}
+
+fn family_of(address: Addr) -> u8 {
+    if address.is_v4() { family::V4 } else { family::V6 }
 }
 
 pub(crate) fn dest_key(heap: &Heap, dest: u32) -> DestKey {
@@ -39,7 +43,10 @@ pub(crate) fn check(heap: &Heap, keys: &[ServiceKey]) {
         }
         assert_eq!((service.vip.to_ip(), u16::from_be(service.vport)), (key.address, key.port));
         assert!(service.table_words >= 4, "{key}: no table");
-        assert!(records::config(heap).services_v4 > 0, "{key}: packets are passed on");
+        let config = records::config(heap);
+        let services = if key.address.is_ipv4() { config.services_v4 } else { config.services_v6 };
+        assert!(services > 0, "{key}: packets are passed on");
+        assert_eq!(service.family, family_of(service.vip), "{key}");
         assert!(filter_has(heap, key.address), "{key}: filtered");
         for (dest, _) in list(heap, service.table) {
             let record = records::dest(heap, dest).unwrap();
@@ -50,6 +57,7 @@ pub(crate) fn check(heap: &Heap, keys: &[ServiceKey]) {
                 "{key}: {name} chosen after its removal"
             );
             assert_eq!(record.service, id, "{key}: {name} is another service's");
+            assert_eq!(record.family, family_of(record.addr), "{name}");
             assert!(filter_has(heap, record.addr.to_ip()), "{name}: filtered");
         }
     }

@@ -20,15 +20,42 @@ enum Step {
 }
 
 fn any_vip() -> impl Strategy<Value = ServiceKey> {
-    (1..=VIPS).prop_map(vip)
+    prop::sample::select(keys())
 }
 
-fn any_dest() -> impl Strategy<Value = Destination> {
-    use ForwardingMethod::{Dr, Masq, Tunnel};
+/// A server of the service's family, or of the other one.
+fn server(service: &ServiceKey, n: u8, other_family: bool) -> DestKey {
+    if service.address.is_ipv6() == other_family { rs(n) } else { rs6(n.into()) }
+}
+
+/// A service and a key of a destination of it, most often of its family.
+fn any_server() -> impl Strategy<Value = (ServiceKey, DestKey)> {
+    let other_family = prop::bool::weighted(0.2);
+    (any_vip(), 1..=SERVERS, other_family)
+        .prop_map(|(service, n, other)| (service, server(&service, n, other)))
+}
+
+/// A service and a destination that it may have.
+fn any_dest() -> impl Strategy<Value = (ServiceKey, Destination)> {
     let weight = prop::sample::select(vec![0, 1, 1, 2, 3, 4, 6, 300]);
-    let method = prop::sample::select(vec![Masq, Dr, Tunnel]);
-    (1..=SERVERS, weight, method)
-        .prop_map(|(n, weight, method)| Destination { method, ..dest(rs(n), weight) })
+    let (none, csum, remcsum) = (TunnelChecksum::None, TunnelChecksum::Csum, TunnelChecksum::Remcsum);
+    let ipip = Tunnel::Ipip;
+    let ways = vec![
+        (ForwardingMethod::Masq, ipip),
+        (ForwardingMethod::Dr, ipip),
+        (ForwardingMethod::Tunnel, ipip),
+        (ForwardingMethod::Tunnel, Tunnel::Gue { port: 5555, checksum: none }),
+        (ForwardingMethod::Tunnel, Tunnel::Gue { port: 6080, checksum: remcsum }),
+        (ForwardingMethod::Tunnel, Tunnel::Gre { checksum: csum }),
+    ];
+    let other_family = prop::bool::weighted(0.2);
+    (any_vip(), 1..=SERVERS, weight, prop::sample::select(ways), other_family).prop_map(
+        |(service, n, weight, (method, tunnel), other)| {
+            // Only tunnels lead to the other family (ipvs.md §3.8).
+            let key = server(&service, n, other && method == ForwardingMethod::Tunnel);
+            (service, Destination { method, tunnel, ..dest(key, weight) })
+        },
+    )
 }
 
 fn any_service() -> impl Strategy<Value = VirtualService> {
@@ -45,9 +72,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         3 => any_service().prop_map(Command::AddService),
         2 => any_service().prop_map(Command::EditService),
         1 => any_vip().prop_map(delete_service),
-        8 => (any_vip(), any_dest()).prop_map(|(service, destination)| Command::AddDestination { service, destination }),
-        4 => (any_vip(), any_dest()).prop_map(|(service, destination)| Command::EditDestination { service, destination }),
-        4 => (any_vip(), 1..=SERVERS).prop_map(|(service, n)| delete(service, rs(n))),
+        8 => any_dest().prop_map(|(service, destination)| Command::AddDestination { service, destination }),
+        4 => any_dest().prop_map(|(service, destination)| Command::EditDestination { service, destination }),
+        4 => any_server().prop_map(|(service, dest)| delete(service, dest)),
         1 => prop::option::of(any_vip()).prop_map(|service| Command::Zero { service }),
         1 => (0..3_u32, 0..3_u32, 0..3_u32)
             .prop_map(|(tcp_s, tcp_fin_s, udp_s)| Command::SetTimeouts(TimeoutsUpdate { tcp_s, tcp_fin_s, udp_s })),
@@ -70,22 +97,23 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => any_commands().prop_map(Step::Commands),
         6 => (any_vip(), any::<u8>()).prop_map(|(service, client)| Step::Connect(service, client)),
-        1 => (any_vip(), 1..=SERVERS).prop_map(|(service, n)| Step::Disconnect(service, rs(n))),
+        1 => any_server().prop_map(|(service, dest)| Step::Disconnect(service, dest)),
         1 => Just(Step::Restart),
     ]
 }
 
 /// Commands that make the services, so that most random ones after them are accepted.
 pub(crate) fn beginning() -> Vec<Command> {
+    let services = keys().into_iter().zip(1..);
     let mut commands: Vec<Command> =
-        (1..=VIPS).map(|n| add_service(vip(n), Scheduler::ALL[n as usize % 2])).collect();
-    commands
-        .extend((1..=VIPS).flat_map(|n| (1..=3).map(move |server| add(vip(n), rs(server), server.into()))));
+        services.map(|(key, n)| add_service(key, Scheduler::ALL[n % 2])).collect();
+    let dests = |key: ServiceKey| (1..=3).map(move |n| add(key, server(&key, n, false), n.into()));
+    commands.extend(keys().into_iter().flat_map(dests));
     commands
 }
 
 pub(crate) fn keys() -> Vec<ServiceKey> {
-    (1..=VIPS).map(vip).collect()
+    (1..=VIPS).map(vip).chain([vip6(1)]).collect()
 }
 
 fn assert_same(director: &Director<Heap>, reference: &reference::Reference) {
@@ -100,6 +128,7 @@ fn assert_same(director: &Director<Heap>, reference: &reference::Reference) {
         let dests = listed.destinations.iter().map(|dest| reference::Dest {
             key: dest.destination.key,
             method: dest.destination.method,
+            tunnel: dest.destination.tunnel,
             weight: dest.destination.weight,
             conns: dest.active_conns + dest.inactive_conns,
             counted: dest.counters.conns,

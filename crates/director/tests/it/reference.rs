@@ -7,6 +7,7 @@ use rvs_config::*;
 pub(crate) struct Dest {
     pub(crate) key: DestKey,
     pub(crate) method: ForwardingMethod,
+    pub(crate) tunnel: Tunnel,
     pub(crate) weight: u32,
     pub(crate) conns: u32,
     pub(crate) counted: u64,
@@ -194,6 +195,7 @@ impl Reference {
                 let dest = found.list.iter_mut().find(|dest| dest.key == destination.key).ok_or(missing)?;
                 dest.weight = destination.weight;
                 dest.method = destination.method;
+                dest.tunnel = destination.tunnel;
                 found.list_changed();
             }
             Command::DeleteDestination { service, destination } => self.delete(service, destination)?,
@@ -214,7 +216,8 @@ impl Reference {
         if service.list.iter().any(|dest| dest.key == new.key) {
             return Err(CommandError::DestinationExists { service: *key, destination: new.key });
         }
-        let mut dest = Dest { key: new.key, method: new.method, weight: new.weight, conns: 0, counted: 0 };
+        let Destination { key: new_key, method, tunnel, weight, .. } = *new;
+        let mut dest = Dest { key: new_key, method, tunnel, weight, conns: 0, counted: 0 };
         if let Some(old) = old {
             let (_, old) = self.trash.remove(old);
             dest.conns = old.conns;

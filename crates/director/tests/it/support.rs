@@ -28,12 +28,23 @@ pub(crate) fn rs(n: u8) -> DestKey {
     DestKey { address: [192, 168, 9, n].into(), port: 80 }
 }
 
+/// 2001:db8::`n`, TCP port 80.
+pub(crate) fn vip6(n: u16) -> ServiceKey {
+    ServiceKey { address: [0x2001, 0xdb8, 0, 0, 0, 0, 0, n].into(), ..vip(1) }
+}
+
+/// 2001:db8:9::`n`, port 80.
+pub(crate) fn rs6(n: u16) -> DestKey {
+    DestKey { address: [0x2001, 0xdb8, 9, 0, 0, 0, 0, n].into(), port: 80 }
+}
+
 pub(crate) fn service(key: ServiceKey, scheduler: Scheduler) -> VirtualService {
     VirtualService { key, scheduler, flags: SchedulerFlags::default() }
 }
 
 pub(crate) fn dest(key: DestKey, weight: u32) -> Destination {
-    Destination { key, method: ForwardingMethod::Masq, weight, upper_threshold: 0, lower_threshold: 0 }
+    let (method, tunnel) = (ForwardingMethod::Masq, Tunnel::Ipip);
+    Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0, tunnel }
 }
 
 pub(crate) fn add_service(key: ServiceKey, scheduler: Scheduler) -> Command {
@@ -86,7 +97,7 @@ pub(crate) fn order(director: &Director<Heap>, key: &ServiceKey) -> Vec<(u8, u32
 pub(crate) fn last_byte(key: &DestKey) -> u8 {
     match key.address {
         std::net::IpAddr::V4(v4) => v4.octets()[3],
-        std::net::IpAddr::V6(_) => 0,
+        std::net::IpAddr::V6(v6) => v6.octets()[15],
     }
 }
 

@@ -23,6 +23,8 @@ use crate::tables::Tables;
 
 /// `AF_INET`.
 const AF_INET: u32 = 2;
+/// `AF_INET6`.
+const AF_INET6: u32 = 10;
 
 /// Packets as the driver hands them in.
 #[xdp]
@@ -31,12 +33,16 @@ pub fn rvs_xdp(context: XdpContext) -> u32 {
     let mut packet = Xdp::new(context.ctx).from(tables::port(tables.ingress));
     let verdict = pipeline::ingress(&mut packet, &tables);
     tables.count_outcome(verdict.outcome);
-    match verdict.outcome.class() {
-        Class::Pass | Class::HandOver => xdp_action::XDP_PASS,
-        Class::Drop => xdp_action::XDP_DROP,
-        Class::Forward if verdict.link.ifindex == tables.ingress => xdp_action::XDP_TX,
+    // A dropped packet may leave too: as the error about it. Most leave where they came from, which a veth does only with a
+    // program at its other end, unless told to redirect.
+    let is_error = verdict.outcome.class() == Class::Drop;
+    let redirects = is_error && tables::port(tables.ingress).takes_xdp();
+    match verdict.link.ifindex {
+        0 if is_error => xdp_action::XDP_DROP,
+        0 => xdp_action::XDP_PASS,
+        ifindex if ifindex == tables.ingress && !redirects => xdp_action::XDP_TX,
         // SAFETY: a helper that takes numbers.
-        Class::Forward => unsafe { bpf_redirect(verdict.link.ifindex, 0) as u32 },
+        ifindex => unsafe { bpf_redirect(ifindex, 0) as u32 },
     }
 }
 
@@ -61,19 +67,27 @@ fn tc(context: &TcContext, after_xdp: bool) -> i32 {
     if !(after_xdp && class == Class::Pass) {
         tables.count_outcome(verdict.outcome);
     }
-    match class {
-        Class::Pass | Class::HandOver => TC_ACT_UNSPEC,
-        Class::Drop => TC_ACT_SHOT,
-        Class::Forward => send(&verdict.link),
+    match verdict.link.ifindex {
+        0 if class == Class::Drop => TC_ACT_SHOT,
+        0 => TC_ACT_UNSPEC,
+        _ => send(&verdict.link),
     }
 }
 
-/// Sends by the kernel's neighbour table, which resolves and confirms.
+/// Sends by the kernel's neighbour table, which resolves and confirms, unless the link addresses are there already.
 #[inline(always)]
 fn send(link: &Link) -> i32 {
+    if link.resolved != 0 {
+        // SAFETY: a helper that takes numbers.
+        return unsafe { bpf_redirect(link.ifindex, 0) as i32 };
+    }
+    let is_v4 = link.gateway.is_v4();
+    let address = link.gateway.words();
     let mut next_hop = bpf_redir_neigh {
-        nh_family: AF_INET,
-        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv4_nh: u32::from_ne_bytes(link.gateway) },
+        nh_family: if is_v4 { AF_INET } else { AF_INET6 },
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
+            ipv6_nh: if is_v4 { [address[3], 0, 0, 0] } else { address },
+        },
     };
     // SAFETY: the structure is of the size that is given.
     unsafe {

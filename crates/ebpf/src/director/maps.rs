@@ -2,8 +2,9 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use rvs_abi::{Bucket, Config, Dest, Service, ServiceKey, Stats, limits};
+use rvs_core::fragment;
 use rvs_core::pipeline::Scratch;
 
 use crate::next_hop::Cached;
@@ -41,3 +42,8 @@ pub(crate) static NEXT_HOPS: PerCpuArray<Cached> = PerCpuArray::with_max_entries
 #[map]
 pub(crate) static NEIGHBOUR_MARKS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(limits::NEIGHBOUR_MARKS, 0);
+#[map]
+pub(crate) static ERROR_BUDGETS: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::ERROR_BUDGETS, 0);
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<fragment::Key, fragment::Known> =
+    LruHashMap::with_max_entries(limits::FRAGMENTS, 0);

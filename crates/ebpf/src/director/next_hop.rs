@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup,
 };
 use aya_ebpf::helpers::bpf_fib_lookup as fib_lookup;
-use rvs_abi::{Outcome, limits};
+use rvs_abi::{Addr, Outcome, limits};
 use rvs_core::{Flow, Link, NextHop, Tables as _};
 
 use crate::maps;
@@ -17,6 +17,8 @@ use crate::tables::{self, Tables, field};
 
 /// `AF_INET`.
 const AF_INET: u8 = 2;
+/// `AF_INET6`.
+const AF_INET6: u8 = 10;
 /// What was looked up stays true for 2^22 ns (4.2 ms).
 const PERIOD_SHIFT: u32 = 22;
 /// Neighbours are refreshed once in 2^8 periods (1.07 s) by a packet that begins a connection.
@@ -28,17 +30,18 @@ const REFRESH_LATE: u64 = 16;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cached {
-    to: [u8; 4],
-    from: [u8; 4],
+    to: Addr,
+    from: Addr,
     /// Period of the look-up plus one; 0: empty.
     period: u64,
     ifindex: u32,
     mtu: u32,
     /// As in [`Link`].
     resolved: u32,
-    gateway: [u8; 4],
-    macs: [u32; 3],
     ingress: u32,
+    gateway: Addr,
+    macs: [u32; 3],
+    zero: u32,
 }
 
 impl Cached {
@@ -55,7 +58,7 @@ impl Cached {
 pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
     let now = flow.now;
     let period = (now >> PERIOD_SHIFT) + 1;
-    let key = u32::from_ne_bytes(flow.to) ^ u32::from_ne_bytes(flow.from).rotate_left(16);
+    let key = flow.to.folded() ^ flow.from.folded().rotate_left(16);
     let index = key.wrapping_mul(0x9e37_79b1) >> 20;
     let Some(cached) = maps::NEXT_HOPS.get_ptr_mut(index & (limits::NEXT_HOPS - 1)) else {
         return Err(Outcome::Inconsistent);
@@ -85,7 +88,7 @@ pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
 #[inline(always)]
 fn takes_stack(cached: &Cached, flow: &Flow) -> bool {
     let refresh = flow.now >> REFRESH_SHIFT;
-    let neighbour = u32::from_ne_bytes(cached.gateway) ^ cached.ifindex.rotate_left(16);
+    let neighbour = cached.gateway.folded() ^ cached.ifindex.rotate_left(16);
     // Two neighbours may share a mark; then it is chance which of them is refreshed in a period.
     let index = neighbour.wrapping_mul(0x9e37_79b1) >> 20 & (limits::NEIGHBOUR_MARKS - 1);
     let Some(mark) = maps::NEIGHBOUR_MARKS.get_ptr_mut(index) else { return false };
@@ -108,12 +111,18 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outc
         query.write(core::mem::zeroed());
         &mut *query
     };
-    query.family = AF_INET;
     query.ifindex = tables.ingress;
     // A length that fits any MTU: the helper then tells the MTU, and judges nothing.
     query.__bindgen_anon_1.tot_len = 1;
-    query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(flow.from);
-    query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(flow.to);
+    if flow.to.is_v4() {
+        query.family = AF_INET;
+        query.__bindgen_anon_3.ipv4_src = flow.from.words()[3];
+        query.__bindgen_anon_4.ipv4_dst = flow.to.words()[3];
+    } else {
+        query.family = AF_INET6;
+        query.__bindgen_anon_3.ipv6_src = flow.from.words();
+        query.__bindgen_anon_4.ipv6_dst = flow.to.words();
+    }
     // SAFETY: a valid context and a query of the size that is given.
     let result =
         unsafe { fib_lookup(tables.context, &raw mut *query, size_of::<bpf_fib_lookup>() as i32, 0) };
@@ -121,30 +130,11 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outc
     cached.to = flow.to;
     cached.from = flow.from;
     cached.ingress = tables.ingress;
-    if query.family != AF_INET {
-        // The helper answered with a gateway of IPv6 (RFC 5549), where the address of this one would be.
-        return Err(Outcome::NoRoute);
-    }
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
-            // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
             let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
-            cached.resolved = u32::from(known && tables.is_xdp && tables::port(query.ifindex).takes_xdp());
-            cached.ifindex = query.ifindex;
-            // SAFETY: plain integers.
-            unsafe {
-                cached.gateway = query.__bindgen_anon_4.ipv4_dst.to_ne_bytes();
-                // Without a neighbour the helper ends before it tells the MTU.
-                let mtu = if known { query.__bindgen_anon_1.mtu_result } else { 0 };
-                cached.mtu = u32::from(mtu);
-            }
+            answered(tables, query, known, cached);
             limit_to_route(tables, flow, cached);
-            let (d, s) = (query.dmac, query.smac);
-            cached.macs = [
-                u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
-                u32::from_ne_bytes([d[4], d[5], s[0], s[1]]),
-                u32::from_ne_bytes([s[2], s[3], s[4], s[5]]),
-            ];
             Ok(())
         }
         BPF_FIB_LKUP_RET_FWD_DISABLED => from_record(tables, flow, cached),
@@ -154,13 +144,35 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outc
     }
 }
 
+/// Takes over the kernel's answer; `known`: with the neighbour's link address.
+#[inline(always)]
+fn answered(tables: &Tables, query: &bpf_fib_lookup, known: bool, cached: &mut Cached) {
+    // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
+    cached.resolved = u32::from(known && tables.is_xdp && tables::port(query.ifindex).takes_xdp());
+    cached.ifindex = query.ifindex;
+    // SAFETY: plain integers.
+    unsafe {
+        // The gateway of an IPv4 route may be one of IPv6 (RFC 5549): the helper then changes the family.
+        let words = query.__bindgen_anon_4.ipv6_dst;
+        cached.gateway =
+            if query.family == AF_INET { Addr::v4(words[0].to_ne_bytes()) } else { Addr::from_words(words) };
+        // Without a neighbour the helper ends before it tells the MTU.
+        cached.mtu = if known { u32::from(query.__bindgen_anon_1.mtu_result) } else { 0 };
+    }
+    let (d, s) = (query.dmac, query.smac);
+    cached.macs = [
+        u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
+        u32::from_ne_bytes([d[4], d[5], s[0], s[1]]),
+        u32::from_ne_bytes([s[2], s[3], s[4], s[5]]),
+    ];
+}
+
 /// The helper tells a route's own MTU only if it is locked, and the interface's otherwise. The director saw the route's.
 #[inline(always)]
 fn limit_to_route(tables: &Tables, flow: &Flow, cached: &mut Cached) {
     let Some(dest) = flow.dest.and_then(|id| tables.dest(id)) else { return };
     let mtu = field!(dest.0, mtu);
-    let same_route =
-        field!(dest.0, ifindex) == cached.ifindex && field!(dest.0, gateway).v4_bytes() == cached.gateway;
+    let same_route = field!(dest.0, ifindex) == cached.ifindex && field!(dest.0, gateway) == cached.gateway;
     if same_route && mtu != 0 && (cached.mtu == 0 || mtu < cached.mtu) {
         cached.mtu = mtu;
     }
@@ -177,6 +189,6 @@ fn from_record(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), 
     cached.resolved = 0;
     cached.ifindex = ifindex;
     cached.mtu = field!(dest.0, mtu);
-    cached.gateway = field!(dest.0, gateway).v4_bytes();
+    cached.gateway = field!(dest.0, gateway);
     Ok(())
 }

@@ -3,11 +3,11 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use rvs_abi::Outcome;
-use rvs_core::pipeline;
+use rvs_core::pipeline::{self, Side};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
-use crate::tables::Tables;
+use crate::tables::{Tables, outcome};
 
 const INCONSISTENT: u32 = Outcome::Inconsistent as u32;
 
@@ -41,6 +41,95 @@ pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
 pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
     let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
     pipeline::request(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2c under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_icmp(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::icmp(&mut Xdp::new(context), &tables) as u32
+}
+
+/// Stage 2c under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, is_second_look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+    pipeline::icmp(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2e under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_fragment(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::fragment(&mut Xdp::new(context), &tables) as u32
+}
+
+/// Stage 2e under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::fragment(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for tunnels under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_tunnel(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::tunnel(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The stage for tunnels under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_tunnel(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::tunnel(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2d under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_tunnel_error(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::tunnel_error(&mut Xdp::new(context), &tables) as u32
+}
+
+/// Stage 2d under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_tunnel_error(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::tunnel_error(&mut Skb::new(context), &tables) as u32
+}
+
+/// The last stage under XDP: whether an error is sent.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_answer(context: *mut xdp_md, about: u32) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    u32::from(pipeline::answer(&mut Xdp::new(context), &tables, outcome(about)))
+}
+
+/// The last stage under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return 0 };
+    u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
+}
+
+/// The look-up for stages 2c and 2d.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_find(side: u32) -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    let side = if side == Side::Client as u32 { Side::Client } else { Side::Server };
+    u32::from(pipeline::find(&tables, side))
 }
 
 /// Stage 3.

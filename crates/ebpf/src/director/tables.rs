@@ -6,7 +6,8 @@ use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Port, Service, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
-use rvs_core::pipeline::Scratch;
+use rvs_core::fragment;
+use rvs_core::pipeline::{Scratch, Side};
 use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
 use rvs_ebpf::atomic;
 
@@ -133,6 +134,10 @@ impl DestRecord for DestPointer {
         field!(self.0, flags)
     }
     #[inline(always)]
+    fn tunnel(self) -> (u8, u8, u16) {
+        (field!(self.0, tunnel), field!(self.0, tunnel_flags), field!(self.0, tunnel_port))
+    }
+    #[inline(always)]
     fn source(self) -> Addr {
         field!(self.0, source)
     }
@@ -166,7 +171,7 @@ struct Loop<'a, S> {
 
 /// The outcome that a stage returned as a number.
 #[inline(always)]
-fn outcome(number: u32) -> Outcome {
+pub(crate) fn outcome(number: u32) -> Outcome {
     // SAFETY: the stages return nothing but numbers of outcomes.
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
 }
@@ -194,6 +199,17 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    #[inline(always)]
+    fn services_v6(&self) -> u32 {
+        // SAFETY: a live word of a map; user space changes it, hence volatile.
+        unsafe { (&raw const (*self.config).services_v6).read_volatile() }
+    }
+
+    #[inline(always)]
     fn geometry(&self) -> Option<Geometry> {
         let config = self.config();
         Some(Geometry {
@@ -205,8 +221,8 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn timeout(&self, index: u32) -> u32 {
-        let index = atomic::opaque(u64::from(index)) as usize & 63;
-        // SAFETY: 64 time-outs; user space changes them, hence volatile.
+        let index = atomic::opaque(u64::from(index)) as usize & 31;
+        // SAFETY: 32 time-outs; user space changes them, hence volatile.
         unsafe { (&raw const (*self.config).timeouts).cast::<u32>().add(index).read_volatile() }
     }
 
@@ -277,6 +293,18 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn fragment(&self, key: &fragment::Key) -> Option<fragment::Known> {
+        // SAFETY: the value is copied at once; another CPU may be changing it, and each word of it is valid.
+        unsafe { maps::FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn keep_fragment(&self, key: &fragment::Key, known: &fragment::Known) {
+        // If it fails, the fragments behind are left to the stack.
+        let _ = maps::FRAGMENTS.insert(key, known, 0);
+    }
+
+    #[inline(always)]
     fn note(&self, event: Event) {
         Self::count_at(event as u32);
     }
@@ -307,6 +335,57 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn icmp<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_icmp(self.context.cast())
+        } else {
+            stage::rvs_tc_icmp(self.context.cast(), u32::from(self.is_second_look))
+        })
+    }
+
+    #[inline(always)]
+    fn find(&self, side: Side) -> bool {
+        stage::rvs_find(side as u32) != 0
+    }
+
+    #[inline(always)]
+    fn fragment_stage<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_fragment(self.context.cast())
+        } else {
+            stage::rvs_tc_fragment(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn tunnel<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_tunnel(self.context.cast())
+        } else {
+            stage::rvs_tc_tunnel(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn tunnel_error<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_tunnel_error(self.context.cast())
+        } else {
+            stage::rvs_tc_tunnel_error(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn answer<P: Packet>(&self, _packet: &mut P, about: Outcome) -> bool {
+        let sent = if self.is_xdp {
+            stage::rvs_xdp_answer(self.context.cast(), about as u32)
+        } else {
+            stage::rvs_tc_answer(self.context.cast(), about as u32)
+        };
+        sent != 0
+    }
+
+    #[inline(always)]
     fn prepare(&self) -> Outcome {
         outcome(stage::rvs_prepare())
     }
@@ -326,6 +405,13 @@ impl rvs_core::Tables for Tables {
     fn random(&self) -> u32 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn with_error_budget<R>(&self, index: u32, use_it: impl FnOnce(&mut u64) -> R) -> Option<R> {
+        let budget = maps::ERROR_BUDGETS.get_ptr_mut(index)?;
+        // SAFETY: a value of this CPU's own part of the map, and the program is not preempted by itself.
+        Some(use_it(unsafe { &mut *budget }))
     }
 
     #[inline(always)]

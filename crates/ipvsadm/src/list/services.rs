@@ -1,7 +1,8 @@
 //! Services and their destinations: every table of `-L` but the connections.
 
 use rvs_config::{
-    CommandError, Counters, DestListing, ForwardingMethod, Listing, Rates, ServiceKey, ServiceListing,
+    CommandError, Counters, DestListing, Destination, ForwardingMethod, Listing, Rates, ServiceKey,
+    ServiceListing, Tunnel, TunnelChecksum,
 };
 
 use super::number::big;
@@ -141,7 +142,7 @@ impl ServiceTable {
             Format::TunInfo => format!(
                 " {:<7} {:<13} {weight:<6} {active:<10} {inactive:<10}",
                 method(destination.method),
-                tunnel(destination.method)
+                tunnel(destination)
             ),
             Format::Stats => self.numbers(counters(&listed.counters)),
             Format::Rate => {
@@ -181,9 +182,17 @@ const fn method(method: ForwardingMethod) -> &'static str {
     }
 }
 
-const fn tunnel(method: ForwardingMethod) -> &'static str {
-    match method {
-        ForwardingMethod::Tunnel => "ipip",
-        ForwardingMethod::Masq | ForwardingMethod::Dr => "n/a",
+/// The column of `--tun-info`: `ipip`, `gue:PORT:CHECKSUM`, `gre:CHECKSUM`; at most 15 characters.
+fn tunnel(dest: &Destination) -> String {
+    let checksum = match dest.tunnel.checksum() {
+        TunnelChecksum::None => "-c",
+        TunnelChecksum::Csum => "+c",
+        TunnelChecksum::Remcsum => "r+c",
+    };
+    match (dest.method, dest.tunnel) {
+        (ForwardingMethod::Masq | ForwardingMethod::Dr, _) => "n/a".to_owned(),
+        (ForwardingMethod::Tunnel, Tunnel::Ipip) => "ipip".to_owned(),
+        (ForwardingMethod::Tunnel, Tunnel::Gue { port, .. }) => format!("gue:{port}:{checksum}"),
+        (ForwardingMethod::Tunnel, Tunnel::Gre { .. }) => format!("gre:{checksum}"),
     }
 }

@@ -126,7 +126,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .help("add a destination to a virtual service"),
     command(Verb::EditServer, "edit-server", &['e'], "edit-server")
         .requires(SERVER)
-        .help("replace method, weight and thresholds of a destination"),
+        .help("replace method, weight, thresholds and tunnel of a destination"),
     command(Verb::DeleteServer, "delete-server", &['d'], "delete-server")
         .requires(SERVER)
         .help("delete a destination"),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rvs_config::{
     Command, Counters, DestListing, Destination, ForwardingMethod, Listing, Protocol, Rates, Scheduler,
-    SchedulerFlags, ServiceListing, Timeouts, VirtualService,
+    SchedulerFlags, ServiceListing, Timeouts, Tunnel, VirtualService,
 };
 use rvs_ipvsadm::Names;
 
@@ -24,6 +24,7 @@ impl Names for Few {
             ("http", Protocol::Tcp) => Some(80),
             ("domain", _) => Some(53),
             ("tftp", Protocol::Udp) => Some(69),
+            ("diameter", Protocol::Sctp) => Some(3868),
             _ => None,
         }
     }
@@ -34,7 +35,7 @@ impl Names for Few {
     }
 
     fn port_name(&self, port: u16, protocol: Protocol) -> Option<String> {
-        let known = ["http", "domain", "tftp"].into_iter();
+        let known = ["http", "domain", "tftp", "diameter"].into_iter();
         known.map(str::to_owned).find(|name| self.port(name, protocol) == Some(port))
     }
 }
@@ -58,7 +59,8 @@ pub(crate) fn service(
 
 pub(crate) fn dest(key: &str, method: ForwardingMethod, weight: u32) -> DestListing {
     let key = key.parse().unwrap();
-    let destination = Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0 };
+    let tunnel = Tunnel::Ipip;
+    let destination = Destination { key, method, weight, upper_threshold: 0, lower_threshold: 0, tunnel };
     DestListing {
         destination,
         active_conns: 0,

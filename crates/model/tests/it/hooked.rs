@@ -106,6 +106,14 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.services_v4()
     }
 
+    fn ingress(&self) -> u32 {
+        self.tables.ingress()
+    }
+
+    fn services_v6(&self) -> u32 {
+        self.tables.services_v6()
+    }
+
     fn geometry(&self) -> Option<Geometry> {
         self.tables.geometry()
     }
@@ -159,6 +167,14 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.count(service, dest, delta);
     }
 
+    fn fragment(&self, key: &rvs_core::fragment::Key) -> Option<rvs_core::fragment::Known> {
+        self.tables.fragment(key)
+    }
+
+    fn keep_fragment(&self, key: &rvs_core::fragment::Key, known: &rvs_core::fragment::Known) {
+        self.tables.keep_fragment(key, known);
+    }
+
     fn note(&self, event: rvs_abi::Event) {
         self.tables.note(event);
     }
@@ -173,6 +189,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
 
     fn random(&self) -> u32 {
         self.tables.random()
+    }
+
+    fn with_error_budget<R>(&self, index: u32, use_it: impl FnOnce(&mut u64) -> R) -> Option<R> {
+        self.tables.with_error_budget(index, use_it)
     }
 
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {

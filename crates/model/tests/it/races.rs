@@ -206,11 +206,11 @@ const REAL_SERVER: [u8; 4] = [192, 168, 9, 2];
 /// Memory with one service, 10.0.0.1:80, of one destination.
 fn balanced(method: u8) -> Heap {
     let heap = Heap::new(&CAPACITY);
-    let dest = DestSetup { addr: REAL_SERVER, port: 80, method, weight: 1, source: [0; 4] };
+    let dest = DestSetup::new(REAL_SERVER, 80, method);
     install(
         &heap,
         &[ServiceSetup {
-            vip: VIP,
+            vip: VIP.into(),
             port: 80,
             protocol: proto::TCP,
             scheduler: id::RR,
@@ -237,6 +237,22 @@ impl World for &Site<'_> {
 
     fn random(&self) -> u32 {
         4
+    }
+
+    fn error_budget(&self, _index: u32) -> Option<&Cell<u64>> {
+        None
+    }
+
+    fn fragments(
+        &self,
+    ) -> Option<
+        &std::cell::RefCell<std::collections::BTreeMap<rvs_core::fragment::Key, rvs_core::fragment::Known>>,
+    > {
+        None
+    }
+
+    fn ingress(&self) -> u32 {
+        7
     }
 
     fn service_key(&self, key: &rvs_abi::ServiceKey) -> Option<u32> {

@@ -23,11 +23,11 @@ impl Service {
         let dest = |(n, weight): (u16, &u32)| {
             let [high, low] = n.to_be_bytes();
             let addr = [192, 168, high, low];
-            DestSetup { addr, port: 80, method: Method::MASQ, weight: *weight, source: [0; 4] }
+            DestSetup { weight: *weight, ..DestSetup::new(addr, 80, Method::MASQ) }
         };
         let dests = (0..).zip(weights).map(dest).collect();
         let service = ServiceSetup {
-            vip: [10, 0, 0, 1],
+            vip: [10, 0, 0, 1].into(),
             port: 80,
             protocol: proto::TCP,
             scheduler,

@@ -73,13 +73,13 @@ pub(crate) fn insert<T: Tables>(tables: &T, n: u32, birth: Birth) -> How {
 
 /// How a connection begins with a packet from the client with those TCP flags.
 pub(crate) fn birth<T: Tables>(tables: &T, flags: u8, now: u64) -> Birth {
-    let next = state::Event::new(proto::TCP, flags, Direction::Input).next(0);
+    let next = state::Event::new(tcp::row(flags), Direction::Input).next(0);
     Birth { state: next.state(), now, timeout: tables.timeout(next.timeout()) }
 }
 
 /// A further packet of a connection, with those flags.
 pub(crate) fn event(flags: u8) -> Event {
-    Event::new(state::Event::new(proto::TCP, flags, Direction::Input), true)
+    Event::new(state::Event::new(tcp::row(flags), Direction::Input), true)
 }
 
 /// What a packet from the client with those TCP flags does: it is found and moves its connection along, or makes it.
@@ -156,7 +156,7 @@ pub(crate) fn check(heap: &Heap, now: u64) -> usize {
                 overflow[place.first as usize] += 1;
             }
             conns[found.dest as usize].total += 1;
-            conns[found.dest as usize].active += u32::from(tcp::is_active(word.state()));
+            conns[found.dest as usize].active += u32::from(state::is_active(word.state()));
             if !word.is_expired(now) {
                 let before = places.insert(n, own);
                 assert_eq!(
@@ -186,7 +186,7 @@ pub(crate) fn check_sums(heap: &Heap) {
             let found = conn::entry(bucket, slot);
             let of_dest = conns.entry(found.dest).or_default();
             of_dest.total += 1;
-            of_dest.active += u32::from(found.protocol == proto::TCP && tcp::is_active(word.state()));
+            of_dest.active += u32::from(state::is_active(word.state()));
         }
     }
     let dests = rvs_model::Memory::region(heap, rvs_abi::map::Region::DestConns).len() as u32;

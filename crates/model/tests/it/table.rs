@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rvs_abi::proto;
 use rvs_core::conn::{Birth, How};
 use rvs_core::state::{Direction, Event, tcp};
 use rvs_model::{Capacity, Heap, HostTables, buckets, flush, for_each_conn, sweep};
@@ -61,7 +60,7 @@ struct Reference {
 impl Reference {
     /// What a packet leaves behind; whether it made its connection. The states themselves are the fixtures' business.
     fn packet(&mut self, n: u32, flags: u8, now: u64) -> bool {
-        let event = Event::new(proto::TCP, flags, Direction::Input);
+        let event = Event::new(rvs_core::state::tcp::row(flags), Direction::Input);
         let old = self.conns.get(&n).filter(|conn| conn.deadline >= now).copied();
         let state = event.next(old.map_or(0, |conn| conn.state)).state();
         let deadline = now + u64::from(self.timeouts[state as usize]);

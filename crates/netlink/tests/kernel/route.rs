@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use rvs_netlink::{Netns, Prefix, Route, RouteKind};
+use rvs_netlink::{Netlink, Netns, Prefix, Route, RouteKind};
 
-use crate::pair::{LEFT, Pair, RIGHT};
+use crate::pair::{LEFT, Pair, RIGHT, wait_until};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -83,6 +83,59 @@ fn refusing_routes() {
     let kinds = [RouteKind::Unreachable, RouteKind::Prohibit, RouteKind::Blackhole];
     for (kind, network) in kinds.into_iter().zip(["198.51.100.0/26", "198.51.100.64/26", "198.51.100.128/26"])
     {
+        let network = prefix(network);
+        netlink.add_route(&Route::refusing(network, kind)).unwrap();
+        let lookup = netlink.route_get(network.addr()).unwrap();
+        assert_eq!((lookup.kind, lookup.ifindex), (kind, None), "{kind}");
+    }
+}
+
+/// A new address is tried out first (RFC 4862 §5.4): it has no local route before nobody else turned out to have it.
+fn add_address(netlink: &mut Netlink, index: u32, address: &str) {
+    let address = prefix(address);
+    netlink.add_address(index, address).unwrap();
+    wait_until("the address can be used", || {
+        netlink.route_get(address.addr()).unwrap().kind == RouteKind::Local
+    });
+}
+
+#[test]
+fn ipv6_on_link_local_gateways_and_mtu() {
+    let mut pair = Pair::new();
+    let (index, netlink) = (pair.v0.index, &mut pair.left_netlink);
+    add_address(netlink, index, "2001:db8::1/64");
+    let lookup = netlink.route_get(ip("2001:db8::2")).unwrap();
+    assert_eq!((lookup.kind, lookup.ifindex, lookup.gateway), (RouteKind::Unicast, Some(index), None));
+    assert_eq!(
+        (lookup.source, lookup.mtu),
+        (Some(ip("2001:db8::1")), 1500),
+        "the link's, as the route has none"
+    );
+
+    // Routers are known by their link-local addresses, which say nothing without the link.
+    let network = Route::to(prefix("2001:db8:1::/48")).via(ip("fe80::2")).dev(index);
+    netlink.add_route(&network).unwrap();
+    let lookup = netlink.route_get(ip("2001:db8:1::7")).unwrap();
+    assert_eq!((lookup.ifindex, lookup.gateway), (Some(index), Some(ip("fe80::2"))));
+    assert_eq!((lookup.source, lookup.mtu), (Some(ip("2001:db8::1")), 1500));
+    netlink.replace_route(&network.mtu(1400)).unwrap();
+    assert_eq!(netlink.route_get(ip("2001:db8:1::7")).unwrap().mtu, 1400);
+
+    // What a router says of the link is for IPv6 only.
+    pair.left.sysctl("net/ipv6/conf/v0/mtu", "1320").unwrap();
+    let netlink = &mut pair.left_netlink;
+    assert_eq!(netlink.route_get(ip("2001:db8::2")).unwrap().mtu, 1320);
+    assert_eq!(netlink.route_get(RIGHT).unwrap().mtu, 1500);
+    let link = netlink.link("v0").unwrap();
+    assert_eq!((link.mtu, link.mtu_v6), (1500, Some(1320)));
+}
+
+#[test]
+fn refusing_ipv6_routes() {
+    let mut pair = Pair::new();
+    let netlink = &mut pair.left_netlink;
+    let kinds = [RouteKind::Unreachable, RouteKind::Prohibit, RouteKind::Blackhole];
+    for (kind, network) in kinds.into_iter().zip(["2001:db8:1::/48", "2001:db8:2::/48", "2001:db8:3::/48"]) {
         let network = prefix(network);
         netlink.add_route(&Route::refusing(network, kind)).unwrap();
         let lookup = netlink.route_get(network.addr()).unwrap();

@@ -1,12 +1,12 @@
 //! Building a cluster, step by step.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rvs_netlink::{MacAddr, Netns, Prefix, Route, sysctl};
+use rvs_netlink::{MacAddr, Netns, sysctl};
 
 use super::{Cluster, Host, Layout, Replies, address};
 use crate::error::{Error, Result};
@@ -45,6 +45,7 @@ pub struct ClusterBuilder {
     ip_forward: bool,
     offloads: Offloads,
     neighbours: Neighbours,
+    ipv6: bool,
 }
 
 impl ClusterBuilder {
@@ -56,6 +57,7 @@ impl ClusterBuilder {
             ip_forward: true,
             offloads: Offloads::Default,
             neighbours: Neighbours::Dynamic,
+            ipv6: false,
         }
     }
 
@@ -83,6 +85,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whether there is IPv6 beside IPv4. Default: no.
+    pub fn ipv6(mut self, on: bool) -> Self {
+        self.ipv6 = on;
+        self
+    }
+
     /// Builds the cluster. When this returns, packets pass between all neighbours.
     pub fn build(self) -> Result<Cluster> {
         let count = u8::try_from(self.servers).unwrap_or(u8::MAX);
@@ -92,17 +100,18 @@ impl ClusterBuilder {
         if self.layout == Layout::Routed && self.replies == Replies::PastDirector {
             return Err(Error::NoWayAround);
         }
-        let (number, client) = unique_client()?;
+        let (number, client) = unique_client(self.ipv6)?;
         let mut cluster = Cluster {
             layout: self.layout,
             client,
-            director: host(number, "director")?,
-            servers: (1..=count).map(|n| host(number, &format!("s{n}"))).collect::<Result<_>>()?,
+            director: host(number, "director", self.ipv6)?,
+            servers: (1..=count).map(|n| host(number, &format!("s{n}"), self.ipv6)).collect::<Result<_>>()?,
             fabric: None,
             replies: Replies::ThroughDirector,
+            has_ipv6: self.ipv6,
         };
         match self.layout {
-            Layout::Switched => connect_switched(&mut cluster, host(number, "fabric")?)?,
+            Layout::Switched => connect_switched(&mut cluster, host(number, "fabric", self.ipv6)?)?,
             Layout::Routed => connect_routed(&mut cluster)?,
         }
         set_parameters(&mut cluster, self.ip_forward)?;
@@ -119,18 +128,18 @@ fn namespace_name(number: u32, role: &str) -> String {
     format!("rvs-{}-{number}-{role}", process::id())
 }
 
-fn host(number: u32, role: &str) -> Result<Host> {
-    Host::new(role, Netns::create(&namespace_name(number, role))?)
+fn host(number: u32, role: &str, ipv6: bool) -> Result<Host> {
+    Host::new(role, Netns::create(&namespace_name(number, role))?, ipv6)
 }
 
 /// Makes the first host, and with it finds a number that no other cluster of this process has, nor one that a killed
 /// process of the same id left behind.
-fn unique_client() -> Result<(u32, Host)> {
+fn unique_client(ipv6: bool) -> Result<(u32, Host)> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         match Netns::create(&namespace_name(number, "client")) {
-            Ok(netns) => return Ok((number, Host::new("client", netns)?)),
+            Ok(netns) => return Ok((number, Host::new("client", netns, ipv6)?)),
             Err(e) if e.kind() == Some(io::ErrorKind::AlreadyExists) => {}
             Err(e) => return Err(e.into()),
         }
@@ -162,7 +171,7 @@ fn connect_switched(cluster: &mut Cluster, mut fabric: Host) -> Result<()> {
         server.connect("eth0", &mut fabric, &port)?;
         fabric.add_port("servers", &port)?;
         server.set_address("eth0", address::switched_server(number))?;
-        server.netlink().add_route(&Route::default_v4().via(address::DIRECTOR_SERVER_SIDE))?;
+        server.set_gateway(address::DIRECTOR_SERVER_SIDE)?;
     }
     cluster.fabric = Some(fabric);
     Ok(())
@@ -178,7 +187,7 @@ fn connect_routed(cluster: &mut Cluster) -> Result<()> {
         director.connect(&port, server, "eth0")?;
         director.set_address(&port, address::routed_director(number))?;
         server.set_address("eth0", address::routed_server(number))?;
-        server.netlink().add_route(&Route::default_v4().via(address::routed_director(number)))?;
+        server.set_gateway(address::routed_director(number))?;
     }
     Ok(())
 }
@@ -186,9 +195,9 @@ fn connect_routed(cluster: &mut Cluster) -> Result<()> {
 fn set_parameters(cluster: &mut Cluster, ip_forward: bool) -> Result<()> {
     let Cluster { client, director, servers, fabric, .. } = cluster;
     let vip_interface = director.interface("to-client").index;
-    director.netlink().add_address(vip_interface, Prefix::host(address::VIP))?;
-    director.netns().sysctl("net/ipv4/ip_forward", if ip_forward { "1" } else { "0" })?;
-    client.netlink().add_route(&Route::default_v4().via(address::DIRECTOR_CLIENT_SIDE))?;
+    director.add_host_address(vip_interface, address::VIP)?;
+    director.set_forwarding(ip_forward)?;
+    client.set_gateway(address::DIRECTOR_CLIENT_SIDE)?;
     // A connection per request uses up the ports within seconds, each waiting a minute after its end.
     client.netns().sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
     client.netns().sysctl("net/ipv4/tcp_tw_reuse", "1")?;
@@ -196,11 +205,15 @@ fn set_parameters(cluster: &mut Cluster, ip_forward: bool) -> Result<()> {
         server.netns().sysctl("net/core/somaxconn", "4096")?;
     }
     if let Some(fabric) = fabric {
-        fabric.netns().sysctl("net/ipv4/ip_forward", "1")?;
+        fabric.set_forwarding(true)?;
         fabric.netns().enter(|| -> rvs_netlink::Result<()> {
             // A switch does not filter; with br_netfilter loaded, bridged packets would walk through the tables.
-            let path = "net/bridge/bridge-nf-call-iptables";
-            if sysctl::exists(path) { sysctl::write(path, "0") } else { Ok(()) }
+            for path in ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"] {
+                if sysctl::exists(path) {
+                    sysctl::write(path, "0")?;
+                }
+            }
+            Ok(())
         })??;
     }
     Ok(())
@@ -227,42 +240,37 @@ fn prepare_for_xdp(cluster: &Cluster) -> Result<()> {
 struct Station {
     host: usize,
     ifindex: u32,
-    address: Ipv4Addr,
+    address: IpAddr,
     mac: MacAddr,
 }
 
-fn network_of(address: Ipv4Addr) -> [u8; 3] {
-    let [a, b, c, _] = address.octets();
-    [a, b, c]
-}
-
-/// Waits until every host reaches every other one on its networks by ARP, then fixes or forgets what was learnt.
+/// Waits until every host reaches every other one on its networks by ARP and its like, then fixes or forgets what was learnt.
 fn settle(cluster: &mut Cluster, neighbours: Neighbours) -> Result<()> {
     let Cluster { client, director, servers, fabric, .. } = cluster;
     let mut hosts: Vec<&mut Host> = [client, director].into_iter().chain(servers).chain(fabric).collect();
     let mut stations = Vec::new();
     for (host, machine) in hosts.iter().enumerate() {
-        stations.extend(
-            machine
-                .interfaces()
-                .iter()
-                .filter_map(|i| Some(Station { host, ifindex: i.index, address: i.address?, mac: i.mac })),
-        );
+        for interface in machine.interfaces() {
+            let addresses = interface.address.map(IpAddr::from).into_iter();
+            let addresses = addresses.chain(interface.address_v6.map(IpAddr::from));
+            let (ifindex, mac) = (interface.index, interface.mac);
+            stations.extend(addresses.map(|address| Station { host, ifindex, address, mac }));
+        }
     }
     for from in &stations {
-        let same_network = |to: &&Station| network_of(to.address) == network_of(from.address);
+        let same_network = |to: &&Station| address::share_network(to.address, from.address);
         let others: Vec<&Station> =
             stations.iter().filter(same_network).filter(|to| to.host != from.host).collect();
         let host = &mut *hosts[from.host];
         for to in &others {
-            host.netlink().probe_neighbour(from.ifindex, to.address.into())?;
+            host.netlink().probe_neighbour(from.ifindex, to.address)?;
         }
         for to in &others {
             wait_for_neighbour(host, to)?;
         }
         if neighbours == Neighbours::Static {
             for to in &others {
-                host.netlink().add_neighbour(from.ifindex, to.address.into(), to.mac)?;
+                host.netlink().add_neighbour(from.ifindex, to.address, to.mac)?;
             }
         }
     }
@@ -274,7 +282,7 @@ fn settle(cluster: &mut Cluster, neighbours: Neighbours) -> Result<()> {
 
 fn wait_for_neighbour(host: &mut Host, neighbour: &Station) -> Result<()> {
     let what = format!("{} reaches {}", host.name(), neighbour.address);
-    let address = IpAddr::from(neighbour.address);
+    let address = neighbour.address;
     let mut failure = None;
     let waited = wait_until(&what, SETTLE_LIMIT, || match host.netlink().neighbours() {
         Ok(list) => list.iter().any(|n| n.address == address && n.usable_mac() == Some(neighbour.mac)),

@@ -19,17 +19,18 @@
 //! ```
 //!
 //! In both, the director holds the virtual address 203.0.113.10, the client's default route is the director, and the
-//! interface of clients and servers is `eth0`.
+//! interface of clients and servers is `eth0`. With IPv6 ([`ClusterBuilder::ipv6`]) each address has a counterpart: the
+//! virtual one is 2001:db8:113::10, the clients' network 2001:db8:2::/64, the servers' 2001:db8:10::/64.
 
 mod address;
 mod build;
 mod host;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use build::{ClusterBuilder, Neighbours, Offloads};
 pub use host::{Host, Interface};
-use rvs_netlink::{Prefix, Route, sysctl};
+use rvs_netlink::sysctl;
 
 use crate::error::{Error, Result};
 use crate::http::HttpServer;
@@ -45,6 +46,15 @@ pub enum Replies {
     /// Past the director: the servers hold the virtual address (on loopback, without answering ARP for it) and their
     /// default route is the fabric's router. Direct routing and tunnelling.
     PastDirector,
+}
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +73,7 @@ pub struct Cluster {
     servers: Vec<Host>,
     fabric: Option<Host>,
     replies: Replies,
+    has_ipv6: bool,
 }
 
 impl Cluster {
@@ -93,6 +104,11 @@ impl Cluster {
         &mut self.director
     }
 
+    /// The client, for changes to its network.
+    pub fn client_mut(&mut self) -> &mut Host {
+        &mut self.client
+    }
+
     /// The real servers, `s1` first.
     #[must_use]
     pub fn servers(&self) -> &[Host] {
@@ -105,15 +121,31 @@ impl Cluster {
         self.fabric.as_ref()
     }
 
+    /// The same, for changes to its network.
+    pub fn fabric_mut(&mut self) -> Option<&mut Host> {
+        self.fabric.as_mut()
+    }
+
     /// The virtual address.
     #[must_use]
     pub fn vip(&self) -> Ipv4Addr {
         address::VIP
     }
 
+    /// The virtual address of a family.
+    #[must_use]
+    pub fn vip_in(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => address::VIP.into(),
+            Family::V6 => address::v6(address::VIP).into(),
+        }
+    }
+
     /// Starts an HTTP server on each real server, on all its addresses; its name is the host's.
     pub fn start_servers(&self, port: u16) -> Result<Vec<HttpServer>> {
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let any =
+            if self.has_ipv6 { IpAddr::from(Ipv6Addr::UNSPECIFIED) } else { Ipv4Addr::UNSPECIFIED.into() };
+        let address = SocketAddr::from((any, port));
         self.servers.iter().map(|server| HttpServer::start(server.netns(), server.name(), address)).collect()
     }
 
@@ -131,19 +163,16 @@ impl Cluster {
         if self.layout == Layout::Routed && replies == Replies::PastDirector {
             return Err(Error::NoWayAround);
         }
-        let vip = Prefix::host(address::VIP);
         for server in &mut self.servers {
             match replies {
                 Replies::PastDirector => {
                     hide_from_arp(server)?;
-                    server.netlink().add_address(LOOPBACK, vip)?;
-                    server.netlink().replace_route(&Route::default_v4().via(address::FABRIC_SERVER_SIDE))?;
+                    server.add_host_address(LOOPBACK, address::VIP)?;
+                    server.set_gateway(address::FABRIC_SERVER_SIDE)?;
                 }
                 Replies::ThroughDirector => {
-                    server.netlink().delete_address(LOOPBACK, vip)?;
-                    server
-                        .netlink()
-                        .replace_route(&Route::default_v4().via(address::DIRECTOR_SERVER_SIDE))?;
+                    server.delete_host_address(LOOPBACK, address::VIP)?;
+                    server.set_gateway(address::DIRECTOR_SERVER_SIDE)?;
                 }
             }
         }
@@ -153,7 +182,8 @@ impl Cluster {
 }
 
 /// Keeps a server silent about the virtual address on its loopback: it answers ARP only for addresses of the interface
-/// asked, and asks with such an address only. Otherwise it would take the virtual address from the director.
+/// asked, and asks with such an address only. Otherwise it would take the virtual address from the director. In IPv6 a
+/// host is that silent anyway.
 fn hide_from_arp(server: &Host) -> Result<()> {
     server.netns().enter(|| {
         sysctl::write("net/ipv4/conf/all/arp_ignore", "1")?;

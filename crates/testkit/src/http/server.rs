@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rvs_netlink::Netns;
 
+use super::content;
 use super::message::{HEAD_LEN_MAX, Head, head_len};
 use crate::error::{Error, Result};
 use crate::poll::wait_readable;
@@ -31,7 +32,8 @@ struct Shared {
     open: AtomicUsize,
 }
 
-/// An HTTP server in a namespace. Answers `GET` of any path with the body `NAME PEER-ADDRESS\n`. Dropping it ends it.
+/// An HTTP server in a namespace. Answers `GET` of any path with the body `NAME PEER-ADDRESS\n`, but of `/content/LENGTH`
+/// with so many bytes of [`content`]. Takes those by `PUT`, and answers 409 if they are others. Dropping it ends it.
 #[derive(Debug)]
 pub struct HttpServer {
     shared: Arc<Shared>,
@@ -136,6 +138,8 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, shared: &Shared) -> io::Result
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(STOP_INTERVAL))?;
     stream.set_write_timeout(Some(IDLE_LIMIT))?;
+    // To a socket of both families, IPv4 has addresses in IPv6's form.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let body = format!("{} {peer}\n", shared.name);
     let mut pending = Vec::with_capacity(HEAD_LEN_MAX);
     let mut deadline = Instant::now() + IDLE_LIMIT;
@@ -145,13 +149,24 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, shared: &Shared) -> io::Result
                 return stream.write_all(&response("400 Bad Request", &shared.name, "", true));
             };
             let closes = head.closes();
-            let answer = match head.words[0] {
-                "GET" => response("200 OK", &shared.name, &body, closes),
-                _ => response("405 Method Not Allowed", &shared.name, "", true),
-            };
             shared.requests.fetch_add(1, Ordering::Relaxed);
-            stream.write_all(&answer)?;
-            if closes || head.words[0] != "GET" {
+            match (head.words[0], content_len(head.words[1]), body_len(&head)) {
+                ("GET", Some(wanted), _) => {
+                    stream.write_all(&head_of("200 OK", &shared.name, wanted, true))?;
+                    return content::write(&mut stream, wanted);
+                }
+                ("GET", None, _) => {
+                    stream.write_all(&response("200 OK", &shared.name, &body, closes))?;
+                }
+                ("PUT", _, Some(sent)) => {
+                    stream.set_read_timeout(Some(IDLE_LIMIT))?;
+                    let same = content::is_same((&pending[len..]).chain(&stream), sent)?;
+                    let status = if same { "200 OK" } else { "409 Conflict" };
+                    return stream.write_all(&response(status, &shared.name, &body, true));
+                }
+                _ => return stream.write_all(&response("405 Method Not Allowed", &shared.name, "", true)),
+            }
+            if closes {
                 return Ok(());
             }
             pending.drain(..len);
@@ -191,12 +206,27 @@ fn receive(
     Ok(false)
 }
 
+/// How much is asked for by a path.
+fn content_len(path: &str) -> Option<u64> {
+    path.strip_prefix("/content/")?.parse().ok()
+}
+
+/// Length of the body behind a head.
+fn body_len(head: &Head<'_>) -> Option<u64> {
+    head.field("content-length")?.parse().ok()
+}
+
 fn response(status: &str, name: &str, body: &str, closes: bool) -> Vec<u8> {
+    let mut bytes = head_of(status, name, body.len() as u64, closes);
+    bytes.extend(body.as_bytes());
+    bytes
+}
+
+fn head_of(status: &str, name: &str, len: u64, closes: bool) -> Vec<u8> {
     let connection = if closes { "close" } else { "keep-alive" };
-    let len = body.len();
     format!(
         "HTTP/1.1 {status}\r\nServer: {name}\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\
-         Connection: {connection}\r\n\r\n{body}"
+         Connection: {connection}\r\n\r\n"
     )
     .into_bytes()
 }

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use rvs_netlink::{NeighbourState, RouteKind, sysctl};
 use rvs_testkit::{
-    Capture, Cluster, Error, Frame, HttpClient, Neighbours, Offloads, Replies, Residue, wait_until,
+    Capture, Cluster, Error, Family, Frame, HttpClient, Neighbours, Offloads, Replies, Residue, wait_until,
 };
 
 const PORT: u16 = 80;
 
 /// The client asks every server directly, by its own address.
-fn every_server_answers(cluster: &Cluster) {
+fn every_server_answers(cluster: &Cluster, family: Family) {
     let servers = cluster.start_servers(PORT).unwrap();
     for (host, server) in cluster.servers().iter().zip(&servers) {
-        let target = SocketAddr::from((host.address(), PORT));
+        let target = SocketAddr::new(host.address_in(family), PORT);
         let report =
             HttpClient::new(target).requests(20).connections(2).run(cluster.client().netns()).unwrap();
         assert_eq!((report.answers_of(host.name()), report.failed()), (20, 0), "{report:?}");
         assert_eq!(Vec::from_iter(report.reply_sources), [target]);
-        assert_eq!(Vec::from_iter(report.client_addresses), [cluster.client().address()]);
+        assert_eq!(Vec::from_iter(report.client_addresses), [cluster.client().address_in(family)]);
         assert_eq!(server.requests(), 20);
     }
 }
@@ -28,13 +28,23 @@ fn every_server_answers(cluster: &Cluster) {
 fn routed_with_kernel_forwarding() {
     let cluster = Cluster::routed(3).build().unwrap();
     assert!(cluster.fabric().is_none());
-    every_server_answers(&cluster);
+    every_server_answers(&cluster, Family::V4);
 }
 
 #[test]
 fn switched_with_kernel_forwarding() {
     let cluster = Cluster::switched(3).build().unwrap();
-    every_server_answers(&cluster);
+    every_server_answers(&cluster, Family::V4);
+}
+
+#[test]
+fn both_families_with_kernel_forwarding() {
+    for builder in [Cluster::routed(2), Cluster::switched(2)] {
+        let cluster = builder.ipv6(true).build().unwrap();
+        for family in [Family::V4, Family::V6] {
+            every_server_answers(&cluster, family);
+        }
+    }
 }
 
 #[test]
@@ -45,7 +55,7 @@ fn offloads_for_xdp_still_pass_traffic() {
             let features = host.netns().ethtool().unwrap().features(host.interface("eth0").index).unwrap();
             assert!(features["rx-gro"].active && !features["tx-checksum-ip-generic"].active);
         }
-        every_server_answers(&cluster);
+        every_server_answers(&cluster, Family::V4);
     }
 }
 
@@ -156,8 +166,8 @@ fn several_at_once_and_nothing_left() {
     let mine = Residue::namespaces_of(std::process::id());
     assert!(names.iter().all(|name| mine.contains(name)));
     assert_ne!(names[0], names[4]);
-    every_server_answers(&first);
-    every_server_answers(&second);
+    every_server_answers(&first, Family::V4);
+    every_server_answers(&second, Family::V4);
     drop((first, second));
     let left = Residue::namespaces_of(std::process::id());
     assert!(names.iter().all(|name| !left.contains(name)), "{left:?}");

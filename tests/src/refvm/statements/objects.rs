@@ -17,6 +17,10 @@ tests![
     s010_a_destination_that_is_not_unicast,
     s014_nosort_lists_the_newest_first,
     s015_a_listing_is_sorted,
+    ipv6_destinations_that_are_not_unicast,
+    only_tunnels_lead_to_the_other_family,
+    an_edit_replaces_the_tunnel,
+    sctp_services,
 ];
 
 fn s001_a_service_twice(scene: &mut Scene<'_>) -> Result<()> {
@@ -90,4 +94,57 @@ fn s015_a_listing_is_sorted(scene: &mut Scene<'_>) -> Result<()> {
     let position = |text| listing.find(text);
     ensure!(position("192.168.9.2") < position("10.200.0.2"), "{listing}");
     Ok(())
+}
+
+fn ipv6_destinations_that_are_not_unicast(scene: &mut Scene<'_>) -> Result<()> {
+    scene.rules("-A -t [2001:db8::1]:80 -s rr")?;
+    let message = "Invalid operation.  Possibly wrong module version, address not unicast, ...";
+    for address in ["fe80::9", "ff02::9", "::", "::ffff:10.0.0.1"] {
+        scene.refused(&format!("-a -t [2001:db8::1]:80 -r {address} -g"), 255, message)?;
+    }
+    scene.rules("-a -t [2001:db8::1]:80 -r fd00::9 -m\n-a -t [2001:db8::1]:80 -r [2001:db8:9::2]:81 -m")?;
+    scene.listing("-Ln", |text| text.contains("[fd00::9]:80")).map(drop)
+}
+
+fn only_tunnels_lead_to_the_other_family(scene: &mut Scene<'_>) -> Result<()> {
+    scene.rules("-A -t [2001:db8::1]:80 -s rr\n-A -t VIP:80 -s rr")?;
+    let message = "Different address family is allowed only for tunneling servers";
+    for service in ["-t [2001:db8::1]:80 -r 192.168.9.2", "-t VIP:80 -r 2001:db8:9::2"] {
+        for method in ["-m", "-g", ""] {
+            scene.refused(format!("-a {service} {method}").trim_end(), 2, message)?;
+        }
+        scene.rules(&format!("-a {service} -i"))?;
+    }
+    scene.listing("-Ln", |text| text.matches("Tunnel").count() == 2)?;
+    scene.tool("-d -t VIP:80 -r 2001:db8:9::2")?;
+    scene.listing("-S -n", |text| !text.contains("2001:db8:9::2")).map(drop)
+}
+
+/// Without options for the tunnel it is IP in IP again, and without `-i` none.
+fn an_edit_replaces_the_tunnel(scene: &mut Scene<'_>) -> Result<()> {
+    scene.rules(
+        "-A -t VIP:80 -s rr\n-a -t VIP:80 -r 192.168.9.2 -i --tun-type gue --tun-port 5555 --tun-csum",
+    )?;
+    let edits = [
+        ("-i --tun-type gue --tun-port 6080 --tun-remcsum", "gue:6080:r+c"),
+        ("-i --tun-type gre --tun-csum", "gre:+c"),
+        ("-i", "ipip"),
+        ("-i --tun-type gre", "gre:-c"),
+        ("-m", "n/a"),
+    ];
+    for (options, expected) in edits {
+        scene.tool(&format!("-e -t VIP:80 -r 192.168.9.2 {options}"))?;
+        scene.listing("-Ln --tun-info", |text| text.contains(expected))?;
+    }
+    Ok(())
+}
+
+fn sctp_services(scene: &mut Scene<'_>) -> Result<()> {
+    scene.refused("-A --sctp-service VIP -s rr", 2, "Zero port specified for non-persistent service")?;
+    let message = "One-Packet Scheduling is only for UDP virtual services";
+    scene.refused("-A --sctp-service VIP:3868 -o", 2, message)?;
+    scene.rules("-A --sctp-service VIP:3868 -s rr\n-a --sctp-service VIP:3868 -r 192.168.9.2 -m")?;
+    scene.refused("-A --sctp-service VIP:3868 -s rr", 255, "Service already exists")?;
+    scene.listing("-Ln --sctp-service VIP:3868", |text| text.contains("SCTP"))?;
+    scene.listing("-L --sctp-service VIP:3868 -n --stats", |text| text.contains("3868")).map(drop)
 }

@@ -1,27 +1,31 @@
 //! §13.2: the packet path.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rvs_netlink::{Prefix, Route};
 use rvs_wire::builder::Payload;
+use rvs_wire::icmp;
 
-use crate::refvm::differences::{NO_CONN_REUSE_MODE, NO_ICMP_ERRORS, VIP_NEED_NOT_BE_LOCAL};
-use crate::refvm::frames::{self, FIN_ACK, Flow, SYN_ACK, server};
+use crate::refvm::differences::{NO_CONN_REUSE_MODE, VIP_NEED_NOT_BE_LOCAL};
+use crate::refvm::frames::{self, FIN_ACK, Family, Flow, SYN_ACK, Trouble};
 use crate::refvm::scene::{Scene, nothing, only, only_to_client};
-use crate::refvm::tests;
+use crate::refvm::{tests, tests_of_both};
 
-tests![
+tests![s037_an_address_that_is_not_the_directors];
+
+tests_of_both![
     s020_no_service,
     s021_an_ack_without_a_connection,
     s022_a_reset_without_a_connection,
     s023_a_syn_ack_is_a_syn,
     s025_no_destination_for_a_syn,
     s026_no_destination_for_a_datagram,
+    s028_a_service_without_destinations,
     s029_source_port_20_is_not_scheduled,
     s030_a_deleted_destination_gets_nothing,
     s032_a_destination_that_comes_back,
     s033_the_last_service_is_deleted,
     s034_one_of_two_services_is_deleted,
-    s037_an_address_that_is_not_the_directors,
+    s036_another_protocol,
     s038_a_syn_reuses_time_wait,
     s039_a_syn_reuses_time_wait_without_reuse_mode,
     s040_a_syn_in_fin_wait_goes_to_the_same_destination,
@@ -62,23 +66,38 @@ fn s023_a_syn_ack_is_a_syn(scene: &mut Scene<'_>) -> Result<()> {
     scene.state("SYN_RECV", 60)
 }
 
+/// All are told that nobody serves them.
+fn no_destination(scene: &mut Scene<'_>, frame: &[u8]) -> Result<()> {
+    let seen = scene.client(frame.to_vec())?;
+    let out = frames::packet(only_to_client(&seen)?);
+    let (kind, _, quoted) = frames::error(out).context("no error")?;
+    ensure!(kind == Trouble::Port.message(scene.family).0 && quoted == frames::packet(frame), "{seen:?}");
+    ensure!(frames::addresses(out).map(|(from, _)| from) == Some(scene.vip), "{seen:?}");
+    scene.conns(0).map(drop)
+}
+
 fn s025_no_destination_for_a_syn(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster("-t VIP:80 -s rr", "-m -w 0")?;
-    let syn = scene.flow(80).syn();
-    let seen = scene.client_differs(syn.clone(), &NO_ICMP_ERRORS)?;
-    let error = frames::packet(only_to_client(&seen)?);
-    let quoted = frames::payload(error).get(8..);
-    ensure!(frames::payload(error).starts_with(&[3, 3]) && quoted == Some(frames::packet(&syn)), "{seen:?}");
-    ensure!(frames::addresses(error).map(|(from, _)| from) == Some(scene.vip), "{seen:?}");
-    scene.conns(0).map(drop)
+    no_destination(scene, &scene.flow(80).syn())
 }
 
 fn s026_no_destination_for_a_datagram(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster("-u VIP:53 -s rr", "-m -w 0")?;
-    let seen = scene.client_differs(scene.flow(53).udp(b"question"), &NO_ICMP_ERRORS)?;
-    let error = frames::packet(only_to_client(&seen)?);
-    ensure!(frames::payload(error).starts_with(&[3, 3]), "{seen:?}");
-    scene.conns(0).map(drop)
+    no_destination(scene, &scene.flow(53).udp(b"question"))?;
+    // More than an error quotes.
+    let long = scene.flow(53).udp(&[7; 1300]);
+    let seen = scene.client(long.clone())?;
+    let out = frames::packet(only_to_client(&seen)?);
+    let (_, _, quoted) = frames::error(out).context("no error")?;
+    let len = if scene.family == Family::V4 { 576 } else { 1280 };
+    ensure!(out.len() == len && frames::packet(&long).starts_with(quoted), "{seen:?}");
+    Ok(())
+}
+
+fn s028_a_service_without_destinations(scene: &mut Scene<'_>) -> Result<()> {
+    scene.rules("-A -t VIP:80 -s rr\n-A --sctp-service VIP:80 -s rr")?;
+    no_destination(scene, &scene.flow(80).syn())?;
+    no_destination(scene, &scene.flow(80).sctp(&[rvs_wire::sctp::chunk::INIT]))
 }
 
 fn s029_source_port_20_is_not_scheduled(scene: &mut Scene<'_>) -> Result<()> {
@@ -100,7 +119,7 @@ fn established(scene: &mut Scene<'_>) -> Result<Flow> {
 
 fn s030_a_deleted_destination_gets_nothing(scene: &mut Scene<'_>) -> Result<()> {
     let flow = established(scene)?;
-    scene.rules("-d -t VIP:80 -r 192.168.9.4")?;
+    scene.rules("-d -t VIP:80 -r RS4")?;
     let seen = scene.client(flow.ack())?;
     nothing(&seen)?;
     scene.conns(1).map(drop)
@@ -108,10 +127,10 @@ fn s030_a_deleted_destination_gets_nothing(scene: &mut Scene<'_>) -> Result<()> 
 
 fn s032_a_destination_that_comes_back(scene: &mut Scene<'_>) -> Result<()> {
     let flow = established(scene)?;
-    scene.rules("-d -t VIP:80 -r 192.168.9.4")?;
+    scene.rules("-d -t VIP:80 -r RS4")?;
     let seen = scene.client(flow.ack())?;
     nothing(&seen)?;
-    scene.rules("-a -t VIP:80 -r 192.168.9.4 -m")?;
+    scene.rules("-a -t VIP:80 -r RS4 -m")?;
     let seen = scene.client(flow.ack())?;
     only(&seen, 4)?;
     scene.counts(&[(4, 1, 0)])
@@ -131,16 +150,24 @@ fn s034_one_of_two_services_is_deleted(scene: &mut Scene<'_>) -> Result<()> {
     nothing(&seen)
 }
 
+fn s036_another_protocol(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cluster("-t VIP:80 -s rr", "-m")?;
+    let flow = scene.flow(80);
+    let seen = scene.client(flow.frame(&flow.ip(), Payload::Other(47, vec![0; 24])))?;
+    let (kind, ..) = frames::error(frames::packet(only_to_client(&seen)?)).context("no error")?;
+    ensure!(kind == Trouble::Protocol.message(scene.family).0, "{seen:?}");
+    Ok(())
+}
+
 fn s037_an_address_that_is_not_the_directors(scene: &mut Scene<'_>) -> Result<()> {
-    let elsewhere = [203, 0, 113, 5];
-    let route = |prefix| Route::to(prefix).via(std::net::Ipv4Addr::from(server(5)));
-    let route = route(Prefix::host(elsewhere));
-    scene.world.directors(|director| director.netlink()?.add_route(&route))?;
+    let elsewhere = std::net::IpAddr::from([203, 0, 113, 5]);
+    let route = Route::to(Prefix::host(elsewhere)).via(scene.family.server(5));
+    scene.world.directors(|director| Ok(director.netlink()?.add_route(&route)?))?;
     scene.cluster("-t 203.0.113.5:80 -s rr", "-g")?;
     let mut flow = scene.flow(80);
     flow.vip = elsewhere;
     let result = scene.client_differs(flow.syn(), &VIP_NEED_NOT_BE_LOCAL);
-    scene.world.directors(|director| director.netlink()?.delete_route(&route))?;
+    scene.world.directors(|director| Ok(director.netlink()?.delete_route(&route)?))?;
     let seen = result?;
     let out = frames::packet(only(&seen, 5)?);
     ensure!(frames::addresses(out) == Some((flow.cip, elsewhere)), "{seen:?}");
@@ -161,7 +188,7 @@ fn time_wait(scene: &mut Scene<'_>) -> Result<Flow> {
 
 fn s038_a_syn_reuses_time_wait(scene: &mut Scene<'_>) -> Result<()> {
     let flow = established(scene)?;
-    scene.server(flow.at(server(4), 80).tcp(FIN_ACK))?;
+    scene.server(flow.at(4, 80).tcp(FIN_ACK))?;
     scene.client(flow.fin())?;
     scene.state("TIME_WAIT", 120)?;
     let seen = scene.client(flow.syn())?;
@@ -200,18 +227,22 @@ fn s041_a_syn_in_established_is_one_more_packet(scene: &mut Scene<'_>) -> Result
 
 fn s045_a_datagram_of_a_destination_without_a_connection(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster("-u VIP:53 -s rr", "-m")?;
-    let seen = scene.server(scene.flow(53).at(server(4), 53).udp(b"answer"))?;
+    let seen = scene.server(scene.flow(53).at(4, 53).udp(b"answer"))?;
     let out = frames::packet(only_to_client(&seen)?);
-    ensure!(frames::addresses(out).map(|(from, _)| from) == Some(server(4)), "{seen:?}");
+    ensure!(frames::addresses(out).map(|(from, _)| from) == Some(scene.family.server(4)), "{seen:?}");
     Ok(())
 }
 
 fn s047_echo_to_the_virtual_address(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster("-t VIP:80 -s rr", "-m")?;
     let flow = scene.flow(0);
-    let echo = Payload::Icmp(8, 0, b"\0\x07\0\x07hello".to_vec());
+    let rest = b"\0\x07\0\x07hello".to_vec();
+    let (echo, reply) = match scene.family {
+        Family::V4 => (Payload::Icmp(icmp::v4::ECHO, 0, rest), icmp::v4::ECHO_REPLY),
+        Family::V6 => (Payload::Icmp6(icmp::v6::ECHO, 0, rest), icmp::v6::ECHO_REPLY),
+    };
     let seen = scene.client(flow.frame(&flow.ip(), echo))?;
     let answer = frames::packet(only_to_client(&seen)?);
-    ensure!(frames::payload(answer).first() == Some(&0), "{seen:?}");
+    ensure!(frames::payload(answer).first() == Some(&reply), "{seen:?}");
     Ok(())
 }

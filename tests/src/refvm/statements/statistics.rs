@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rvs_wire::tcp;
 
-use crate::refvm::frames::{SYN_ACK, server};
+use crate::refvm::frames::SYN_ACK;
 use crate::refvm::scene::{Scene, nothing};
 use crate::refvm::tests;
 
@@ -38,7 +38,7 @@ fn s141_replies_are_counted(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster("-t VIP:81 -s rr", "-g")?;
     let flow = scene.flow(80);
     scene.clients(&[flow.syn(), flow.to_port(81).syn()])?;
-    scene.server(flow.at(server(4), 80).tcp(SYN_ACK))?;
+    scene.server(flow.at(4, 80).tcp(SYN_ACK))?;
     scene.listing("-Ln --stats -t VIP:80", |text| has(text, 4, [1, 1, 1, 40, 40]))?;
     scene.listing("-Ln --stats -t VIP:81", |text| has(text, 4, [1, 1, 0, 40, 0])).map(drop)
 }

@@ -27,7 +27,13 @@ tests![
 const RULES: &str = "-A -t VIP:80 -s rr\n-a -t VIP:80 -r 192.168.9.2 -m -w 5\n-a -t VIP:80 -r 192.168.9.3:8080 -m\n\
     -A -t VIP:443 -s wlc\n-a -t VIP:443 -r 10.9.0.2 -g -w 0\n-a -t VIP:443 -r 172.16.0.2 -i -w 65535\n\
     -A -u VIP:53 -s sh -b sh-port\n-a -u VIP:53 -r 192.168.9.2:5353 -m\n\
-    -A -u VIP:54 -s sh -b sh-fallback,sh-port\n-A -t VIP:81 -s lc\n-A -t 9.9.9.9:1 -s wrr\n";
+    -A -u VIP:54 -s sh -b sh-fallback,sh-port\n-A -t VIP:81 -s lc\n-A -t 9.9.9.9:1 -s wrr\n\
+    -A -t VIP:82 -s rr\n-a -t VIP:82 -r 192.168.9.2 -i --tun-type gue --tun-port 5555\n\
+    -a -t VIP:82 -r 192.168.9.3 -i --tun-type gue --tun-port 6080 --tun-remcsum -w 2\n\
+    -a -t VIP:82 -r 192.168.9.4 -i --tun-type gre --tun-csum\n-a -t VIP:82 -r [2001:db8:9::2]:82 -i\n\
+    -A --sctp-service VIP:3868 -s rr\n-a --sctp-service VIP:3868 -r 192.168.9.2 -m\n\
+    -A -t [2001:db8::1]:80 -s wlc\n-a -t [2001:db8::1]:80 -r [2001:db8:9::2]:8080 -m\n\
+    -a -t [2001:db8::1]:80 -r 192.168.9.2 -i --tun-type gre\n-a -t [2001:db8::1]:80 -r 2001:db8:9::3\n";
 
 fn s146_save_and_restore(scene: &mut Scene<'_>) -> Result<()> {
     scene.rules(RULES)?;

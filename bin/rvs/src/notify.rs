@@ -1,5 +1,6 @@
 //! Telling the service manager how things are: the protocol of `sd_notify(3)`, one datagram.
 
+use core::fmt;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -7,25 +8,26 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use super::log;
-
 /// Names the manager's socket; set if there is a manager that wants to know.
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
+/// Takes a line about what could not be told: no reason to end.
+pub(crate) type Warn = fn(fmt::Arguments<'_>);
+
 /// The daemon is at work.
-pub(super) fn ready() {
-    tell("READY=1");
+pub(crate) fn ready(warn: Warn) {
+    tell("READY=1", warn);
 }
 
 /// The daemon is about to end.
-pub(super) fn stopping() {
-    tell("STOPPING=1");
+pub(crate) fn stopping(warn: Warn) {
+    tell("STOPPING=1", warn);
 }
 
-fn tell(state: &str) {
+fn tell(state: &str, warn: Warn) {
     let Some(socket) = env::var_os(VARIABLE).filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket, state) {
-        log::warning(format_args!("{VARIABLE} {}: can't send {state}: {error}", socket.to_string_lossy()));
+        warn(format_args!("{VARIABLE} {}: can't send {state}: {error}", socket.to_string_lossy()));
     }
 }
 

@@ -1,0 +1,42 @@
+//! How many errors are sent: Linux's limits (`icmp_ratelimit`, `icmp_msgs_per_sec`), kept for each CPU by itself.
+
+use rvs_abi::{Addr, limits};
+
+use crate::Tables;
+
+/// One second, in nanoseconds of the data plane's clock.
+const SECOND: u64 = 1_000_000_000;
+
+/// A limit: one each `interval` nanoseconds in the long run, and `burst` at once.
+struct Limit {
+    interval: u64,
+    burst: u64,
+}
+
+/// To one address.
+const EACH: Limit = Limit { interval: SECOND, burst: 6 };
+/// To all together.
+const ALL: Limit = Limit { interval: SECOND / 1000, burst: 50 };
+
+impl Limit {
+    /// Takes one off a budget, if there is one left. The budget is the time at which it is full again.
+    #[inline(always)]
+    const fn take(&self, budget: &mut u64, now: u64) -> bool {
+        let full = if *budget > now { *budget } else { now } + self.interval;
+        if full - now > self.burst * self.interval {
+            return false;
+        }
+        *budget = full;
+        true
+    }
+}
+
+/// Whether an error may be sent to that address now; if so, it is counted.
+#[inline(always)]
+pub(crate) fn take<T: Tables>(tables: &T, to: Addr, now: u64) -> bool {
+    let hash = to.folded().wrapping_mul(0x9e37_79b1) >> 16;
+    // Addresses may share a budget: then they have one error a second between them.
+    let index = 1 + hash % (limits::ERROR_BUDGETS - 1);
+    tables.with_error_budget(index, |budget| EACH.take(budget, now)).unwrap_or(false)
+        && tables.with_error_budget(0, |budget| ALL.take(budget, now)).unwrap_or(false)
+}

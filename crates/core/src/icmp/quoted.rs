@@ -1,0 +1,95 @@
+//! The packet that an ICMP error quotes: its header and at least eight bytes behind that (RFC 792, RFC 4443).
+
+use rvs_abi::{Addr, Outcome, family, proto};
+use rvs_wire::{eth, icmp, ipv4, ipv6};
+
+use crate::{Packet, Parsed};
+
+/// Bytes of a frame in which the ports of a quoted packet are looked for, be it in a tunnel's packet.
+const REACH: u32 = (eth::LEN + 60 + icmp::LEN + 2 * 60 + 12) as u32;
+
+/// Parses the quoted packet of an error into `quoted`, with its ends exchanged: as a packet that goes the way of the
+/// error. Its `len` is what is there of it.
+///
+/// # Errors
+/// [`Outcome::IcmpQuote`], or [`Outcome::TunnelError`] where it may be a tunnel's.
+#[inline(always)]
+pub(crate) fn parse<P: Packet>(reached: &mut P, outer: &Parsed, quoted: &mut Parsed) -> Result<(), Outcome> {
+    reached.reach(REACH);
+    let at = outer.transport() + icmp::LEN;
+    packet(reached, at, eth::LEN as u32 + outer.len, outer.is_v4(), quoted)
+}
+
+/// The same for a packet that begins at an offset and of which there are the bytes up to `end`.
+///
+/// # Errors
+/// As [`parse`].
+#[inline(always)]
+pub(crate) fn packet<P: Packet>(
+    packet: &P,
+    at: usize,
+    end: u32,
+    is_v4: bool,
+    quoted: &mut Parsed,
+) -> Result<(), Outcome> {
+    quoted.len = end.wrapping_sub(at as u32);
+    quoted.family = if is_v4 { family::V4 } else { family::V6 };
+    quoted.signal = 0;
+    quoted.row = crate::state::STATELESS;
+    if is_v4 { network_v4(packet, at, quoted) } else { network_v6(packet, at, quoted) }
+        .ok_or(Outcome::IcmpQuote)?;
+    // The ports: IPVS takes a quote that ends there, though hosts quote eight bytes at least (RFC 792).
+    if u32::from(quoted.l4) + 4 > end {
+        return Err(Outcome::IcmpQuote);
+    }
+    let ports = packet.get::<4>(quoted.transport()).ok_or(Outcome::IcmpQuote)?;
+    let ports = match quoted.protocol {
+        proto::TCP | proto::UDP | proto::SCTP => ports,
+        proto::AH | proto::ESP => [1, 244, 1, 244],
+        proto::IPIP | proto::IPV6 | proto::GRE => return Err(Outcome::TunnelError),
+        _ => return Err(Outcome::IcmpQuote),
+    };
+    (quoted.dport, quoted.sport) = ([ports[0], ports[1]], [ports[2], ports[3]]);
+    Ok(())
+}
+
+#[inline(always)]
+fn network_v4<P: Packet>(packet: &P, at: usize, quoted: &mut Parsed) -> Option<()> {
+    let ip = ipv4::Header::from_bytes(&packet.get::<{ ipv4::LEN }>(at)?);
+    if ip.version() != 4 || ip.header_len() < ipv4::LEN || ip.is_later_fragment() {
+        return None;
+    }
+    quoted.ip = ip;
+    quoted.destination = Addr::v4(ip.source());
+    quoted.source = Addr::v4(ip.destination());
+    quoted.protocol = ip.protocol();
+    let l4 = (at + ip.header_len()) as u16;
+    quoted.l4 = l4;
+    Some(())
+}
+
+/// Only packets without extension headers, but for a fragment header of a first fragment.
+#[inline(always)]
+fn network_v6<P: Packet>(packet: &P, at: usize, quoted: &mut Parsed) -> Option<()> {
+    let head = packet.get::<8>(at)?;
+    let source = packet.get::<16>(at + ipv6::at::SOURCE)?;
+    let destination = packet.get::<16>(at + ipv6::at::DESTINATION)?;
+    if head[0] >> 4 != 6 {
+        return None;
+    }
+    quoted.destination = Addr::from_bytes(&source);
+    quoted.source = Addr::from_bytes(&destination);
+    let mut l4 = at + ipv6::LEN;
+    quoted.protocol = head[6];
+    if head[6] == ipv6::next::FRAGMENT {
+        let b = packet.get::<8>(l4)?;
+        if ipv6::fragment::offset(&b) != 0 {
+            return None;
+        }
+        quoted.protocol = b[0];
+        l4 += ipv6::fragment::LEN;
+    }
+    let l4 = l4 as u16;
+    quoted.l4 = l4;
+    Some(())
+}

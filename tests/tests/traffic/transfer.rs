@@ -1,0 +1,102 @@
+//! Long transfers by curl, whose content is compared.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use rvs_testkit::{Family, Host, Replies, content};
+
+use crate::method::Attach;
+use crate::turn::await_turn;
+use crate::world::{FAMILIES, Way, World};
+
+/// 100 MiB.
+const LEN: u64 = 100 << 20;
+/// The first virtual port.
+const PORT: u16 = 8000;
+
+/// curl, with what all transfers have in common.
+fn curl(service: SocketAddr, len: u64) -> Command {
+    let mut command = Command::new("curl");
+    // A server that is waited for is given no time for its opinion of the request.
+    command.args(["--silent", "--show-error", "--fail", "--max-time", "60", "--header", "Expect:"]);
+    command.arg(format!("http://{service}/content/{len}")).stderr(Stdio::piped());
+    command
+}
+
+/// Has the server send so many bytes to the client.
+pub(crate) fn download(client: &Host, service: SocketAddr, len: u64) {
+    let mut child = client.spawn(curl(service, len).stdout(Stdio::piped())).unwrap();
+    let same = content::is_same(child.stdout.take().unwrap(), len);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && same.as_ref().is_ok_and(|same| *same),
+        "from {service}: {same:?} {said}"
+    );
+}
+
+/// Has the client send so many bytes to the server, which compares them.
+pub(crate) fn upload(client: &Host, service: SocketAddr, len: u64) {
+    let mut command = curl(service, len);
+    command.args(["--upload-file", "-", "--header", "Transfer-Encoding:"]);
+    command.args(["--header", &format!("Content-Length: {len}")]);
+    let mut child = client.spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // If it ends early, it says why.
+    let writer = thread::spawn(move || content::write(&mut input, len).ok());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "to {service}: {} {said}", output.status);
+    assert!(output.stdout.starts_with(b"s1 "), "to {service}: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Transfers by NAT, both ways.
+fn through_director(attach: Attach) {
+    let _turn = await_turn();
+    let mut world = World::new(Replies::ThroughDirector, attach);
+    for family in FAMILIES {
+        let service = world.serve(family, if family == Family::V4 { PORT } else { PORT + 1 }, Way::NAT);
+        timed(&format!("up by NAT, {family:?}"), || upload(world.client(), service, LEN));
+        timed(&format!("down by NAT, {family:?}"), || download(world.client(), service, LEN));
+    }
+}
+
+/// Transfers to the server, by methods where the director sees nothing else.
+fn past_director(attach: Attach) {
+    let _turn = await_turn();
+    let mut world = World::new(Replies::PastDirector, attach);
+    let ways = FAMILIES.into_iter().flat_map(|family| Way::PAST.map(|way| (family, way)));
+    for ((family, way), port) in ways.zip(PORT..) {
+        let service = world.serve(family, port, way);
+        timed(&format!("{way:?}, {family:?}"), || upload(world.client(), service, LEN));
+    }
+}
+
+fn timed(what: &str, work: impl FnOnce()) {
+    let start = Instant::now();
+    work();
+    println!("{what}: {:.2} s", start.elapsed().as_secs_f64());
+}
+
+#[test]
+fn through_director_under_tc() {
+    through_director(Attach::Tc);
+}
+
+#[test]
+fn through_director_under_xdp() {
+    through_director(Attach::Xdp);
+}
+
+#[test]
+fn past_director_under_tc() {
+    past_director(Attach::Tc);
+}
+
+#[test]
+fn past_director_under_xdp() {
+    past_director(Attach::Xdp);
+}
