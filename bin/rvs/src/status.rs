@@ -49,7 +49,15 @@ const REASONS: [(CounterClass, &str); 3] = [
 ];
 
 /// Outcomes between two steps of the programs, with which no packet ends.
-const STEPS: [Outcome; 3] = [Outcome::Balanced, Outcome::FromServer, Outcome::NoConnection];
+const STEPS: [Outcome; 7] = [
+    Outcome::IcmpError,
+    Outcome::LaterFragment,
+    Outcome::Tunnel,
+    Outcome::TunnelError,
+    Outcome::Balanced,
+    Outcome::FromServer,
+    Outcome::NoConnection,
+];
 
 /// The counters of packets that were not sent on, in the order of [`REASONS`].
 fn reasons(table: CounterTable) -> CounterTable {
@@ -224,7 +232,7 @@ Packets  Reason          Explanation
 
 Passed on to the network stack as they came:
 Packets  Reason  Explanation
-      7  not_ip  not an IPv4 packet (ARP, IPv6 and others)
+      7  not_ip  neither IPv4 nor IPv6 (ARP and others)
 
 Handed over from XDP to TC on the same interface, which counts what becomes of them:
 Packets  Reason               Explanation
