@@ -16,6 +16,9 @@ use crate::parse::Signal;
 use crate::pipeline::{Context, Way};
 use crate::{DestRecord, Packet, Parsed, Tables};
 
+/// How long a first fragment is remembered, in ticks: 2 s. Identifications come again, those of IPv4 soon.
+const LIFE_TICKS: u32 = 30;
+
 /// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[repr(C)]
@@ -52,8 +55,8 @@ pub struct Known {
     service: u32,
     /// [`Method`].
     method: u32,
-    /// Zero.
-    spare: u32,
+    /// When the first fragment came, in ticks, the lower half.
+    since: u32,
 }
 
 /// What is to be kept about a first fragment: in scratch memory, as a stack has no room for it.
@@ -64,7 +67,7 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// Keeps where a first fragment goes. `vip` is zero for a request.
+    /// Keeps where a first fragment goes. `vip` is zero for a request; `now` in ticks.
     #[inline(always)]
     pub(crate) fn keep<T: Tables>(
         &mut self,
@@ -72,7 +75,7 @@ impl Keep {
         parsed: &Parsed,
         (dest, service): (u32, u32),
         method: u8,
-        vip: Addr,
+        (vip, now): (Addr, u64),
     ) {
         // Field by field: a whole record would be put together on the stack.
         self.key.source = parsed.source.0;
@@ -83,6 +86,7 @@ impl Keep {
         self.known.dest = dest;
         self.known.service = service;
         self.known.method = u32::from(method);
+        self.known.since = now as u32;
         tables.keep_fragment(&self.key, &self.known);
     }
 }
@@ -111,6 +115,9 @@ pub(crate) fn follow<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     let known = context.tables.fragment(&Key::of(parsed)).ok_or(Outcome::Fragment)?;
+    if (context.now as u32).wrapping_sub(known.since) > LIFE_TICKS {
+        return Err(Outcome::Fragment);
+    }
     if known.vip == Addr::default() {
         request(context, packet, parsed, &known, way)
     } else {

@@ -386,7 +386,7 @@ pub(crate) struct Context<'a, T: Tables> {
     /// Nanoseconds.
     pub(crate) clock: u64,
     /// The same in ticks.
-    now: u64,
+    pub(crate) now: u64,
     /// Whether the packet's connection was made by this very packet.
     is_fresh: bool,
 }
@@ -447,7 +447,7 @@ impl<'a, T: Tables> Context<'a, T> {
                 return Err(Outcome::FragmentedSctp);
             }
             bytes = fragment::bytes(parsed);
-            way.keep.keep(self.tables, parsed, (dest_id, service_id), method, Addr::default());
+            way.keep.keep(self.tables, parsed, (dest_id, service_id), method, (Addr::default(), self.now));
         }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
         // A first packet that was handed over comes again: the connection is in the state after it already.
@@ -668,7 +668,7 @@ impl<'a, T: Tables> Context<'a, T> {
             if parsed.protocol == proto::SCTP && vport != parsed.sport {
                 return Err(Outcome::FragmentedSctp);
             }
-            way.keep.keep(self.tables, parsed, found.ids(), Method::MASQ, vip);
+            way.keep.keep(self.tables, parsed, found.ids(), Method::MASQ, (vip, self.now));
         }
         way.hop = hop;
         masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;

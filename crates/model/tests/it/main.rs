@@ -9,6 +9,7 @@
 
 mod audit;
 mod fill;
+mod fragments;
 mod hooked;
 mod malformed;
 mod races;
