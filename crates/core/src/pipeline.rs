@@ -217,9 +217,15 @@ pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     if tables.find(Side::Client) {
         return about_quoted(packet, tables, Side::Client);
     }
-    let protocol = tables.with_scratch(|scratch| scratch.quoted.protocol);
     // It may be one of GUE.
-    if protocol == Some(proto::UDP) { Outcome::TunnelError } else { Outcome::IcmpNoConnection }
+    if is_quoted_datagram(tables) { Outcome::TunnelError } else { Outcome::IcmpNoConnection }
+}
+
+/// Whether the quoted packet is of UDP. A number and no `Option` of one: kernel 6.1 does not know that there is scratch
+/// memory, and refuses to compare what nobody wrote.
+#[inline(always)]
+fn is_quoted_datagram<T: Tables>(tables: &T) -> bool {
+    tables.with_scratch(|scratch| u32::from(scratch.quoted.protocol)).unwrap_or(0) == u32::from(proto::UDP)
 }
 
 /// Sends on an error that came from the side of clients or real servers.
@@ -292,7 +298,7 @@ pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 #[inline(always)]
 pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     // What goes to a UDP port may be any datagram, and then is whole.
-    let is_datagram = tables.with_scratch(|scratch| scratch.quoted.protocol) == Some(proto::UDP);
+    let is_datagram = is_quoted_datagram(tables);
     let is_tunnel = tables.with_scratch(|scratch| {
         let Scratch { parsed, quoted, quoted_tunnel, .. } = scratch;
         icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()

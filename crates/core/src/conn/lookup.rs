@@ -173,6 +173,7 @@ impl At {
     /// The connection, as it was found.
     #[inline(always)]
     #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "three bits")]
     pub fn get<T: Tables>(&self, tables: &T) -> Option<Found<T::Bucket>> {
         let index = self.bucket & !OVERFLOW_BUCKET;
         let bucket = if self.bucket & OVERFLOW_BUCKET == 0 {
@@ -180,7 +181,9 @@ impl At {
         } else {
             tables.overflow_bucket(index)?
         };
-        Some(Found::new(bucket, (self.slot & 7) as usize, Word(self.word)))
+        // Behind a veil, for the reason given at `any_slot`.
+        let slot = T::Bucket::opaque(u64::from(self.slot & 7)) as usize;
+        Some(Found::new(bucket, slot, Word(self.word)))
     }
 }
 
