@@ -1,7 +1,7 @@
 //! `rvs status`: how a running director is.
 
 use anyhow::Result;
-use rvs_abi::Outcome;
+use rvs_abi::STEPS;
 use rvs_control::api::{Attach, CounterClass, CounterListing, CounterTable, Fill, LimitReached, Status};
 
 use crate::table::{Align, Table};
@@ -46,17 +46,6 @@ const REASONS: [(CounterClass, &str); 3] = [
         CounterClass::HandOver,
         "Handed over from XDP to TC on the same interface, which counts what becomes of them",
     ),
-];
-
-/// Outcomes between two steps of the programs, with which no packet ends.
-const STEPS: [Outcome; 7] = [
-    Outcome::IcmpError,
-    Outcome::LaterFragment,
-    Outcome::Tunnel,
-    Outcome::TunnelError,
-    Outcome::Balanced,
-    Outcome::FromServer,
-    Outcome::NoConnection,
 ];
 
 /// The counters of packets that were not sent on, in the order of [`REASONS`].
@@ -148,6 +137,7 @@ fn list(title: &str, lines: impl Iterator<Item = String>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use rvs_abi::Outcome;
     use rvs_control::api::{Capacity, Interface};
 
     use super::*;

@@ -34,7 +34,7 @@ pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
 pub use event::Event;
-pub use outcome::{Class, OUTCOMES, Outcome};
+pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
 pub use port::Port;
 pub use service::{Service, ServiceFlags, ServiceKey};
 pub use stats::Stats;

@@ -114,3 +114,14 @@ const _: () = {
         i += 1;
     }
 };
+
+/// The outcomes between two steps of the programs, with which no packet ends.
+pub const STEPS: &[Outcome] = &[
+    Outcome::IcmpError,
+    Outcome::LaterFragment,
+    Outcome::Tunnel,
+    Outcome::TunnelError,
+    Outcome::Balanced,
+    Outcome::FromServer,
+    Outcome::NoConnection,
+];
