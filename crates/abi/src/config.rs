@@ -38,6 +38,10 @@ pub struct Config {
     pub services_max: u32,
     /// Zero.
     pub zero: u32,
+    /// 1: there are destinations of full NAT, or were; else no reply is looked for by the director's ports.
+    pub full_nat: u32,
+    /// Words of `LOCAL_PORTS` less one; a power of two less one.
+    pub local_ports_mask: u32,
     /// Secret of the connection table's hash; constant while the table lives.
     pub hash_seed: [u64; 3],
     /// Time-outs in ticks, by [`Timeout`].
@@ -46,4 +50,4 @@ pub struct Config {
     pub set_timeouts_s: [u32; 4],
 }
 
-const _: () = assert!(size_of::<Config>() == 40 + 24 + 128 + 16);
+const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16);

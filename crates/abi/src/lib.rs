@@ -30,7 +30,7 @@ mod stats;
 pub use addr::Addr;
 pub use client::{CLIENT_OUTCOMES, CLIENTS, ClientAddress, ClientOutcome, DIRECTORS, DirectorPrefix};
 pub use config::{Config, Timeout};
-pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
+pub use conn::{Bucket, ConnEntry, ConnFlags, Locals, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
 pub use event::Event;
@@ -40,7 +40,7 @@ pub use service::{Service, ServiceFlags, ServiceKey};
 pub use stats::Stats;
 
 /// Version of this layout. A daemon adopts pinned maps only when they carry the same.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// IP protocol numbers that the data plane knows.
 pub mod proto {

@@ -21,6 +21,10 @@ pub enum Region {
     Conns,
     /// [`crate::Bucket`]: its overflow.
     ConnOverflow,
+    /// Who uses a port of the director's for full NAT: words of `rvs_core::conn::local`.
+    LocalPorts,
+    /// [`crate::Addr`] by number: the director's addresses for full NAT.
+    LocalAddresses,
     /// [`crate::Stats`]: one part per CPU, then one part of zero points (`-Z`).
     Stats,
     /// Counters of outcomes: [`crate::limits::COUNTERS`] words per CPU.
@@ -29,7 +33,7 @@ pub enum Region {
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Config,
         Self::Filter,
         Self::Ports,
@@ -39,6 +43,8 @@ impl Region {
         Self::SchedTables,
         Self::Conns,
         Self::ConnOverflow,
+        Self::LocalPorts,
+        Self::LocalAddresses,
         Self::Stats,
         Self::Counters,
     ];
@@ -56,6 +62,8 @@ impl Region {
             Self::SchedTables => "SCHED_TABLES",
             Self::Conns => "CONNS",
             Self::ConnOverflow => "CONN_OVERFLOW",
+            Self::LocalPorts => "LOCAL_PORTS",
+            Self::LocalAddresses => "LOCAL_ADDRESSES",
             Self::Stats => "STATS",
             Self::Counters => "COUNTERS",
         }
@@ -70,7 +78,13 @@ impl Region {
             Self::Dests => size_of::<crate::Dest>() / 8,
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
-            Self::Filter | Self::Ports | Self::DestConns | Self::SchedTables | Self::Counters => 1,
+            Self::LocalAddresses => size_of::<crate::Addr>() / 8,
+            Self::LocalPorts
+            | Self::Filter
+            | Self::Ports
+            | Self::DestConns
+            | Self::SchedTables
+            | Self::Counters => 1,
         }
     }
 }

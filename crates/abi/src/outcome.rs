@@ -91,6 +91,15 @@ outcomes! {
 
     IcmpFromTunnel = 38, Forward, "icmp_from_tunnel", "ICMP error about a tunnel's packet sent to the client whose packet was inside";
 
+    ForwardFullNat = 44, Forward, "forward_full_nat", "request sent to a full NAT destination";
+    ReplyFullNat = 45, Forward, "reply_full_nat", "reply of a full NAT destination sent to the client";
+
+    FullNat = 80, Pass, "full_nat", "goes on to full NAT; never the end of a packet";
+    FullNatReply = 81, Pass, "full_nat_reply", "goes on as a reply of full NAT; never the end of a packet";
+    LocalPort = 83, Pass, "local_port", "may be a reply of full NAT; never the end of a packet";
+    ClientOption = 84, Pass, "client_option", "goes on to tell the server who the client is; never the end of a packet";
+    Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
+
     TruncatedTransport = 48, Drop, "truncated_transport", "TCP, UDP, SCTP or ICMP header cut short or inconsistent";
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
     DestinationGone = 50, Drop, "destination_gone", "the connection's destination was removed";
@@ -103,6 +112,9 @@ outcomes! {
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
     TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented was called too big, or an MTU too small to be true told";
     FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
+    NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
+    NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
+    FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
 }
@@ -124,4 +136,9 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,
+    Outcome::FullNat,
+    Outcome::FullNatReply,
+    Outcome::Reserve,
+    Outcome::LocalPort,
+    Outcome::ClientOption,
 ];

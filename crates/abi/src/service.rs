@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::Addr;
+use crate::{Addr, Locals};
 
 /// Key of `SERVICE_KEYS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -53,8 +53,10 @@ pub struct Service {
     pub table: u32,
     /// Words that its table occupies there.
     pub table_words: u32,
+    /// The director's addresses that full NAT uses.
+    pub locals: Locals,
     /// For later use; zero.
-    pub spare: [u64; 4],
+    pub spare: [u64; 3],
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && size_of::<Service>() == 64);

@@ -6,8 +6,8 @@ use std::mem::{offset_of, size_of};
 
 use rvs_abi::map::Region;
 use rvs_abi::{
-    ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, OUTCOMES,
-    Service, ServiceKey, Stats,
+    ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, Locals,
+    OUTCOMES, Service, ServiceKey, Stats,
 };
 
 /// Writes down a record. All fields must be named: the pattern has no rest.
@@ -35,6 +35,8 @@ fn layout() -> Result<String, std::fmt::Error> {
             cpus,
             services_max,
             zero,
+            full_nat,
+            local_ports_mask,
             hash_seed,
             timeouts,
             set_timeouts_s,
@@ -43,7 +45,19 @@ fn layout() -> Result<String, std::fmt::Error> {
     record!(text, ServiceKey { vip, vport, protocol, family, zero });
     record!(
         text,
-        Service { vip, vport, protocol, family, flags, scheduler, sched_flags, table, table_words, spare }
+        Service {
+            vip,
+            vport,
+            protocol,
+            family,
+            flags,
+            scheduler,
+            sched_flags,
+            table,
+            table_words,
+            locals,
+            spare
+        }
     );
     record!(
         text,
@@ -83,11 +97,14 @@ fn layout() -> Result<String, std::fmt::Error> {
             dest,
             service,
             dport,
+            lport,
             spare,
+            local,
             packets,
             control,
         }
     );
+    record!(text, Locals { first_v4, count_v4, first_v6, count_v6 });
     record!(text, ClientAddress { addr, port, zero });
     record!(text, DirectorPrefix { bits, family, addr });
     record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });

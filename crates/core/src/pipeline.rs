@@ -1,10 +1,14 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, proto};
+use rvs_abi::{
+    Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, limits, proto,
+};
 
+use crate::conn::local::Ends;
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
+use crate::forward::full_nat::{self, NewEnds};
 use crate::forward::tunnel::Tunnel;
-use crate::forward::{check, direct_route, masq, tunnel};
+use crate::forward::{address, check, client_option, direct_route, masq, tunnel};
 use crate::icmp::{self, answer, quoted, relay};
 use crate::parse::Signal;
 use crate::sched;
@@ -42,6 +46,14 @@ pub struct Way {
     pub hop: NextHop,
     /// The tunnel that it leaves through.
     pub tunnel: Tunnel,
+    /// Of full NAT, and of an error's quoted packet: the ends that it leaves with.
+    pub ends: NewEnds,
+    /// Of full NAT, 1: it is the first of its connection, which replies are still to find.
+    pub is_first: u64,
+    /// Of full NAT, 1: it tells the server who the client is.
+    pub tells_client: u64,
+    /// Of an ICMP error: the ends that itself leaves with, without ports.
+    pub outer: NewEnds,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
@@ -67,6 +79,9 @@ pub struct Notice {
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let mut outcome = receive(packet, tables);
+    if outcome == Outcome::LocalPort {
+        outcome = tables.local_reply(packet);
+    }
     if outcome == Outcome::FromServer {
         outcome = tables.reply(packet);
     }
@@ -91,6 +106,12 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     if outcome == Outcome::Tunnel {
         outcome = tables.tunnel(packet);
+    }
+    if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
+        outcome = tables.full_nat_stage(packet, outcome);
+    }
+    if outcome == Outcome::ClientOption {
+        outcome = tables.client_option(packet);
     }
     let leaves = match outcome.class() {
         Class::Forward => true,
@@ -122,6 +143,9 @@ fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 #[inline(always)]
 fn connect<T: Tables>(tables: &T) -> Outcome {
     let mut outcome = tables.prepare();
+    if outcome == Outcome::Reserve {
+        outcome = tables.reserve();
+    }
     if outcome == Outcome::Balanced {
         outcome = tables.insert();
         for _ in 1..conn::ATTEMPTS {
@@ -134,7 +158,7 @@ fn connect<T: Tables>(tables: &T) -> Outcome {
 }
 
 /// Stage 1: parses, and tells traffic apart that has nothing to do with any service. [`Outcome::FromServer`] is a packet
-/// that may be a reply.
+/// that may be a reply, [`Outcome::LocalPort`] one that may be of full NAT.
 #[inline(always)]
 fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
     if tables.services_v4() | tables.services_v6() == 0 {
@@ -164,7 +188,11 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         }
         scratch.way.notice = Notice { from: parsed.destination, mtu: 0, hops: 1 };
         // Replies first, as on IPVS's hooks (ipvs.md §2.1).
-        if from_server && outcome == Outcome::Balanced { Outcome::FromServer } else { outcome }
+        if !from_server || outcome != Outcome::Balanced {
+            return outcome;
+        }
+        let is_local = limits::LOCAL_PORTS.contains(&u16::from_be_bytes(parsed.dport));
+        if is_local && tables.full_nat() != 0 { Outcome::LocalPort } else { Outcome::FromServer }
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -185,6 +213,22 @@ pub fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
+/// another reply: [`Outcome::FromServer`].
+#[inline(always)]
+pub fn local_reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    if !tables.find_local(About::Packet) {
+        return Outcome::FromServer;
+    }
+    let outcome = tables.with_scratch(|scratch| {
+        let context = Context::new(tables, scratch.clock, false);
+        let Scratch { parsed, way, found, .. } = scratch;
+        let Some(mut found) = found.get(tables) else { return Outcome::Inconsistent };
+        either(context.answer_full_nat(packet, parsed, &mut found, way))
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
 /// Stage 2b: sends on a request of a connection. Without one: [`Outcome::NoConnection`].
 #[inline(always)]
 pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -193,7 +237,11 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         match context.find_request(&scratch.parsed) {
             Some(mut found) => {
                 let Scratch { parsed, way, .. } = scratch;
-                either(context.request(packet, parsed, &mut found, way))
+                let outcome = either(context.request(packet, parsed, &mut found, way));
+                if outcome == Outcome::FullNat {
+                    scratch.found = conn::At::of(&found);
+                }
+                outcome
             }
             None => Outcome::NoConnection,
         }
@@ -211,7 +259,7 @@ pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         Some(Err(outcome)) => return outcome,
         None => return Outcome::Inconsistent,
     }
-    if tables.find(Side::Server) {
+    if tables.find(Side::Server) || tables.full_nat() != 0 && tables.find_local(About::Quoted) {
         return about_quoted(packet, tables, Side::Server);
     }
     if tables.find(Side::Client) {
@@ -269,6 +317,86 @@ pub fn find<T: Tables>(tables: &T, side: Side) -> bool {
         found.is_some()
     });
     found.unwrap_or(false)
+}
+
+/// Which packet is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum About {
+    /// The packet itself.
+    Packet = 0,
+    /// That which it quotes.
+    Quoted = 1,
+}
+
+/// Looks for the full NAT connection that a packet is a reply of; likewise by itself.
+#[inline(always)]
+pub fn find_local<T: Tables>(tables: &T, about: About) -> bool {
+    let found = tables.with_scratch(|scratch| {
+        let parsed = match about {
+            About::Packet => &scratch.parsed,
+            About::Quoted => &scratch.quoted,
+        };
+        let found = conn::local::find(tables, &Ends::of(parsed), conn::ticks(scratch.clock));
+        if let Some(found) = &found {
+            scratch.found = conn::At::of(found);
+        }
+        found.is_some()
+    });
+    found.unwrap_or(false)
+}
+
+/// The stage behind 2a and 2b for full NAT: rewrites both ends.
+#[inline(always)]
+pub fn full_nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let is_request = step == Outcome::FullNat;
+        let Scratch { parsed, way, .. } = scratch;
+        if !matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP) {
+            return Outcome::FullNatProtocol;
+        }
+        if is_request && let Err(outcome) = check(packet, parsed, &way.hop, 0) {
+            return outcome;
+        }
+        if is_request && way.is_first != 0 && !publish(tables, scratch) {
+            return Outcome::ConnContended;
+        }
+        let Scratch { parsed, way, .. } = scratch;
+        let sent = full_nat::rewrite(packet, parsed, &way.ends).and_then(|()| address(packet, &way.hop.link));
+        match sent {
+            Ok(()) if is_request && way.tells_client != 0 => Outcome::ClientOption,
+            Ok(()) if is_request => Outcome::ForwardFullNat,
+            Ok(()) => Outcome::ReplyFullNat,
+            Err(outcome) => outcome,
+        }
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage behind it for segments that tell the server who the client is.
+#[inline(always)]
+pub fn client_option<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| match client_option::add(packet, tables, &scratch.parsed) {
+        Some(()) => Outcome::ForwardFullNat,
+        None => Outcome::RewriteFailed,
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// Makes replies find the connection that was just made. If its port has been lost, it is ended: the next packet makes
+/// another.
+#[inline(always)]
+fn publish<T: Tables>(tables: &T, scratch: &Scratch) -> bool {
+    let NewEnds { source, destination, sport, dport } = scratch.way.ends;
+    let protocol = scratch.parsed.protocol;
+    let ends = Ends { local: source, server: destination, lport: sport, sport: dport, protocol };
+    if conn::local::publish(tables, &ends, &scratch.found) {
+        return true;
+    }
+    if let Some(found) = scratch.found.get(tables) {
+        let _ended = found.expire(tables);
+    }
+    false
 }
 
 /// Stage 2e: sends a fragment behind the first on (see [`crate::fragment`]).
@@ -344,6 +472,17 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         }
     });
     outcome.flatten().unwrap_or(Outcome::Inconsistent)
+}
+
+/// Between 3 and 4, for full NAT: finds a port of the director's. [`Outcome::Balanced`]: it is held.
+#[inline(always)]
+pub fn reserve<T: Tables>(tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| match conn::local::reserve(tables, &mut scratch.request) {
+        Some(Ok(())) => Outcome::Balanced,
+        Some(Err(_)) => Outcome::NoLocalAddress,
+        None => Outcome::NoLocalPort,
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
 }
 
 /// Stage 4: makes the connection, in one try. Stage 2 then takes the packet.
@@ -469,7 +608,40 @@ impl<'a, T: Tables> Context<'a, T> {
             masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
             return Ok(Outcome::ForwardMasq);
         }
+        if method == Method::FULL_NAT {
+            way.is_first = u64::from(is_first);
+            // Its packet is counted.
+            let is_early = found.packets() <= client_option::SEGMENTS;
+            way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+            return self.leave_by_full_nat(parsed, found, dest, way);
+        }
         Self::transmit(packet, parsed, dest, method, way)
+    }
+
+    /// Writes down the ends that a request of full NAT leaves with; that stage rewrites it.
+    #[inline(always)]
+    fn leave_by_full_nat(
+        &self,
+        parsed: &Parsed,
+        found: &Found<T::Bucket>,
+        dest: T::Dest,
+        way: &mut Way,
+    ) -> Result<Outcome, Outcome> {
+        let local = found.local_address(self.tables, dest).ok_or(Outcome::Inconsistent)?;
+        if local == Addr::default() {
+            return Err(Outcome::NoLocalAddress);
+        }
+        if parsed.is(Signal::FRAGMENT) {
+            if parsed.protocol == proto::SCTP {
+                return Err(Outcome::FragmentedSctp);
+            }
+            way.keep.with_other_end(self.tables, local);
+        }
+        way.ends.source = local;
+        (way.ends.sport, _) = found.local_end();
+        way.ends.destination = dest.addr();
+        (_, way.ends.dport) = found.ports();
+        Ok(Outcome::FullNat)
     }
 
     /// Where packets to a destination leave.
@@ -599,7 +771,8 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Option<Outcome> {
         let dest = self.tables.dest(dest_id)?;
         let protocol = parsed.protocol;
-        let masq = dest.method() == Method::MASQ;
+        let is_full = dest.method() == Method::FULL_NAT;
+        let masq = is_full || dest.method() == Method::MASQ;
         let direction = if masq { Direction::Input } else { Direction::InputOnly };
         let next = state::Event::new(parsed.row, direction).next(0);
         let client = parsed.source;
@@ -620,10 +793,12 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
-        entry.spare = [0; 3];
+        entry.lport = 0;
+        entry.spare = 0;
+        entry.local = 0;
         entry.packets = 0;
         entry.control = 0;
-        Some(Outcome::Balanced)
+        Some(if is_full { Outcome::Reserve } else { Outcome::Balanced })
     }
 
     /// The connection of a packet from a real server (ipvs.md §2.7 step 4).
@@ -679,6 +854,37 @@ impl<'a, T: Tables> Context<'a, T> {
         way.hop = hop;
         masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;
         Ok(Outcome::ReplyMasq)
+    }
+
+    /// Writes down the ends that a reply of full NAT leaves with; that stage rewrites it.
+    #[inline(always)]
+    fn answer_full_nat<P: Packet>(
+        &self,
+        packet: &P,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+        way: &mut Way,
+    ) -> Result<Outcome, Outcome> {
+        let (vip, (client, cport)) = (found.vip(), found.client());
+        way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
+        let hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
+        way.notice.mtu = hop.mtu;
+        check(packet, parsed, &hop, 0)?;
+        let (vport, _) = found.ports();
+        self.note_reply(parsed, found)?;
+        if parsed.is(Signal::FRAGMENT) {
+            if parsed.protocol == proto::SCTP {
+                return Err(Outcome::FragmentedSctp);
+            }
+            way.keep.keep(self.tables, parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
+            way.keep.with_other_end(self.tables, client);
+        }
+        way.hop = hop;
+        way.ends.source = vip;
+        way.ends.sport = vport;
+        way.ends.destination = client;
+        way.ends.dport = cport;
+        Ok(Outcome::FullNatReply)
     }
 
     /// Where packets to a client leave, as if they came from `from` here.

@@ -1,6 +1,6 @@
 //! What the pipeline needs besides the packet: maps, clock, routes.
 
-use rvs_abi::{Addr, DestConns, Event, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Event, Locals, Outcome, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
@@ -27,6 +27,16 @@ pub trait Tables {
     fn geometry(&self) -> Option<Geometry>;
     /// A time-out in ticks, by index in `Config::timeouts`.
     fn timeout(&self, index: u32) -> u32;
+    /// Not 0: there may be connections of full NAT.
+    fn full_nat(&self) -> u32;
+    /// Words of the map of the director's ports less one; a power of two less one.
+    fn local_ports_mask(&self) -> u32;
+    /// A word of that map, see [`crate::conn::local`].
+    fn local_port(&self, index: u32) -> Option<u64>;
+    /// Replaces such a word if it still is `old`; says whether it was.
+    fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool;
+    /// An address of the director's by its number.
+    fn local_address(&self, number: u32) -> Option<Addr>;
     /// A word of the address filter.
     fn filter_word(&self, index: u32) -> u64;
 
@@ -99,6 +109,51 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::find(self, side)
+    }
+
+    /// [`pipeline::find_local`], likewise.
+    #[inline(always)]
+    fn find_local(&self, about: pipeline::About) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::find_local(self, about)
+    }
+
+    /// [`pipeline::local_reply`], likewise.
+    #[inline(always)]
+    fn local_reply<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::local_reply(packet, self)
+    }
+
+    /// [`pipeline::reserve`], likewise.
+    #[inline(always)]
+    fn reserve(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::reserve(self)
+    }
+
+    /// [`pipeline::full_nat`], likewise.
+    #[inline(always)]
+    fn full_nat_stage<P: Packet>(&self, packet: &mut P, step: Outcome) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::full_nat(packet, self, step)
+    }
+
+    /// [`pipeline::client_option`], likewise.
+    #[inline(always)]
+    fn client_option<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::client_option(packet, self)
     }
 
     /// [`pipeline::fragment`], likewise.
@@ -200,6 +255,8 @@ pub trait ServiceRecord: Copy {
     fn flags(self) -> u16;
     /// First word of its scheduler table, and how many words it has, as one read of both (they change together).
     fn table(self) -> (u32, u32);
+    /// The director's addresses that its full NAT uses.
+    fn locals(self) -> Locals;
 }
 
 /// The body of a bounded loop (the verifier wants loops of many rounds to be calls).

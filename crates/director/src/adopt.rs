@@ -119,6 +119,8 @@ fn check_shape<M: Memory>(memory: &M, config: &Config) -> Result<Space, AdoptErr
         return Err(AdoptError::Shape { what });
     }
     expect(Region::DestConns, dests.into())?;
+    expect(Region::LocalPorts, u64::from(config.local_ports_mask) + 1)?;
+    expect(Region::LocalAddresses, limits::LOCAL_ADDRESSES.into())?;
     expect(Region::Filter, limits::FILTER_WORDS.into())?;
     expect(Region::Stats, rows * (u64::from(config.cpus) + 1))?;
     let words = Ranges::new(entries(Region::SchedTables)?);

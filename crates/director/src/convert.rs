@@ -86,6 +86,7 @@ pub(crate) const fn forwarding(member: &Member) -> Forwarding {
         ForwardingMethod::Masq => Method::MASQ,
         ForwardingMethod::Tunnel => Method::TUNNEL,
         ForwardingMethod::Dr => Method::DR,
+        ForwardingMethod::FullNat => Method::FULL_NAT,
     };
     let tunnel = match member.tunnel {
         Tunnel::Ipip => TunnelType::IPIP,
@@ -134,6 +135,7 @@ const fn method_from_number(number: u8) -> Option<ForwardingMethod> {
         Method::MASQ => Some(ForwardingMethod::Masq),
         Method::TUNNEL => Some(ForwardingMethod::Tunnel),
         Method::DR => Some(ForwardingMethod::Dr),
+        Method::FULL_NAT => Some(ForwardingMethod::FullNat),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Dest, DestFlags, Service, ServiceFlags, Timeout, TunnelType};
+use rvs_abi::{Dest, DestFlags, Method, Service, ServiceFlags, Timeout, TunnelType};
 use rvs_config::Timeouts;
 use rvs_model::{Memory, MemoryError, records, ticks_u32};
 use zerocopy::transmute;
@@ -107,12 +107,24 @@ pub(crate) fn write_dest<M: Memory>(memory: &M, id: DestId, old: &Dest, new: &De
         record.mtu = known.mtu;
     }
     let words: [u64; DEST_WORDS] = transmute!(record);
+    if new.method == Method::FULL_NAT {
+        begin_full_nat(memory);
+    }
     // A packet in between must not find a GUE tunnel whose port is gone already.
     let leaves_gue = old.flags & DestFlags::AVAILABLE != 0
         && old.tunnel == TunnelType::GUE
         && new.tunnel != TunnelType::GUE;
     let appears = new.flags & DestFlags::AVAILABLE != 0 && !leaves_gue;
     write_record(memory, Region::Dests, id.0, words, DEST_FLAGS, appears);
+}
+
+/// Tells the programs to look for replies at the director's own ports: from now on, as connections outlive destinations.
+fn begin_full_nat<M: Memory>(memory: &M) {
+    let mut config = records::config(memory);
+    if config.full_nat == 0 {
+        config.full_nat = 1;
+        records::write_config(memory, &config);
+    }
 }
 
 /// Writes a service's record.

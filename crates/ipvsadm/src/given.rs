@@ -141,6 +141,7 @@ impl<'a> Given<'a> {
             Flag::Gatewaying => self.method = Some(ForwardingMethod::Dr),
             Flag::Ipip => self.method = Some(ForwardingMethod::Tunnel),
             Flag::Masquerading => self.method = Some(ForwardingMethod::Masq),
+            Flag::FullNat => self.method = Some(ForwardingMethod::FullNat),
             Flag::Weight => self.weight = Some(number("weight", text, 0, limits::WEIGHT_MAX)?),
             Flag::UpperThreshold => {
                 self.upper_threshold = number("u_threshold", text, 0, limits::THRESHOLD_MAX)?;

@@ -180,7 +180,7 @@ fn dest_key(given: &Given<'_>) -> Option<DestKey> {
 /// (ipvs.md §10.3).
 fn destination(service: &ServiceKey, mut key: DestKey, given: &Given<'_>) -> Destination {
     let method = given.method.unwrap_or(ForwardingMethod::Dr);
-    if method != ForwardingMethod::Masq {
+    if !matches!(method, ForwardingMethod::Masq | ForwardingMethod::FullNat) {
         key.port = service.port;
     }
     Destination {

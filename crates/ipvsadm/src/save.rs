@@ -47,6 +47,7 @@ fn dest_rule(service: &str, dest: &Destination, protocol: Protocol, endpoints: E
     let (method, tunnel) = match dest.method {
         ForwardingMethod::Masq => ("-m", String::new()),
         ForwardingMethod::Dr => ("-g", String::new()),
+        ForwardingMethod::FullNat => ("--fullnat", String::new()),
         ForwardingMethod::Tunnel => ("-i", tunnel_options(dest.tunnel)),
     };
     format!("-a {service} -r {name} {method} -w {}{tunnel}\n", dest.weight)

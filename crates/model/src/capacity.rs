@@ -48,6 +48,14 @@ impl Capacity {
         self.buckets().div_ceil(8)
     }
 
+    /// Words of the map of the director's ports: a power of two, and at least one for each slot of the connection table.
+    #[must_use]
+    pub const fn local_ports(&self) -> u32 {
+        const SLOTS_U32: u32 = 7;
+        const _: () = assert!(SLOTS_U32 as usize == SLOTS);
+        ((self.buckets() + self.overflow_buckets()) * SLOTS_U32).next_power_of_two()
+    }
+
     /// Rows of one part of the statistics: the total, services, destinations.
     #[must_use]
     pub const fn stats_rows(&self) -> u32 {
@@ -66,6 +74,8 @@ impl Capacity {
             Region::SchedTables => self.dests * limits::SCHED_WORDS_PER_DEST,
             Region::Conns => self.buckets(),
             Region::ConnOverflow => self.overflow_buckets(),
+            Region::LocalPorts => self.local_ports(),
+            Region::LocalAddresses => limits::LOCAL_ADDRESSES,
             Region::Stats => self.stats_rows() * (self.cpus + 1),
             Region::Counters => limits::COUNTERS * self.cpus,
         }
@@ -85,6 +95,8 @@ impl Capacity {
             cpus: self.cpus,
             services_max: self.services,
             zero: 0,
+            full_nat: 0,
+            local_ports_mask: self.local_ports() - 1,
             hash_seed,
             timeouts: timeouts(),
             set_timeouts_s: [900, 120, 300, 0],

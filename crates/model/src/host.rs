@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Service, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Config, Dest, DestConns, Event, Locals, Outcome, Service, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
 use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step, fragment};
@@ -96,6 +96,8 @@ pub struct HostTables<'a, W = NoPackets> {
     sched: &'a [AtomicU64],
     conns: &'a [AtomicU64],
     overflow: &'a [AtomicU64],
+    local_ports: &'a [AtomicU64],
+    local_addresses: &'a [AtomicU64],
     stats: &'a [AtomicU64],
     counters: &'a [AtomicU64],
     geometry: Geometry,
@@ -127,6 +129,8 @@ impl<'a, W: World> HostTables<'a, W> {
             sched: memory.region(Region::SchedTables),
             conns: memory.region(Region::Conns),
             overflow: memory.region(Region::ConnOverflow),
+            local_ports: memory.region(Region::LocalPorts),
+            local_addresses: memory.region(Region::LocalAddresses),
             stats: memory.region(Region::Stats),
             counters: memory.region(Region::Counters),
             geometry: Geometry {
@@ -213,6 +217,10 @@ impl ServiceRecord for HostService<'_> {
         let word = self.0[offset_of!(Service, table) / 8].load(Acquire);
         (low(word), high(word))
     }
+
+    fn locals(self) -> Locals {
+        zerocopy::transmute!(self.0[offset_of!(Service, locals) / 8].load(Relaxed))
+    }
 }
 
 // Offset in the low half, length in the high one; the programs' machine is little-endian, and so is this one.
@@ -255,6 +263,28 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         // The programs take it modulo the number of time-outs as well.
         let index = index as usize % 32;
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, timeouts) + 4 * index))
+    }
+
+    fn full_nat(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, full_nat)))
+    }
+
+    fn local_ports_mask(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, local_ports_mask)))
+    }
+
+    fn local_port(&self, index: u32) -> Option<u64> {
+        self.local_ports.get(index as usize).map(|word| word.load(Acquire))
+    }
+
+    fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
+        let swap = |word: &AtomicU64| word.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
+        self.local_ports.get(index as usize).is_some_and(swap)
+    }
+
+    fn local_address(&self, number: u32) -> Option<Addr> {
+        let words = self.local_addresses.as_chunks::<2>().0.get(number as usize)?;
+        Some(addr(words, 0))
     }
 
     fn filter_word(&self, index: u32) -> u64 {

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{HEADER_WORDS, NO_INDEX, SH_BUCKETS, id, kind, low, word};
-use rvs_abi::{Addr, Dest, DestFlags, Service, ServiceFlags, ServiceKey, TunnelType, family};
+use rvs_abi::{Addr, Dest, DestFlags, Method, Service, ServiceFlags, ServiceKey, TunnelType, family};
 
 use crate::{Memory, records};
 
@@ -91,6 +91,8 @@ pub fn install<M: Memory>(memory: &M, services: &[ServiceSetup]) {
     let of_family = |family| services.iter().filter(|service| family_of(service.vip) == family).count();
     config.services_v4 = count(of_family(family::V4));
     config.services_v6 = count(of_family(family::V6));
+    let is_full = |dest: &DestSetup| dest.method == Method::FULL_NAT;
+    config.full_nat = u32::from(services.iter().flat_map(|service| &service.dests).any(is_full));
     records::write_config(memory, &config);
 }
 

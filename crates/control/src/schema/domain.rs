@@ -18,7 +18,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "SchedulerFlags",
             number(7_u8, "bit 0: flag-1 (sh-fallback), bit 1: flag-2 (sh-port), bit 2: flag-3"),
         ),
-        ("ForwardingMethod", word(["masq", "dr", "tunnel"], "how packets reach a destination")),
+        ("ForwardingMethod", word(["masq", "dr", "tunnel", "fullnat"], "how packets reach a destination")),
         ("TunnelChecksum", word(TunnelChecksum::ALL.iter().map(|checksum| checksum.name()), "checksum")),
         ("Tunnel", tunnel()),
         ("Destination", object("a destination", destination())),

@@ -224,7 +224,10 @@ fn words_are_those_of_the_types() {
     let (none, csum, remcsum) = (TunnelChecksum::None, TunnelChecksum::Csum, TunnelChecksum::Remcsum);
     fits_words("TunnelChecksum", &[none, csum, remcsum]);
     fits_words("Scheduler", Scheduler::ALL);
-    fits_words("ForwardingMethod", &[ForwardingMethod::Masq, ForwardingMethod::Dr, ForwardingMethod::Tunnel]);
+    fits_words(
+        "ForwardingMethod",
+        &[ForwardingMethod::Masq, ForwardingMethod::Dr, ForwardingMethod::Tunnel, ForwardingMethod::FullNat],
+    );
     fits_words("Attach", &[Attach::Xdp, Attach::XdpGeneric, Attach::Tc, Attach::None]);
     let classes = [CounterClass::Pass, CounterClass::HandOver, CounterClass::Forward, CounterClass::Drop];
     fits_words("CounterClass", &classes);

@@ -146,7 +146,7 @@ fn cut<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<u32> {
     let len = if parsed.len < most { parsed.len } else { most };
     packet.reach(eth::LEN as u32 + len);
     if eth::LEN as u32 + len < packet.frame_len() {
-        packet.trim(eth::LEN as u32 + len)?;
+        packet.resize(eth::LEN as u32 + len)?;
     }
     Some(len)
 }

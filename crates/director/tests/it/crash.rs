@@ -52,6 +52,7 @@ pub(crate) fn assert_records_agree(director: &Director<Heap>) {
                 ForwardingMethod::Masq => rvs_abi::Method::MASQ,
                 ForwardingMethod::Tunnel => rvs_abi::Method::TUNNEL,
                 ForwardingMethod::Dr => rvs_abi::Method::DR,
+                ForwardingMethod::FullNat => rvs_abi::Method::FULL_NAT,
             };
             assert_eq!((record.method, record.weight), (method, listed.destination.weight), "{key}");
             let found = (record.tunnel, record.tunnel_flags, u16::from_be(record.tunnel_port));

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use rvs_abi::{Bucket, Config, Dest, Service, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Bucket, Config, Dest, Service, ServiceKey, Stats, limits};
 use rvs_core::fragment;
 use rvs_core::pipeline::Scratch;
 
@@ -29,6 +29,10 @@ pub(crate) static SCHED_TABLES: Array<u64> = Array::with_max_entries(1, BPF_F_MM
 pub(crate) static CONNS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static CONN_OVERFLOW: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LOCAL_PORTS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LOCAL_ADDRESSES: Array<Addr> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static STATS: Array<Stats> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]

@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use rvs_abi::Outcome;
-use rvs_core::pipeline::{self, Side};
+use rvs_core::pipeline::{self, About, Side};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
@@ -121,6 +121,71 @@ pub extern "C" fn rvs_xdp_answer(context: *mut xdp_md, about: u32) -> u32 {
 pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32) -> u32 {
     let Some(tables) = Tables::of_skb(context, false) else { return 0 };
     u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
+}
+
+/// Stage 2a for packets to the director's ports, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_local_reply(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::local_reply(&mut Xdp::new(context), &tables) as u32
+}
+
+/// Stage 2a for packets to the director's ports, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_local_reply(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::local_reply(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for full NAT under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_full_nat(context: *mut xdp_md, step: u32) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::full_nat(&mut Xdp::new(context), &tables, outcome(step)) as u32
+}
+
+/// The stage for full NAT under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_full_nat(context: *mut __sk_buff, step: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::full_nat(&mut Skb::new(context), &tables, outcome(step)) as u32
+}
+
+/// The stage for what full NAT tells servers, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::client_option(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The stage for what full NAT tells servers, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::client_option(&mut Skb::new(context), &tables) as u32
+}
+
+/// The look-up by the director's ports.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_find_local(about: u32) -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    let about = if about == About::Packet as u32 { About::Packet } else { About::Quoted };
+    u32::from(pipeline::find_local(&tables, about))
+}
+
+/// Between stages 3 and 4.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_reserve() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::reserve(&tables) as u32
 }
 
 /// The look-up for stages 2c and 2d.

@@ -4,10 +4,12 @@ use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Port, Service, ServiceKey, Stats, limits};
+use rvs_abi::{
+    Addr, Config, Dest, DestConns, Event, Locals, Outcome, Port, Service, ServiceKey, Stats, limits,
+};
 use rvs_core::conn::Geometry;
 use rvs_core::fragment;
-use rvs_core::pipeline::{Scratch, Side};
+use rvs_core::pipeline::{About, Scratch, Side};
 use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
 use rvs_ebpf::atomic;
 
@@ -154,6 +156,10 @@ impl ServiceRecord for ServicePointer {
         let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };
         (low(word), high(word))
     }
+    #[inline(always)]
+    fn locals(self) -> Locals {
+        field!(self.0, locals)
+    }
 }
 
 /// Body of a loop, as the kernel calls it.
@@ -224,6 +230,34 @@ impl rvs_core::Tables for Tables {
         let index = atomic::opaque(u64::from(index)) as usize & 31;
         // SAFETY: 32 time-outs; user space changes them, hence volatile.
         unsafe { (&raw const (*self.config).timeouts).cast::<u32>().add(index).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn full_nat(&self) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe { (&raw const (*self.config).full_nat).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn local_ports_mask(&self) -> u32 {
+        self.config().local_ports_mask
+    }
+
+    #[inline(always)]
+    fn local_port(&self, index: u32) -> Option<u64> {
+        // SAFETY: a live, aligned word of a map; others change it, hence volatile.
+        maps::LOCAL_PORTS.get_ptr(index).map(|word| unsafe { word.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
+        // SAFETY: a live, aligned word of a map.
+        maps::LOCAL_PORTS.get_ptr_mut(index).is_some_and(|word| unsafe { atomic::swap(word, old, new) })
+    }
+
+    #[inline(always)]
+    fn local_address(&self, number: u32) -> Option<Addr> {
+        maps::LOCAL_ADDRESSES.get(number).copied()
     }
 
     #[inline(always)]
@@ -346,6 +380,43 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn find(&self, side: Side) -> bool {
         stage::rvs_find(side as u32) != 0
+    }
+
+    #[inline(always)]
+    fn find_local(&self, about: About) -> bool {
+        stage::rvs_find_local(about as u32) != 0
+    }
+
+    #[inline(always)]
+    fn local_reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_local_reply(self.context.cast())
+        } else {
+            stage::rvs_tc_local_reply(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn reserve(&self) -> Outcome {
+        outcome(stage::rvs_reserve())
+    }
+
+    #[inline(always)]
+    fn full_nat_stage<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_full_nat(self.context.cast(), step as u32)
+        } else {
+            stage::rvs_tc_full_nat(self.context.cast(), step as u32)
+        })
+    }
+
+    #[inline(always)]
+    fn client_option<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_client_option(self.context.cast())
+        } else {
+            stage::rvs_tc_client_option(self.context.cast())
+        })
     }
 
     #[inline(always)]
