@@ -24,7 +24,7 @@ fn key() -> ServiceKey {
 }
 
 fn service() -> VirtualService {
-    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0) }
+    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0), one_packet: false }
 }
 
 fn destination() -> Destination {

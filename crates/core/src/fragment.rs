@@ -157,7 +157,8 @@ fn reply<P: Packet, T: Tables>(
     known: &Known,
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
-    let hop = context.hop_to_client(parsed.destination, known.vip, false)?;
+    let from = context.reply_from(parsed, known.vip);
+    let hop = context.hop_to_client(parsed.destination, from, false)?;
     check(packet, parsed, &hop, 0)?;
     let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);

@@ -1,6 +1,8 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, proto};
+use rvs_abi::{
+    Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Settings, Stats, proto,
+};
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::tunnel::Tunnel;
@@ -10,8 +12,13 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, parse,
+    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment,
+    one_packet, parse,
 };
+
+pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
+pub use crate::one_packet::one_packet;
+pub use crate::server::server;
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -33,6 +40,8 @@ pub struct Scratch {
     pub way: Way,
     /// The connection to be made.
     pub request: conn::Request,
+    /// The turn of its scheduler, if it is not kept.
+    pub turn: one_packet::Turn,
 }
 
 /// How a packet goes on.
@@ -69,6 +78,9 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let mut outcome = receive(packet, tables);
     if outcome == Outcome::FromServer {
         outcome = tables.reply(packet);
+        if outcome == Outcome::Balanced && tables.settings() & Settings::NAT_ICMP_SEND != 0 {
+            outcome = tables.server();
+        }
     }
     if outcome == Outcome::IcmpError {
         outcome = icmp_error(packet, tables);
@@ -77,13 +89,15 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     if outcome == Outcome::NoConnection {
-        outcome = connect(tables);
+        outcome = connect(tables.prepare(), tables);
         if outcome == Outcome::Balanced {
             outcome = tables.request(packet);
             // Made, and gone at once: others are at work on the same slots.
             if outcome == Outcome::NoConnection {
                 outcome = Outcome::ConnContended;
             }
+        } else if outcome == Outcome::OnePacket {
+            outcome = tables.one_packet(packet);
         }
     }
     if outcome == Outcome::LaterFragment {
@@ -108,20 +122,30 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 /// An ICMP error: to the client, to the real server, or about a tunnel's packet.
 #[inline(always)]
 fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    match tables.icmp(packet) {
-        Outcome::TunnelError => tables.tunnel_error(packet),
-        Outcome::Tunnel => match tables.tunnel(packet) {
+    let mut outcome = tables.icmp(packet);
+    if outcome == Outcome::TunnelError {
+        outcome = tables.tunnel_error(packet);
+        if outcome == Outcome::NoConnection {
+            // It was looked at as a tunnel's: what is quoted is read anew.
+            let _read = tables.icmp(packet);
+        }
+    }
+    if outcome == Outcome::NoConnection {
+        outcome = icmp::schedule::begin_by_error(packet, tables);
+    }
+    if outcome == Outcome::Tunnel {
+        outcome = match tables.tunnel(packet) {
             Outcome::ForwardTunnel => Outcome::IcmpToServer,
             outcome => outcome,
-        },
-        outcome => outcome,
+        };
     }
+    outcome
 }
 
-/// Makes a connection for a packet that has none. [`Outcome::Balanced`]: it has one now.
+/// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
 #[inline(always)]
-fn connect<T: Tables>(tables: &T) -> Outcome {
-    let mut outcome = tables.prepare();
+pub(crate) fn connect<T: Tables>(prepared: Outcome, tables: &T) -> Outcome {
+    let mut outcome = prepared;
     if outcome == Outcome::Balanced {
         outcome = tables.insert();
         for _ in 1..conn::ATTEMPTS {
@@ -218,7 +242,7 @@ pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         return about_quoted(packet, tables, Side::Client);
     }
     // It may be one of GUE.
-    if is_quoted_datagram(tables) { Outcome::TunnelError } else { Outcome::IcmpNoConnection }
+    if is_quoted_datagram(tables) { Outcome::TunnelError } else { icmp::schedule::unknown(tables) }
 }
 
 /// Whether the quoted packet is of UDP. A number and no `Option` of one: kernel 6.1 does not know that there is scratch
@@ -304,7 +328,7 @@ pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome
         icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
     });
     if is_tunnel != Some(true) {
-        return if is_datagram { Outcome::IcmpNoConnection } else { Outcome::IcmpQuote };
+        return if is_datagram { icmp::schedule::unknown(tables) } else { Outcome::IcmpQuote };
     }
     if !tables.find(Side::Client) {
         return Outcome::IcmpNoConnection;
@@ -336,10 +360,13 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed);
+        let chosen = context.choose(&scratch.parsed, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
         match chosen {
-            Ok((service, dest)) => context.describe(&scratch.parsed, service, dest, &mut scratch.request),
+            Ok((service, dest)) => {
+                let described = context.describe(&scratch.parsed, service, dest, &mut scratch.request)?;
+                Some(if scratch.turn.is_one_packet() { Outcome::OnePacket } else { described })
+            }
             Err(outcome) => Some(outcome),
         }
     });
@@ -382,7 +409,7 @@ fn is_martian(parsed: &Parsed) -> bool {
 
 /// The outcome of a step, whether it went well or not.
 #[inline(always)]
-fn either(result: Result<Outcome, Outcome>) -> Outcome {
+pub(crate) fn either(result: Result<Outcome, Outcome>) -> Outcome {
     result.unwrap_or_else(|outcome| outcome)
 }
 
@@ -394,12 +421,12 @@ pub(crate) struct Context<'a, T: Tables> {
     /// The same in ticks.
     pub(crate) now: u64,
     /// Whether the packet's connection was made by this very packet.
-    is_fresh: bool,
+    pub(crate) is_fresh: bool,
 }
 
 impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
-    const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
+    pub(crate) const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
         Self { tables, clock, now: conn::ticks(clock), is_fresh }
     }
 
@@ -414,7 +441,7 @@ impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
-        if parsed.is(Signal::RENEWS) && Self::is_over(&found) { None } else { Some(found) }
+        if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
@@ -428,8 +455,8 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-        if dest.flags() & DestFlags::AVAILABLE == 0 {
-            return Err(Outcome::DestinationGone);
+        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
+            self.check_dest(parsed, dest)?;
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
@@ -520,17 +547,10 @@ impl<'a, T: Tables> Context<'a, T> {
         found.touch(self.tables, Event::new(event, repeated), self.now)
     }
 
-    /// Whether a connection may be replaced by one between the same ends (ipvs.md §2.3 with `conn_reuse_mode` 1).
-    #[inline(always)]
-    fn is_over(found: &Found<T::Bucket>) -> bool {
-        const OVER: u32 = 1 << state::tcp::TIME_WAIT | 1 << state::tcp::CLOSE | 1 << state::sctp::CLOSED;
-        OVER >> (found.state() & 31) & 1 != 0
-    }
-
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
     #[inline(always)]
-    fn choose(&self, parsed: &Parsed) -> Result<(u32, u32), Outcome> {
-        if !parsed.is(Signal::BEGINS) {
+    fn choose(&self, parsed: &Parsed, turn: &mut one_packet::Turn) -> Result<(u32, u32), Outcome> {
+        if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
                 proto::AH | proto::ESP => Outcome::NoKeyExchange,
                 _ if parsed.is(Signal::RESETS) => Outcome::Rst,
@@ -542,7 +562,9 @@ impl<'a, T: Tables> Context<'a, T> {
             return Err(Outcome::FtpDataPort);
         }
         let request = sched::Request { client: parsed.source, cport: parsed.sport };
+        turn.begin(self.tables, service, parsed);
         let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
+        turn.end(self.tables);
         Ok((id, dest))
     }
 
@@ -560,18 +582,6 @@ impl<'a, T: Tables> Context<'a, T> {
         let service = self.tables.service(id)?;
         let in_use = service.flags() & (ServiceFlags::USED | ServiceFlags::REMOVED) == ServiceFlags::USED;
         in_use.then_some((id, service))
-    }
-
-    /// Ends a connection between the same ends, if the packet begins another (ipvs.md §2.3).
-    #[inline(always)]
-    fn end_previous(&self, parsed: &Parsed) {
-        if parsed.is(Signal::RENEWS)
-            && let Some(found) = self.find(parsed)
-            && Self::is_over(&found)
-        {
-            // If this fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
-            let _ended = found.expire(self.tables);
-        }
     }
 
     /// The connection of a client's packet.
@@ -660,11 +670,11 @@ impl<'a, T: Tables> Context<'a, T> {
             return Err(Outcome::ReplyUnchanged);
         }
         let vip = found.vip();
-        // Routed as if it came from the director (`snat_reroute`).
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };
-        let hop = self.hop_to_client(parsed.destination, vip, parsed.is(Signal::RENEWS))?;
+        let from = self.reply_from(parsed, vip);
+        let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = hop.mtu;
         check(packet, parsed, &hop, 0)?;
@@ -679,6 +689,12 @@ impl<'a, T: Tables> Context<'a, T> {
         way.hop = hop;
         masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;
         Ok(Outcome::ReplyMasq)
+    }
+
+    /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.
+    #[inline(always)]
+    pub(crate) fn reply_from(&self, parsed: &Parsed, vip: Addr) -> Addr {
+        if self.tables.settings() & Settings::SNAT_REROUTE == 0 { parsed.source } else { vip }
     }
 
     /// Where packets to a client leave, as if they came from `from` here.

@@ -78,6 +78,7 @@ fn services() {
         key: "10.0.0.1:80/tcp".parse().unwrap(),
         scheduler,
         flags: SchedulerFlags(flags),
+        one_packet: false,
     };
     let cases = [
         ("-A -t 10.0.0.1:80", Command::AddService(service(Scheduler::Wlc, 0))),

@@ -124,7 +124,8 @@ fn services(mask: u32) -> impl Strategy<Value = Services> {
     prop::collection::btree_map(key, service, 0..12).prop_map(|services| {
         let with_key =
             |(key, ((scheduler, flags), dests)): (ServiceKey, ((Scheduler, u8), Vec<Destination>))| {
-                let service = VirtualService { key, scheduler, flags: SchedulerFlags(flags) };
+                let service =
+                    VirtualService { key, scheduler, flags: SchedulerFlags(flags), one_packet: false };
                 let dests = dests.into_iter().map(|dest| in_service(dest, &key)).map(|dest| (dest.key, dest));
                 (key, (service, dests.collect()))
             };

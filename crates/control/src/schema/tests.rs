@@ -112,7 +112,12 @@ fn dest_key() -> DestKey {
 }
 
 fn service() -> VirtualService {
-    VirtualService { key: service_key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(7) }
+    VirtualService {
+        key: service_key(),
+        scheduler: Scheduler::Wlc,
+        flags: SchedulerFlags(7),
+        one_packet: false,
+    }
 }
 
 fn destination() -> Destination {

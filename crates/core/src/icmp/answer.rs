@@ -20,7 +20,14 @@ const TTL: u8 = 64;
 /// Whether the sender of a packet with that end is told.
 #[inline(always)]
 pub(crate) const fn is_for(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::NoDestination | Outcome::TtlExceeded | Outcome::TooBig | Outcome::NoRoute)
+    matches!(
+        outcome,
+        Outcome::NoDestination
+            | Outcome::TtlExceeded
+            | Outcome::TooBig
+            | Outcome::NoRoute
+            | Outcome::ServerUnknown
+    )
 }
 
 /// Type and code.

@@ -29,7 +29,7 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     }
     let (dest, service) = found.ids();
     let vip = found.vip();
-    let hop = context.hop_to_client(outer.destination, vip, false)?;
+    let hop = context.hop_to_client(outer.destination, context.reply_from(outer, vip), false)?;
     check(packet, outer, &hop, 0)?;
     check_sum(packet, context.tables, outer)?;
     let bytes = u64::from(outer.len);

@@ -141,6 +141,10 @@ impl DestRecord for DestPointer {
     fn source(self) -> Addr {
         field!(self.0, source)
     }
+    #[inline(always)]
+    fn weight(self) -> u32 {
+        field!(self.0, weight)
+    }
 }
 
 impl ServiceRecord for ServicePointer {
@@ -196,6 +200,12 @@ impl rvs_core::Tables for Tables {
     fn services_v4(&self) -> u32 {
         // SAFETY: as in `config`; volatile, since user space changes it.
         unsafe { (&raw const (*self.config).services_v4).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe { (&raw const (*self.config).settings).read_volatile() }
     }
 
     #[inline(always)]
@@ -393,6 +403,30 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn insert(&self) -> Outcome {
         outcome(stage::rvs_insert())
+    }
+
+    #[inline(always)]
+    fn one_packet<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_one_packet(self.context.cast())
+        } else {
+            stage::rvs_tc_one_packet(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn take_quoted(&self) {
+        stage::rvs_take_quoted();
+    }
+
+    #[inline(always)]
+    fn give_quoted_back(&self) {
+        stage::rvs_give_quoted_back();
+    }
+
+    #[inline(always)]
+    fn server(&self) -> Outcome {
+        outcome(stage::rvs_server())
     }
 
     #[inline(always)]
