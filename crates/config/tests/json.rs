@@ -40,7 +40,7 @@ fn destination() -> Destination {
 
 #[test]
 fn commands_about_services() {
-    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0"#);
+    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0,"one_packet":false"#);
     same(&Command::AddService(service()), &format!(r#"{{"command":"add-service",{attributes}}}"#));
     same(&Command::EditService(service()), &format!(r#"{{"command":"edit-service",{attributes}}}"#));
     same(
@@ -51,6 +51,9 @@ fn commands_about_services() {
     same(&Command::Zero { service: None }, r#"{"command":"zero","service":null}"#);
     let update = TimeoutsUpdate { tcp_s: 1, tcp_fin_s: 2, udp_s: 3 };
     same(&Command::SetTimeouts(update), r#"{"command":"set-timeouts","tcp_s":1,"tcp_fin_s":2,"udp_s":3}"#);
+    let settings = [("sloppy_tcp".to_owned(), 1), ("conn_reuse_mode".to_owned(), 0)].into();
+    let text = r#"{"command":"set-settings","settings":{"conn_reuse_mode":0,"sloppy_tcp":1}}"#;
+    same(&Command::SetSettings { settings }, text);
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn listings() {
     };
     let json = format!(
         concat!(
-            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"destinations":[{}],{}}}],"#,
+            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"one_packet":false,"destinations":[{}],{}}}],"#,
             r#""conn_table_size":4096,"timeouts":{{"tcp_s":900,"tcp_fin_s":120,"udp_s":300}}}}"#
         ),
         KEY, dest_json, traffic

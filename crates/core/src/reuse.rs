@@ -63,9 +63,12 @@ impl<T: Tables> Context<'_, T> {
             Some(dest) => self.check_dest(parsed, dest) != Err(Outcome::NoConnection),
             None => true,
         };
-        let is_over = parsed.is(Signal::RENEWS) && self.is_over(&found);
+        if goes_on && !(parsed.is(Signal::RENEWS) && self.is_over(&found)) {
+            return;
+        }
         // If it fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
-        if (is_over || !goes_on) && found.expire(self.tables) && !goes_on {
+        let ended = found.expire(self.tables);
+        if ended && !goes_on {
             self.tables.note(Event::Expired);
         }
     }

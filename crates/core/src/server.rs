@@ -11,7 +11,9 @@ use crate::{DestRecord, Tables};
 pub fn server<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let parsed = &scratch.parsed;
-        if !matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP) || parsed.is(Signal::RESETS) {
+        // One whose time is up is refused by the stack before IPVS would see it.
+        let has_ports = matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP);
+        if !has_ports || parsed.is(Signal::RESETS) || parsed.ttl() <= 1 {
             return Outcome::Balanced;
         }
         let key = ServiceKey {

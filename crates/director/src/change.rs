@@ -27,8 +27,9 @@ pub struct Change {
     pub services: Vec<Target>,
     /// The time-outs.
     pub timeouts: Timeouts,
-    /// The settings.
-    pub settings: Settings,
+    /// The settings. `None`: they stay; a journal from before there were any says nothing of them.
+    #[serde(default)]
+    pub settings: Option<Settings>,
     /// Whose counters begin at zero, of services that exist before and after.
     pub zeroed: Zeroed,
 }
@@ -52,6 +53,7 @@ pub struct Attributes {
     /// The scheduler's options.
     pub flags: SchedulerFlags,
     /// Whether each datagram is scheduled by itself.
+    #[serde(default)]
     pub one_packet: bool,
     /// Its destinations in the order in which they joined: the newest last.
     pub destinations: Vec<Destination>,
@@ -141,8 +143,10 @@ impl<M: Memory> Director<M> {
         if change.timeouts != self.state.timeouts {
             commands.push(Command::SetTimeouts(TimeoutsUpdate { tcp_s, tcp_fin_s, udp_s }));
         }
-        if change.settings != self.state.settings {
-            let settings = change.settings.iter().map(|(setting, value)| (setting.name().to_owned(), value));
+        if let Some(settings) = change.settings
+            && settings != self.state.settings
+        {
+            let settings = settings.iter().map(|(setting, value)| (setting.name().to_owned(), value));
             commands.push(Command::SetSettings { settings: settings.collect() });
         }
         match &change.zeroed {

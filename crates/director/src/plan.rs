@@ -65,7 +65,7 @@ impl Plan {
         (self.decisions > 1).then(|| Change {
             services: self.outcome.services.values().map(Target::of).collect(),
             timeouts: self.outcome.timeouts,
-            settings: self.outcome.settings,
+            settings: Some(self.outcome.settings),
             zeroed: self.recounted.clone(),
         })
     }

@@ -57,7 +57,7 @@ fn one_word_needs_no_journal_and_two_changes_do() {
     let both = set(&[("sloppy_tcp", 1), ("sloppy_sctp", 1)]);
     assert_eq!(change(std::slice::from_ref(&both)), None);
     let list = [both, add_service(vip(1), Scheduler::Rr)];
-    assert_eq!(change(&list).unwrap().settings.get(Setting::SloppySctp), 1);
+    assert_eq!(change(&list).unwrap().settings.unwrap().get(Setting::SloppySctp), 1);
     let plan = director.plan(&list[..1], NOW).unwrap().to_string();
     assert_eq!(plan, "settings: sloppy_sctp 0 -> 1 sloppy_tcp 0 -> 1\n");
 }
