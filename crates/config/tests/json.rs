@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing, Rates,
-    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum,
-    VirtualService,
+    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Setting, Timeouts, TimeoutsUpdate, Tunnel,
+    TunnelChecksum, VirtualService,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -175,4 +175,18 @@ fn connections() {
         r#""destination":"10.0.0.2","dport":80,"method":"masq","state":"ESTABLISHED","expires_s":899,"packets":3}"#
     );
     same(&conn, json);
+}
+
+/// The example of the documentation.
+#[test]
+fn settings_in_a_list_of_commands() {
+    let page = include_str!("../../../docs/settings.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(example).unwrap();
+    let commands: Vec<Command> = serde_json::from_value(value["commands"].clone()).unwrap();
+    let settings = [("expire_nodest_conn".to_owned(), 1), ("sloppy_tcp".to_owned(), 1)].into();
+    assert_eq!(commands, [Command::SetSettings { settings }]);
+    for setting in Setting::ALL {
+        assert!(page.contains(&format!("`{setting}`")), "{setting}");
+    }
 }
