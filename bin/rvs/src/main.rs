@@ -17,6 +17,7 @@ mod services;
 mod signals;
 mod socket;
 mod status;
+mod sysctl;
 mod table;
 
 use std::env;

@@ -24,8 +24,8 @@ pub struct Config {
     pub services_v4: u32,
     /// IPv6 services that exist, likewise.
     pub services_v6: u32,
-    /// For later use; zero.
-    pub spare: u32,
+    /// [`crate::Settings`].
+    pub settings: u32,
     /// Buckets of the connection table.
     pub buckets: u32,
     /// Buckets of its overflow table.

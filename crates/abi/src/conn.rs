@@ -16,6 +16,8 @@ impl ConnFlags {
     pub const METHOD: u16 = 0x0007;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
+    /// Of this packet alone; no connection that is kept has it.
+    pub const ONE_PACKET: u16 = 0x2000;
 }
 
 /// A connection. Written once, before it becomes visible; afterwards only `packets` and `NO_OUTPUT` change.

@@ -25,6 +25,7 @@ mod outcome;
 mod port;
 pub mod sched;
 mod service;
+mod setting;
 mod stats;
 
 pub use addr::Addr;
@@ -37,6 +38,7 @@ pub use event::Event;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
 pub use port::Port;
 pub use service::{Service, ServiceFlags, ServiceKey};
+pub use setting::Settings;
 pub use stats::Stats;
 
 /// Version of this layout. A daemon adopts pinned maps only when they carry the same.

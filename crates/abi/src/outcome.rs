@@ -69,6 +69,7 @@ outcomes! {
     IcmpNoConnection = 19, Pass, "icmp_no_connection", "ICMP error about a packet of no connection";
     IcmpQuote = 20, Pass, "icmp_quote", "ICMP error whose quoted packet can't be told: cut short, a later fragment, or of another protocol";
 
+    OnePacket = 30, Pass, "one_packet", "a datagram that is scheduled by itself; never the end of a packet";
     IcmpError = 21, Pass, "icmp_error", "an ICMP error; never the end of a packet";
     LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
@@ -115,6 +116,7 @@ outcomes! {
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
+    ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
 }
@@ -129,6 +131,7 @@ const _: () = {
 
 /// The outcomes between two steps of the programs, with which no packet ends.
 pub const STEPS: &[Outcome] = &[
+    Outcome::OnePacket,
     Outcome::IcmpError,
     Outcome::LaterFragment,
     Outcome::Tunnel,

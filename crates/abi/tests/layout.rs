@@ -28,7 +28,7 @@ fn layout() -> Result<String, std::fmt::Error> {
             abi_version,
             services_v4,
             services_v6,
-            spare,
+            settings,
             buckets,
             overflow_buckets,
             stats_rows,

@@ -1,5 +1,7 @@
 //! What can be asked of a director: one variant per command of `ipvsadm` that changes something.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{DestKey, Destination, ServiceKey, VirtualService};
@@ -47,6 +49,11 @@ pub enum Command {
     },
     /// `--set`
     SetTimeouts(TimeoutsUpdate),
+    /// `rvs sysctl NAME=VALUE ...`
+    SetSettings {
+        /// New values by name ([`crate::Setting`]); the others stay.
+        settings: BTreeMap<String, u32>,
+    },
 }
 
 /// New time-outs in seconds; 0 keeps the old one (`--set tcp tcpfin udp`).

@@ -11,6 +11,7 @@ mod error;
 pub mod limits;
 mod listing;
 mod service;
+mod setting;
 mod tunnel;
 
 pub use command::{Command, TimeoutsUpdate};
@@ -18,4 +19,5 @@ pub use destination::{DestKey, Destination, ForwardingMethod};
 pub use error::CommandError;
 pub use listing::{ConnListing, Counters, DestListing, Listing, Rates, ServiceListing, Timeouts};
 pub use service::{Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};
+pub use setting::{SETTING_PREFIX, Setting, Settings};
 pub use tunnel::{Tunnel, TunnelChecksum};

@@ -199,6 +199,9 @@ pub struct VirtualService {
     /// The scheduler's options.
     #[serde(default)]
     pub flags: SchedulerFlags,
+    /// Each UDP datagram is scheduled by itself (`-o`, ipvs.md §4.6).
+    #[serde(default)]
+    pub one_packet: bool,
 }
 
 #[cfg(test)]

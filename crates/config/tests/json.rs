@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing, Rates,
-    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum,
-    VirtualService,
+    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Setting, Timeouts, TimeoutsUpdate, Tunnel,
+    TunnelChecksum, VirtualService,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -24,7 +24,7 @@ fn key() -> ServiceKey {
 }
 
 fn service() -> VirtualService {
-    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0) }
+    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0), one_packet: false }
 }
 
 fn destination() -> Destination {
@@ -40,7 +40,7 @@ fn destination() -> Destination {
 
 #[test]
 fn commands_about_services() {
-    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0"#);
+    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0,"one_packet":false"#);
     same(&Command::AddService(service()), &format!(r#"{{"command":"add-service",{attributes}}}"#));
     same(&Command::EditService(service()), &format!(r#"{{"command":"edit-service",{attributes}}}"#));
     same(
@@ -51,6 +51,9 @@ fn commands_about_services() {
     same(&Command::Zero { service: None }, r#"{"command":"zero","service":null}"#);
     let update = TimeoutsUpdate { tcp_s: 1, tcp_fin_s: 2, udp_s: 3 };
     same(&Command::SetTimeouts(update), r#"{"command":"set-timeouts","tcp_s":1,"tcp_fin_s":2,"udp_s":3}"#);
+    let settings = [("sloppy_tcp".to_owned(), 1), ("conn_reuse_mode".to_owned(), 0)].into();
+    let text = r#"{"command":"set-settings","settings":{"conn_reuse_mode":0,"sloppy_tcp":1}}"#;
+    same(&Command::SetSettings { settings }, text);
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn listings() {
     };
     let json = format!(
         concat!(
-            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"destinations":[{}],{}}}],"#,
+            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"one_packet":false,"destinations":[{}],{}}}],"#,
             r#""conn_table_size":4096,"timeouts":{{"tcp_s":900,"tcp_fin_s":120,"udp_s":300}}}}"#
         ),
         KEY, dest_json, traffic
@@ -172,4 +175,18 @@ fn connections() {
         r#""destination":"10.0.0.2","dport":80,"method":"masq","state":"ESTABLISHED","expires_s":899,"packets":3}"#
     );
     same(&conn, json);
+}
+
+/// The example of the documentation.
+#[test]
+fn settings_in_a_list_of_commands() {
+    let page = include_str!("../../../docs/settings.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(example).unwrap();
+    let commands: Vec<Command> = serde_json::from_value(value["commands"].clone()).unwrap();
+    let settings = [("expire_nodest_conn".to_owned(), 1), ("sloppy_tcp".to_owned(), 1)].into();
+    assert_eq!(commands, [Command::SetSettings { settings }]);
+    for setting in Setting::ALL {
+        assert!(page.contains(&format!("`{setting}`")), "{setting}");
+    }
 }

@@ -11,7 +11,7 @@ use rvs_config::{Command, ConnListing, Listing, ServiceKey, ServiceListing, Time
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{Applied, ConnPage, ConnQuery, CounterTable, ErrorBody, Status, Stopped};
+use crate::api::{Applied, ConnPage, ConnQuery, CounterTable, ErrorBody, SettingTable, Status, Stopped};
 use crate::http::{AnswerDecoder, JSON, Received};
 use crate::limits;
 use crate::{Error, unix};
@@ -134,6 +134,14 @@ impl Client {
     /// See [`Client`].
     pub fn timeouts(&mut self) -> Result<Timeouts, Error> {
         self.get("/v1/timeouts")
+    }
+
+    /// Settings in force.
+    ///
+    /// # Errors
+    /// See [`Client`].
+    pub fn settings(&mut self) -> Result<SettingTable, Error> {
+        self.get("/v1/settings")
     }
 
     /// The director's OpenAPI document.

@@ -178,7 +178,8 @@ fn reply<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let is_full = known.method as u8 == Method::FULL_NAT;
     let client = if is_full { known.other } else { parsed.destination };
-    let hop = context.hop_to_client(client, known.vip, false)?;
+    let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
+    let hop = context.hop_to_client(client, from, false)?;
     check(packet, parsed, &hop, 0)?;
     let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);

@@ -14,10 +14,13 @@ pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
 mod icmp;
+mod one_packet;
 mod packet;
 mod parse;
 pub mod pipeline;
+mod reuse;
 pub mod sched;
+mod server;
 pub mod state;
 mod sum;
 mod tables;

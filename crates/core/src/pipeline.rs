@@ -1,7 +1,8 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
 use rvs_abi::{
-    Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, limits, proto,
+    Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Settings, Stats, limits,
+    proto,
 };
 
 use crate::conn::local::Ends;
@@ -14,8 +15,13 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, parse,
+    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment,
+    one_packet, parse,
 };
+
+pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
+pub use crate::one_packet::one_packet;
+pub use crate::server::server;
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -37,6 +43,8 @@ pub struct Scratch {
     pub way: Way,
     /// The connection to be made.
     pub request: conn::Request,
+    /// The turn of its scheduler, if it is not kept.
+    pub turn: one_packet::Turn,
 }
 
 /// How a packet goes on.
@@ -48,8 +56,6 @@ pub struct Way {
     pub tunnel: Tunnel,
     /// Of full NAT, and of an error's quoted packet: the ends that it leaves with.
     pub ends: NewEnds,
-    /// Of full NAT, 1: it is the first of its connection, which replies are still to find.
-    pub is_first: u64,
     /// Of full NAT, 1: it tells the server who the client is.
     pub tells_client: u64,
     /// Of an ICMP error: the ends that itself leaves with, without ports.
@@ -84,6 +90,9 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     if outcome == Outcome::FromServer {
         outcome = tables.reply(packet);
+        if outcome == Outcome::Balanced && tables.settings() & Settings::NAT_ICMP_SEND != 0 {
+            outcome = tables.server();
+        }
     }
     if outcome == Outcome::IcmpError {
         outcome = icmp_error(packet, tables);
@@ -92,13 +101,15 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     if outcome == Outcome::NoConnection {
-        outcome = connect(tables);
+        outcome = connect(tables.prepare(), tables);
         if outcome == Outcome::Balanced {
             outcome = tables.request(packet);
             // Made, and gone at once: others are at work on the same slots.
             if outcome == Outcome::NoConnection {
                 outcome = Outcome::ConnContended;
             }
+        } else if outcome == Outcome::OnePacket {
+            outcome = tables.one_packet(packet);
         }
     }
     if outcome == Outcome::LaterFragment {
@@ -129,20 +140,30 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 /// An ICMP error: to the client, to the real server, or about a tunnel's packet.
 #[inline(always)]
 fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    match tables.icmp(packet) {
-        Outcome::TunnelError => tables.tunnel_error(packet),
-        Outcome::Tunnel => match tables.tunnel(packet) {
+    let mut outcome = tables.icmp(packet);
+    if outcome == Outcome::TunnelError {
+        outcome = tables.tunnel_error(packet);
+        if outcome == Outcome::NoConnection {
+            // It was looked at as a tunnel's: what is quoted is read anew.
+            let _read = tables.icmp(packet);
+        }
+    }
+    if outcome == Outcome::NoConnection {
+        outcome = icmp::schedule::begin_by_error(packet, tables);
+    }
+    if outcome == Outcome::Tunnel {
+        outcome = match tables.tunnel(packet) {
             Outcome::ForwardTunnel => Outcome::IcmpToServer,
             outcome => outcome,
-        },
-        outcome => outcome,
+        };
     }
+    outcome
 }
 
-/// Makes a connection for a packet that has none. [`Outcome::Balanced`]: it has one now.
+/// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
 #[inline(always)]
-fn connect<T: Tables>(tables: &T) -> Outcome {
-    let mut outcome = tables.prepare();
+pub(crate) fn connect<T: Tables>(prepared: Outcome, tables: &T) -> Outcome {
+    let mut outcome = prepared;
     if outcome == Outcome::Reserve {
         outcome = tables.reserve();
     }
@@ -153,6 +174,9 @@ fn connect<T: Tables>(tables: &T) -> Outcome {
                 outcome = tables.insert();
             }
         }
+    }
+    if outcome == Outcome::Balanced && prepared == Outcome::Reserve {
+        outcome = tables.publish();
     }
     outcome
 }
@@ -237,11 +261,7 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         match context.find_request(&scratch.parsed) {
             Some(mut found) => {
                 let Scratch { parsed, way, .. } = scratch;
-                let outcome = either(context.request(packet, parsed, &mut found, way));
-                if outcome == Outcome::FullNat {
-                    scratch.found = conn::At::of(&found);
-                }
-                outcome
+                either(context.request(packet, parsed, &mut found, way))
             }
             None => Outcome::NoConnection,
         }
@@ -266,7 +286,7 @@ pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         return about_quoted(packet, tables, Side::Client);
     }
     // It may be one of GUE.
-    if is_quoted_datagram(tables) { Outcome::TunnelError } else { Outcome::IcmpNoConnection }
+    if is_quoted_datagram(tables) { Outcome::TunnelError } else { icmp::schedule::unknown(tables) }
 }
 
 /// Whether the quoted packet is of UDP. A number and no `Option` of one: kernel 6.1 does not know that there is scratch
@@ -358,10 +378,6 @@ pub fn full_nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome)
         if is_request && let Err(outcome) = check(packet, parsed, &way.hop, 0) {
             return outcome;
         }
-        if is_request && way.is_first != 0 && !publish(tables, scratch) {
-            return Outcome::ConnContended;
-        }
-        let Scratch { parsed, way, .. } = scratch;
         let sent = full_nat::rewrite(packet, parsed, &way.ends).and_then(|()| address(packet, &way.hop.link));
         match sent {
             Ok(()) if is_request && way.tells_client != 0 => Outcome::ClientOption,
@@ -381,22 +397,6 @@ pub fn client_option<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcom
         None => Outcome::RewriteFailed,
     });
     outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// Makes replies find the connection that was just made. If its port has been lost, it is ended: the next packet makes
-/// another.
-#[inline(always)]
-fn publish<T: Tables>(tables: &T, scratch: &Scratch) -> bool {
-    let NewEnds { source, destination, sport, dport } = scratch.way.ends;
-    let protocol = scratch.parsed.protocol;
-    let ends = Ends { local: source, server: destination, lport: sport, sport: dport, protocol };
-    if conn::local::publish(tables, &ends, &scratch.found) {
-        return true;
-    }
-    if let Some(found) = scratch.found.get(tables) {
-        let _ended = found.expire(tables);
-    }
-    false
 }
 
 /// Stage 2e: sends a fragment behind the first on (see [`crate::fragment`]).
@@ -432,7 +432,7 @@ pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome
         icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
     });
     if is_tunnel != Some(true) {
-        return if is_datagram { Outcome::IcmpNoConnection } else { Outcome::IcmpQuote };
+        return if is_datagram { icmp::schedule::unknown(tables) } else { Outcome::IcmpQuote };
     }
     if !tables.find(Side::Client) {
         return Outcome::IcmpNoConnection;
@@ -464,10 +464,15 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed);
+        let chosen = context.choose(&scratch.parsed, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
         match chosen {
-            Ok((service, dest)) => context.describe(&scratch.parsed, service, dest, &mut scratch.request),
+            Ok((service, dest)) => {
+                let described = context.describe(&scratch.parsed, service, dest, &mut scratch.request)?;
+                // Full NAT keeps the connection all the same: a reply has no other way back.
+                let is_one = scratch.turn.is_one_packet() && described != Outcome::Reserve;
+                Some(if is_one { Outcome::OnePacket } else { described })
+            }
             Err(outcome) => Some(outcome),
         }
     });
@@ -481,6 +486,28 @@ pub fn reserve<T: Tables>(tables: &T) -> Outcome {
         Some(Ok(())) => Outcome::Balanced,
         Some(Err(_)) => Outcome::NoLocalAddress,
         None => Outcome::NoLocalPort,
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// Behind 4, for full NAT: replies find the connection that was just made. If its port has been lost meanwhile, it is ended:
+/// the next packet makes another.
+#[inline(always)]
+pub fn publish<T: Tables>(tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let conn::Request { place, entry, .. } = &scratch.request;
+        let Some(found) = conn::find(tables, place, conn::ticks(scratch.clock), &Key::of(entry)) else {
+            return Outcome::ConnContended;
+        };
+        // Another CPU's that was first: it is published there.
+        if scratch.is_fresh == 0 {
+            return Outcome::Balanced;
+        }
+        if conn::local::publish(tables, entry, &found) {
+            return Outcome::Balanced;
+        }
+        let _ended = found.expire(tables);
+        Outcome::ConnContended
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -521,7 +548,7 @@ fn is_martian(parsed: &Parsed) -> bool {
 
 /// The outcome of a step, whether it went well or not.
 #[inline(always)]
-fn either(result: Result<Outcome, Outcome>) -> Outcome {
+pub(crate) fn either(result: Result<Outcome, Outcome>) -> Outcome {
     result.unwrap_or_else(|outcome| outcome)
 }
 
@@ -533,12 +560,12 @@ pub(crate) struct Context<'a, T: Tables> {
     /// The same in ticks.
     pub(crate) now: u64,
     /// Whether the packet's connection was made by this very packet.
-    is_fresh: bool,
+    pub(crate) is_fresh: bool,
 }
 
 impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
-    const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
+    pub(crate) const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
         Self { tables, clock, now: conn::ticks(clock), is_fresh }
     }
 
@@ -553,7 +580,7 @@ impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
-        if parsed.is(Signal::RENEWS) && Self::is_over(&found) { None } else { Some(found) }
+        if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
@@ -567,8 +594,8 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-        if dest.flags() & DestFlags::AVAILABLE == 0 {
-            return Err(Outcome::DestinationGone);
+        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
+            self.check_dest(parsed, dest)?;
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
@@ -609,7 +636,6 @@ impl<'a, T: Tables> Context<'a, T> {
             return Ok(Outcome::ForwardMasq);
         }
         if method == Method::FULL_NAT {
-            way.is_first = u64::from(is_first);
             // Its packet is counted.
             let is_early = found.packets() <= client_option::SEGMENTS;
             way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
@@ -692,17 +718,10 @@ impl<'a, T: Tables> Context<'a, T> {
         found.touch(self.tables, Event::new(event, repeated), self.now)
     }
 
-    /// Whether a connection may be replaced by one between the same ends (ipvs.md §2.3 with `conn_reuse_mode` 1).
-    #[inline(always)]
-    fn is_over(found: &Found<T::Bucket>) -> bool {
-        const OVER: u32 = 1 << state::tcp::TIME_WAIT | 1 << state::tcp::CLOSE | 1 << state::sctp::CLOSED;
-        OVER >> (found.state() & 31) & 1 != 0
-    }
-
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
     #[inline(always)]
-    fn choose(&self, parsed: &Parsed) -> Result<(u32, u32), Outcome> {
-        if !parsed.is(Signal::BEGINS) {
+    fn choose(&self, parsed: &Parsed, turn: &mut one_packet::Turn) -> Result<(u32, u32), Outcome> {
+        if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
                 proto::AH | proto::ESP => Outcome::NoKeyExchange,
                 _ if parsed.is(Signal::RESETS) => Outcome::Rst,
@@ -714,7 +733,9 @@ impl<'a, T: Tables> Context<'a, T> {
             return Err(Outcome::FtpDataPort);
         }
         let request = sched::Request { client: parsed.source, cport: parsed.sport };
+        turn.begin(self.tables, service, parsed);
         let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
+        turn.end(self.tables);
         Ok((id, dest))
     }
 
@@ -732,18 +753,6 @@ impl<'a, T: Tables> Context<'a, T> {
         let service = self.tables.service(id)?;
         let in_use = service.flags() & (ServiceFlags::USED | ServiceFlags::REMOVED) == ServiceFlags::USED;
         in_use.then_some((id, service))
-    }
-
-    /// Ends a connection between the same ends, if the packet begins another (ipvs.md §2.3).
-    #[inline(always)]
-    fn end_previous(&self, parsed: &Parsed) {
-        if parsed.is(Signal::RENEWS)
-            && let Some(found) = self.find(parsed)
-            && Self::is_over(&found)
-        {
-            // If this fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
-            let _ended = found.expire(self.tables);
-        }
     }
 
     /// The connection of a client's packet.
@@ -835,11 +844,11 @@ impl<'a, T: Tables> Context<'a, T> {
             return Err(Outcome::ReplyUnchanged);
         }
         let vip = found.vip();
-        // Routed as if it came from the director (`snat_reroute`).
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };
-        let hop = self.hop_to_client(parsed.destination, vip, parsed.is(Signal::RENEWS))?;
+        let from = self.reply_from(parsed, vip);
+        let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = hop.mtu;
         check(packet, parsed, &hop, 0)?;
@@ -885,6 +894,12 @@ impl<'a, T: Tables> Context<'a, T> {
         way.ends.destination = client;
         way.ends.dport = cport;
         Ok(Outcome::FullNatReply)
+    }
+
+    /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.
+    #[inline(always)]
+    pub(crate) fn reply_from(&self, parsed: &Parsed, vip: Addr) -> Addr {
+        if self.tables.settings() & Settings::SNAT_REROUTE == 0 { parsed.source } else { vip }
     }
 
     /// Where packets to a client leave, as if they came from `from` here.

@@ -19,6 +19,8 @@ pub trait Tables {
     fn is_second_look(&self) -> bool;
     /// Number of IPv4 services.
     fn services_v4(&self) -> u32;
+    /// [`rvs_abi::Settings`]. Beside the numbers of services: whoever asks finds it in the cache.
+    fn settings(&self) -> u32;
     /// Number of the interface that the packet came in on.
     fn ingress(&self) -> u32;
     /// Number of IPv6 services.
@@ -138,6 +140,15 @@ pub trait Tables {
         pipeline::reserve(self)
     }
 
+    /// [`pipeline::publish`], likewise.
+    #[inline(always)]
+    fn publish(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::publish(self)
+    }
+
     /// [`pipeline::full_nat`], likewise.
     #[inline(always)]
     fn full_nat_stage<P: Packet>(&self, packet: &mut P, step: Outcome) -> Outcome
@@ -210,6 +221,42 @@ pub trait Tables {
         pipeline::insert(self)
     }
 
+    /// [`pipeline::one_packet`], likewise.
+    #[inline(always)]
+    fn one_packet<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::one_packet(packet, self)
+    }
+
+    /// [`pipeline::take_quoted`], likewise.
+    #[inline(always)]
+    fn take_quoted(&self)
+    where
+        Self: Sized,
+    {
+        pipeline::take_quoted(self);
+    }
+
+    /// [`pipeline::give_quoted_back`], likewise.
+    #[inline(always)]
+    fn give_quoted_back(&self)
+    where
+        Self: Sized,
+    {
+        pipeline::give_quoted_back(self);
+    }
+
+    /// [`pipeline::server`], likewise.
+    #[inline(always)]
+    fn server(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::server(self)
+    }
+
     /// Nanoseconds of the data plane's clock. Asked once for each packet.
     fn now(&self) -> u64;
     /// A random number.
@@ -247,6 +294,8 @@ pub trait DestRecord: Copy {
     fn tunnel(self) -> (u8, u8, u16);
     /// The director's address on the way to it; zero when unknown.
     fn source(self) -> Addr;
+    /// Its weight; 0: quiesced.
+    fn weight(self) -> u32;
 }
 
 /// A service's record.

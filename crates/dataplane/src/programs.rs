@@ -194,7 +194,7 @@ fn create(directory: &Path, capacity: &Capacity) -> Result<Ebpf> {
     for region in Region::ALL {
         loader.map_max_entries(region.name(), capacity.entries(region));
     }
-    loader.map_max_entries(SERVICE_KEYS, capacity.services);
+    loader.map_max_entries(SERVICE_KEYS, capacity.service_keys());
     loader.load(OBJECT).map_err(|e| refused_maps(&e))
 }
 

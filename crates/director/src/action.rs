@@ -3,7 +3,7 @@
 use core::fmt;
 
 use rvs_abi::{Dest, DestFlags, Service, ServiceFlags};
-use rvs_config::{ServiceKey, Timeouts};
+use rvs_config::{ServiceKey, Settings, Timeouts};
 
 use crate::carry::Carry;
 use crate::row::Row;
@@ -102,6 +102,13 @@ pub enum Action {
         /// From now on.
         new: Timeouts,
     },
+    /// Changes the settings.
+    Settings {
+        /// So far.
+        old: Settings,
+        /// From now on.
+        new: Settings,
+    },
 }
 
 impl fmt::Display for Action {
@@ -124,6 +131,13 @@ impl fmt::Display for Action {
                 "time-outs: tcp {} -> {} s, fin {} -> {} s, udp {} -> {} s",
                 old.tcp_s, new.tcp_s, old.tcp_fin_s, new.tcp_fin_s, old.udp_s, new.udp_s
             ),
+            Self::Settings { old, new } => {
+                write!(f, "settings:")?;
+                old.iter()
+                    .zip(new.iter())
+                    .filter(|(old, new)| old != new)
+                    .try_for_each(|((setting, old), (_, new))| write!(f, " {setting} {old} -> {new}"))
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::error::AdoptError;
 use crate::execute::{read_table, write_dest, write_service, write_services, write_timeouts};
 use crate::filter;
 use crate::members::{Member, Members};
+use crate::settings::{self, RealServers};
 use crate::space::Ranges;
 use crate::state::{DestId, Family, Live, LiveCounts, ServiceId, ServiceState, Space, State, Trashed};
 use crate::tables;
@@ -26,6 +27,9 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
     let config = records::config(memory);
     let space = check_shape(memory, &config)?;
     let [tcp_s, tcp_fin_s, udp_s, _] = config.set_timeouts_s;
+    let settings = settings::from_word(config.settings);
+    let settings =
+        settings.ok_or_else(|| corrupt("CONFIG", format_args!("unknown settings {:#x}", config.settings)))?;
     let mut reader = Reader {
         memory,
         listed: BTreeSet::new(),
@@ -36,6 +40,8 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
             space,
             filter: BTreeMap::new(),
             timeouts: Timeouts { tcp_s, tcp_fin_s, udp_s },
+            settings,
+            real_servers: RealServers::default(),
         },
     };
     reader.services()?;
@@ -86,7 +92,7 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
     for (id, service) in state.services.iter().filter(|(_, service)| service.live.is_some()) {
         memory.set_service_key(&key_record(&service.key), Some(id.0))?;
     }
-    Ok(())
+    settings::repair(memory, state)
 }
 
 fn without_route(record: &Dest) -> Dest {
@@ -168,7 +174,7 @@ impl<M: Memory> Reader<'_, M> {
             read_table(self.memory, table).ok_or_else(|| corrupt(key, "its table is outside the map"))?;
         let contents = tables::read(&words).map_err(|what| corrupt(key, what))?;
         let mut members = Members::default();
-        for (dest, weight, (method, tunnel)) in contents.list.into_iter().rev() {
+        for &(dest, weight, (method, tunnel)) in contents.list.iter().rev() {
             let address =
                 self.listed(id, dest).map_err(|what| corrupt(key, format_args!("{dest} {what}")))?;
             if members.get(&address).is_some() {
@@ -176,7 +182,8 @@ impl<M: Memory> Reader<'_, M> {
             }
             members.push(Member { id: dest, key: address, method, tunnel, weight });
         }
-        Ok(Live { scheduler: contents.scheduler, flags: contents.flags, members, table })
+        let tables::Contents { scheduler, flags, one_packet, .. } = contents;
+        Ok(Live { scheduler, flags, one_packet, members, table })
     }
 
     /// Identity of a destination that a table names.
@@ -223,6 +230,7 @@ impl<M: Memory> Reader<'_, M> {
     fn derive(self) -> State {
         let mut state = self.state;
         for (id, service) in &state.services {
+            let _servers = state.real_servers.change(None, Some(service));
             *state.live.get_mut(service.family()) += u32::from(service.live.is_some());
             state.space.services.take_at(id.0, 1);
             for member in service.members().chain(service.trash.values().map(|trashed| &trashed.member)) {

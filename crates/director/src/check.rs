@@ -4,8 +4,8 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use rvs_config::limits::{THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
 use rvs_config::{
-    CommandError, Destination, ForwardingMethod, ServiceKey, TimeoutsUpdate, Tunnel, TunnelChecksum,
-    VirtualService,
+    CommandError, Destination, ForwardingMethod, Protocol, ServiceKey, TimeoutsUpdate, Tunnel,
+    TunnelChecksum, VirtualService,
 };
 
 /// A new service, after it is known not to exist.
@@ -20,7 +20,17 @@ pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
         let what = format!("service {key}: port 0 (any port) needs persistence, which is not supported yet");
         return Err(CommandError::NotSupported { what });
     }
-    flags(service)
+    flags(service)?;
+    one_packet(service)
+}
+
+/// `ipvsadm` refuses it for others (ipvs.md §10.2); it would have no effect (§4.6).
+pub(crate) fn one_packet(service: &VirtualService) -> Result<(), CommandError> {
+    if service.one_packet && service.key.protocol != Protocol::Udp {
+        let what = format!("service {}: one-packet scheduling is for UDP only", service.key);
+        return Err(CommandError::Invalid { what });
+    }
+    Ok(())
 }
 
 /// The scheduler's options: three bits.

@@ -46,6 +46,7 @@ pub(crate) fn service_record(service: &ServiceState) -> Service {
         record.sched_flags = live.flags.0;
         record.table = live.table.at;
         record.table_words = live.table.words;
+        record.flags |= if live.one_packet { ServiceFlags::ONE_PACKET } else { 0 };
     } else {
         record.flags |= ServiceFlags::REMOVED;
     }

@@ -19,6 +19,7 @@ use crate::carry::Carry;
 use crate::convert::key_record;
 use crate::filter;
 use crate::row::{self, Row};
+use crate::settings;
 use crate::state::{DestId, Family, ServiceId};
 
 const DEST_WORDS: usize = size_of::<Dest>() / 8;
@@ -46,6 +47,7 @@ impl Action {
             }
             Self::Switch { id, old, new, carry } => switch(memory, *id, *old, *new, carry),
             Self::Timeouts { new, .. } => write_timeouts(memory, new),
+            Self::Settings { new, .. } => settings::write(memory, new),
         }
         Ok(())
     }
@@ -68,7 +70,7 @@ impl Action {
             Self::Services { family, old, new } => Some(Self::Services { family, old: new, new: old }),
             Self::Key { key, command, old, new } => Some(Self::Key { key, command, old: new, new: old }),
             // Comes after the last action that can fail.
-            Self::Switch { .. } | Self::Timeouts { .. } => None,
+            Self::Switch { .. } | Self::Timeouts { .. } | Self::Settings { .. } => None,
         }
     }
 }

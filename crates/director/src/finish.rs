@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rvs_abi::{Dest, Service};
-use rvs_config::{CommandError, Timeouts};
+use rvs_config::{CommandError, Settings, Timeouts};
 
 use crate::action::{Action, Block};
 use crate::change::Zeroed;
@@ -37,7 +37,7 @@ struct Steps {
 }
 
 pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
-    let Draft { actual, touched, mut space, timeouts, zeroed, .. } = draft;
+    let Draft { actual, touched, mut space, timeouts, settings, zeroed, .. } = draft;
     let mut steps = Steps::default();
     let mut services = BTreeMap::new();
     let mut live = actual.live;
@@ -56,11 +56,12 @@ pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
     let filter = steps.filter(actual);
     steps.count_services(actual.live, live);
     steps.timeouts(actual.timeouts, timeouts);
+    steps.settings(actual.settings, settings);
     let recounted = recounted(actual, &services, &zeroed);
     let Steps { prepare, keys, switch, remove, retired, decisions, .. } = steps;
     let actions = [prepare, keys, switch, remove].into_iter().flatten().collect();
     let zeroed = zeroed.into_iter().collect();
-    let outcome = Outcome { services, live, space, retired, filter, timeouts, zeroed };
+    let outcome = Outcome { services, live, space, retired, filter, timeouts, settings, zeroed };
     Ok(Plan { actions, outcome, decisions, recounted })
 }
 
@@ -88,7 +89,7 @@ impl Steps {
     ) -> Result<(), Refusal> {
         let name = draft.state.key;
         let Some(live) = draft.state.live.as_mut().filter(|_| draft.dirty) else { return Ok(()) };
-        let mut words = tables::build(live.scheduler, live.flags, &live.members);
+        let mut words = tables::build(live.scheduler, live.flags, live.one_packet, &live.members);
         let block = u32::try_from(words.len()).ok().and_then(|len| {
             let at = words_free.take(tables::block_words(len))?;
             Some(Block { at, words: len })
@@ -223,6 +224,14 @@ impl Steps {
             self.decisions += usize::from((old.tcp_s, old.tcp_fin_s) != (new.tcp_s, new.tcp_fin_s));
             self.decisions += usize::from(old.udp_s != new.udp_s);
             self.remove.push(Action::Timeouts { old, new });
+        }
+    }
+
+    /// They stand in one word.
+    fn settings(&mut self, old: Settings, new: Settings) {
+        if old != new {
+            self.decisions += 1;
+            self.remove.push(Action::Settings { old, new });
         }
     }
 

@@ -35,6 +35,7 @@ mod members;
 mod plan;
 mod routes;
 mod row;
+mod settings;
 mod space;
 mod state;
 mod tables;

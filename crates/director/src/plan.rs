@@ -3,7 +3,7 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
-use rvs_config::{Command, Timeouts};
+use rvs_config::{Command, Settings, Timeouts};
 
 use crate::action::{Action, Block};
 use crate::change::{Change, Target, Zeroed};
@@ -40,6 +40,7 @@ pub(crate) struct Outcome {
     /// Counts that changed of [`State::filter`].
     pub(crate) filter: BTreeMap<u32, u32>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) settings: Settings,
     pub(crate) zeroed: Vec<Row>,
 }
 
@@ -64,6 +65,7 @@ impl Plan {
         (self.decisions > 1).then(|| Change {
             services: self.outcome.services.values().map(Target::of).collect(),
             timeouts: self.outcome.timeouts,
+            settings: Some(self.outcome.settings),
             zeroed: self.recounted.clone(),
         })
     }

@@ -4,10 +4,11 @@ use core::fmt;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Timeouts, VirtualService};
+use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, VirtualService};
 
 use crate::action::Block;
 use crate::members::{Member, Members};
+use crate::settings::RealServers;
 use crate::space::Ranges;
 
 /// Number of a service in the data plane.
@@ -108,6 +109,8 @@ pub(crate) struct State {
     /// How many addresses need each bit of the filter.
     pub(crate) filter: BTreeMap<u32, u32>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) settings: Settings,
+    pub(crate) real_servers: RealServers,
 }
 
 /// What is free. Quarantined is not free.
@@ -133,6 +136,7 @@ pub(crate) struct ServiceState {
 pub(crate) struct Live {
     pub(crate) scheduler: Scheduler,
     pub(crate) flags: SchedulerFlags,
+    pub(crate) one_packet: bool,
     pub(crate) members: Members,
     /// Where its table is; of a service that is being planned: where the table was, if it had one.
     pub(crate) table: Block,
@@ -152,7 +156,12 @@ impl ServiceState {
     /// Attributes, if it exists.
     pub(crate) fn service(&self) -> Option<VirtualService> {
         let live = self.live.as_ref()?;
-        Some(VirtualService { key: self.key, scheduler: live.scheduler, flags: live.flags })
+        Some(VirtualService {
+            key: self.key,
+            scheduler: live.scheduler,
+            flags: live.flags,
+            one_packet: live.one_packet,
+        })
     }
 
     pub(crate) const fn family(&self) -> Family {

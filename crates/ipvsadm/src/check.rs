@@ -137,7 +137,6 @@ pub(crate) fn unsupported(given: &Given<'_>) -> Option<&'static str> {
         _ if has(OptionName::Persistent) => "persistence (-p)",
         _ if has(OptionName::Netmask) => "persistence masks (-M)",
         _ if has(OptionName::Pe) => "persistence engines (--pe)",
-        _ if has(OptionName::Ops) => "one-packet scheduling (-o)",
         _ if given.upper_threshold != 0 || given.lower_threshold != 0 => "connection thresholds (-x, -y)",
         _ => return None,
     };

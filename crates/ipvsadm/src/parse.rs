@@ -161,7 +161,8 @@ fn service_attributes(key: ServiceKey, edit: bool, given: &Given<'_>) -> Result<
     let Ok(scheduler) = name.parse() else {
         return Ok(Invocation::UnknownScheduler(UnknownScheduler { service: key, edit }));
     };
-    let service = VirtualService { key, scheduler, flags };
+    let one_packet = given.names.contains(OptionName::Ops);
+    let service = VirtualService { key, scheduler, flags, one_packet };
     Ok(Invocation::Change(if edit { Command::EditService(service) } else { Command::AddService(service) }))
 }
 

@@ -19,6 +19,9 @@ pub fn save(listing: &Listing, numeric: bool, names: &dyn Names) -> String {
         let service = &listed.service;
         let name = service_option(&service.key, endpoints);
         out.push_str(&format!("-A {name} -s {}", service.scheduler));
+        if service.one_packet {
+            out.push_str(" -o");
+        }
         let flags = sched_flags::saved(service.flags, service.scheduler);
         if !flags.is_empty() {
             out.push_str(" -b ");

@@ -1,7 +1,7 @@
 //! How large a data plane is made. Chosen once, when its maps are created.
 
 use rvs_abi::map::Region;
-use rvs_abi::{Config, SLOTS, limits, ticks_from_secs};
+use rvs_abi::{Config, SLOTS, Settings, limits, ticks_from_secs};
 
 /// Capacities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,12 @@ impl Capacity {
         ((self.buckets() + self.overflow_buckets()) * SLOTS_U32).next_power_of_two()
     }
 
+    /// Entries of the map of service keys: with `nat_icmp_send`, destinations have keys too.
+    #[must_use]
+    pub const fn service_keys(&self) -> u32 {
+        self.services + self.dests
+    }
+
     /// Rows of one part of the statistics: the total, services, destinations.
     #[must_use]
     pub const fn stats_rows(&self) -> u32 {
@@ -88,7 +94,7 @@ impl Capacity {
             abi_version,
             services_v4: 0,
             services_v6: 0,
-            spare: 0,
+            settings: Settings::DEFAULT,
             buckets: self.buckets(),
             overflow_buckets: self.overflow_buckets(),
             stats_rows: self.stats_rows(),

@@ -201,6 +201,10 @@ impl DestRecord for HostDest<'_> {
     fn source(self) -> Addr {
         addr(self.0, offset_of!(Dest, source))
     }
+
+    fn weight(self) -> u32 {
+        u32::from_ne_bytes(bytes(self.0, offset_of!(Dest, weight)))
+    }
 }
 
 /// A service's record, read field by field while the director may change it.
@@ -245,6 +249,10 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
 
     fn services_v4(&self) -> u32 {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, services_v4)))
+    }
+
+    fn settings(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, settings)))
     }
 
     fn ingress(&self) -> u32 {

@@ -21,7 +21,7 @@ pub mod testing;
 pub use audit::{Audit, Correction};
 pub use bucket::HostBucket;
 pub use capacity::{Capacity, ticks_u32};
-pub use conns::{Conn, buckets, conns, flush, for_each_conn, sweep};
+pub use conns::{Conn, buckets, conns, flush, for_each_conn, purge, sweep};
 pub use heap::Heap;
 pub use host::{HostDest, HostService, HostTables, NoPackets, World};
 pub use memory::{Memory, MemoryError};

@@ -193,6 +193,26 @@ fn sh_buckets(list: &[(u32, u32)]) -> Vec<u64> {
     (0..SH_BUCKETS / 2).map(|pair| word(at(2 * pair), at(2 * pair + 1))).collect()
 }
 
+/// Gives every destination the key that NAT destinations have while `nat_icmp_send` is on (ipvs.md §2.7).
+///
+/// # Panics
+/// When they do not fit.
+pub fn add_real_servers<M: Memory>(memory: &M) {
+    for (id, dest) in (0..).map_while(|id| Some((id, records::dest(memory, id)?))) {
+        let service = records::service(memory, dest.service).unwrap_or_default();
+        let key = ServiceKey {
+            vip: dest.addr,
+            vport: dest.port,
+            protocol: service.protocol,
+            family: dest.family,
+            zero: ServiceKey::REAL_SERVER,
+        };
+        if dest.flags & DestFlags::AVAILABLE != 0 {
+            memory.set_service_key(&key, Some(id)).expect("there is room for the key");
+        }
+    }
+}
+
 /// Takes a destination out of its service's list; its connections stay (ipvs.md §1.3).
 pub fn remove_dest<M: Memory>(memory: &M, id: u32) {
     let mut record = records::dest(memory, id).unwrap_or_default();

@@ -44,6 +44,11 @@ impl Tool {
         Self { program: binary.to_owned(), first: Some("ipvsadm"), socket: Some(socket.to_owned()) }
     }
 
+    /// Another command of the same program, of rvs.
+    pub(crate) fn command(&self, first: &'static str) -> Self {
+        Self { first: Some(first), ..self.clone() }
+    }
+
     /// Runs it in the director's namespace.
     pub(crate) fn run(&self, director: &Netns, args: &[&str], input: &str) -> Result<Ran> {
         let mut command = Command::new(&self.program);

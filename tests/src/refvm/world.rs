@@ -209,6 +209,11 @@ impl World {
         rule.met(&reference, &expected).map(|()| reference)
     }
 
+    /// Sets a setting of all.
+    pub(crate) fn set(&self, name: &str, value: u32) -> Result<()> {
+        self.each(|lab| lab.set(name, value)).map(drop)
+    }
+
     /// What an `ipvsadm` shows of each at this moment, IPVS first.
     pub(crate) fn look<T>(&self, args: &[&str], view: impl Fn(&Shown) -> Result<T>) -> Result<Vec<T>> {
         self.each(|lab| lab.show(args))?.iter().map(view).collect()

@@ -11,7 +11,8 @@ use crate::program;
 use crate::turn::await_turn;
 
 const README: &str = include_str!("../../../README.md");
-const DOCUMENTS: [&str; 7] = [
+const SETTINGS: &str = include_str!("../../../docs/settings.md");
+const DOCUMENTS: [&str; 8] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
@@ -19,6 +20,7 @@ const DOCUMENTS: [&str; 7] = [
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
     crate::client_address::PAGE,
+    SETTINGS,
 ];
 /// Steps of `cargo xtask test` that are commands of their own, or run the tests of one.
 const STEPS: &[(&str, &str)] = &[
@@ -117,6 +119,7 @@ fn script() -> String {
     ];
     script.extend(lines);
     script.extend(named);
+    script.extend(block(SETTINGS, "# Settings"));
     script.extend([stop, "wait", "echo ended"]);
     script.join("\n")
 }
@@ -151,9 +154,9 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the one that the tests of the agent call.
+    // Nor is there another block with commands, but those of the script and the one that the tests of the agent call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 2);
+    assert_eq!(shown, blocks.len() + 3);
 }
 
 #[test]

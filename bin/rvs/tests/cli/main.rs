@@ -11,5 +11,6 @@ mod journal;
 mod lifecycle;
 mod restore;
 mod support;
+mod sysctl;
 mod traffic;
 mod usage;

@@ -187,6 +187,14 @@ pub(crate) const ROUTES: &[Route] = &[
         ..GET
     },
     Route {
+        path: "/v1/settings",
+        operation: "getSettings",
+        summary: "the settings that rvs sysctl shows, with their values",
+        answer: "SettingTable",
+        action: Action::Ask(|_| Ok(Request::Settings)),
+        ..GET
+    },
+    Route {
         method: Method::Post,
         path: "/v1/commands",
         operation: "applyCommands",

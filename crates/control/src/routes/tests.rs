@@ -65,6 +65,7 @@ fn requests_are_understood() {
     assert_eq!(step("HEAD", "/v1/status", b""), Ok(Request::Status));
     assert_eq!(step("GET", "http://localhost/v1/counters", b""), Ok(Request::Counters));
     assert_eq!(step("GET", "/v1/timeouts", b""), Ok(Request::Timeouts));
+    assert_eq!(step("GET", "/v1/settings", b""), Ok(Request::Settings));
     assert_eq!(step("POST", "/v1/stop", b""), Ok(Request::Stop));
     let v6 = ServiceKey { protocol: Protocol::Udp, address: "2001:db8::1".parse().unwrap(), port: 53 };
     assert_eq!(step("GET", "/v1/services/udp/%5B2001:db8::1%5D:53", b""), Ok(Request::Service(v6)));

@@ -50,6 +50,11 @@ fn virtual_service() -> Vec<Field> {
         field("key", reference("ServiceKey")),
         field("scheduler", reference("Scheduler")),
         optional("flags", reference("SchedulerFlags")),
+        optional(
+            "one_packet",
+            json!({"type": "boolean", "default": false,
+            "description": "each UDP datagram is scheduled by itself"}),
+        ),
     ]
 }
 
@@ -171,5 +176,10 @@ fn command() -> Value {
             json!({"oneOf": [reference("ServiceKey"), {"type": "null"}]}),
         )]),
         of("set-timeouts", "ipvsadm --set", timeouts("new time-out, 0 keeps the old one")),
+        of("set-settings", "rvs sysctl NAME=VALUE ...: settings that are not named stay", vec![field(
+            "settings",
+            json!({"type": "object", "description": "new values by name: GET /v1/settings has the names and ranges",
+                "additionalProperties": number(u32::MAX, "the value")}),
+        )]),
     ]})
 }

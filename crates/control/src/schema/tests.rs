@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use rvs_abi::OUTCOMES;
+use rvs_abi::{Event, OUTCOMES};
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, DestKey, DestListing, Destination, ForwardingMethod,
-    Listing, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts,
+    Listing, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Settings, Timeouts,
     TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use serde::Serialize;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::components;
 use crate::api::{
     Applied, Attach, Capacity, Commands, ConnPage, CounterClass, CounterListing, CounterTable, ErrorBody,
-    Failure, Fill, Interface, LimitReached, RequestError, Status, Stopped,
+    EventListing, Failure, Fill, Interface, LimitReached, RequestError, SettingTable, Status, Stopped,
 };
 use crate::openapi;
 
@@ -25,6 +25,12 @@ fn check(all: &Map<String, Value>, schema: &Value, value: &Value, at: &str) -> R
     for (keyword, expected) in schema.as_object().unwrap() {
         let good = match keyword.as_str() {
             "description" | "default" => true,
+            "additionalProperties" => {
+                for (name, field) in value.as_object().into_iter().flatten() {
+                    check(all, expected, field, &format!("{at}.{name}"))?;
+                }
+                true
+            }
             "$ref" => {
                 let name = expected.as_str().unwrap().strip_prefix("#/components/schemas/").unwrap();
                 check(all, &all[name], value, &format!("{at}<{name}>"))?;
@@ -72,6 +78,7 @@ fn is_type(name: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_u64(),
         "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
         other => panic!("type {other} is not known to this test"),
     }
 }
@@ -112,7 +119,12 @@ fn dest_key() -> DestKey {
 }
 
 fn service() -> VirtualService {
-    VirtualService { key: service_key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(7) }
+    VirtualService {
+        key: service_key(),
+        scheduler: Scheduler::Wlc,
+        flags: SchedulerFlags(7),
+        one_packet: false,
+    }
 }
 
 fn destination() -> Destination {
@@ -134,7 +146,8 @@ fn commands() -> Vec<Command> {
         | Command::EditDestination { .. }
         | Command::DeleteDestination { .. }
         | Command::Zero { .. }
-        | Command::SetTimeouts(_) => command,
+        | Command::SetTimeouts(_)
+        | Command::SetSettings { .. } => command,
     };
     vec![
         known(Command::AddService(service())),
@@ -147,6 +160,7 @@ fn commands() -> Vec<Command> {
         known(Command::Zero { service: None }),
         known(Command::Zero { service: Some(service_key) }),
         known(Command::SetTimeouts(TimeoutsUpdate { tcp_s: 0, tcp_fin_s: 120, udp_s: 2_678_400 })),
+        known(Command::SetSettings { settings: [("sloppy_tcp".to_owned(), 1)].into() }),
     ]
 }
 
@@ -303,11 +317,13 @@ fn the_rest_fits_its_schemas() {
         interfaces: vec![interface],
         capacity: Capacity { services: fill, destinations: fill, connections: fill },
         limits_reached: vec![LimitReached { limit: "services".into(), maximum: 2, times: 1 }],
+        events: Event::ALL.iter().map(|event| EventListing::new(*event, 3)).collect(),
         warnings: vec!["eth1: not attached".into()],
     };
     fits("Status", &[status]);
     let counters = OUTCOMES.iter().map(|outcome| CounterListing::new(*outcome, 7)).collect();
     fits("CounterTable", &[CounterTable { counters }]);
+    fits("SettingTable", &[SettingTable::from(Settings::default())]);
     fits("Applied", &[Applied { applied: 10_000 }]);
     fits("Stopped", &[Stopped { message: "instance default taken down".into() }]);
     fits("Document", &[openapi::document()]);

@@ -250,6 +250,7 @@ fn answer(response: Response) -> Answer {
         Response::Status(status) => Answer::json(200, &status),
         Response::Counters(counters) => Answer::json(200, &counters),
         Response::Timeouts(timeouts) => Answer::json(200, &timeouts),
+        Response::Settings(settings) => Answer::json(200, &settings),
         Response::Applied(applied) => Answer::json(200, &applied),
         Response::Stopped(stopped) => Answer::json(200, &stopped),
         Response::Failed(failure) => {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, ForwardingMethod, Listing, Protocol, Rates, ServiceKey,
-    ServiceListing, Timeouts,
+    ServiceListing, Settings, Timeouts,
 };
 use rvs_control::api::{
     Applied, Capacity, ConnPage, ConnQuery, CounterListing, CounterTable, Failure, Fill, Request, Response,
@@ -69,6 +69,7 @@ impl Fake {
             Request::Status => Response::Status(Box::new(status())),
             Request::Counters => Response::Counters(counters()),
             Request::Timeouts => Response::Timeouts(Timeouts::default()),
+            Request::Settings => Response::Settings(Settings::default().into()),
             Request::Commands(commands) => self.apply(&commands),
             Request::Stop => Response::Stopped(Stopped { message: "instance test taken down".into() }),
         }
@@ -145,6 +146,7 @@ fn status() -> Status {
         interfaces: vec![],
         capacity: Capacity { services: fill, destinations: fill, connections: fill },
         limits_reached: vec![],
+        events: vec![],
         warnings: vec![],
     }
 }

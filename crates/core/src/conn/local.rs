@@ -12,7 +12,7 @@
 //! | 47 | it is a reservation |
 //! | 48-63 | the port, network order |
 
-use rvs_abi::{Addr, Method, limits};
+use rvs_abi::{Addr, ConnEntry, Method, limits};
 
 use crate::conn::bucket::{at, ids};
 use crate::conn::word::CLAIM_TICKS;
@@ -201,19 +201,25 @@ pub const fn reservation(port: u16, until: u64) -> u64 {
     (port as u64) << PORT_SHIFT | RESERVED | (until & DEADLINE_MASK)
 }
 
-#[inline(always)]
-const fn port_bits(ends: &Ends) -> u64 {
-    (u16::from_ne_bytes(ends.lport) as u64) << PORT_SHIFT
-}
-
 /// Makes replies find a connection whose port is held. `false`: somebody else has it by now.
 #[inline(always)]
-pub fn publish<T: Tables>(tables: &T, ends: &Ends, at: &At) -> bool {
+pub fn publish<T: Tables>(tables: &T, entry: &ConnEntry, found: &Found<T::Bucket>) -> bool {
+    let Some(dest) = tables.dest(entry.dest) else { return false };
+    let Some(local) = found.local_address(tables, dest) else { return false };
+    let ends = Ends {
+        local,
+        server: dest.addr(),
+        lport: entry.lport.to_ne_bytes(),
+        sport: entry.dport.to_ne_bytes(),
+        protocol: entry.protocol,
+    };
     let Some(index) = ends.index(tables) else { return false };
     let Some(old) = tables.local_port(index) else { return false };
-    let is_held = old & RESERVED != 0 && old >> PORT_SHIFT == port_bits(ends) >> PORT_SHIFT;
-    let new = port_bits(ends) | at.word().generation() << GENERATION_SHIFT | at.position();
-    old == new || is_held && tables.swap_local_port(index, old, new)
+    let port = u64::from(entry.lport) << PORT_SHIFT;
+    let is_held = old & RESERVED != 0 && old >> PORT_SHIFT == port >> PORT_SHIFT;
+    let at = At::of(found);
+    let new = port | at.word().generation() << GENERATION_SHIFT | at.position();
+    is_held && tables.swap_local_port(index, old, new)
 }
 
 impl<B: Bucket> Found<B> {

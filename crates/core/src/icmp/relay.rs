@@ -40,7 +40,8 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
         (way.ends.destination, way.ends.dport) = found.client();
         way.outer.destination = way.ends.destination;
     }
-    let hop = context.hop_to_client(way.outer.destination, vip, false)?;
+    let from = if method == Method::FULL_NAT { vip } else { context.reply_from(outer, vip) };
+    let hop = context.hop_to_client(way.outer.destination, from, false)?;
     check(packet, outer, &hop, 0)?;
     check_sum(packet, context.tables, outer)?;
     let bytes = u64::from(outer.len);

@@ -43,7 +43,8 @@ pub(crate) fn assert_records_agree(director: &Director<Heap>) {
     for key in keys() {
         let Some(listing) = director.service_listing(&key) else { continue };
         let (_, record) = packet::find(heap, &key).unwrap();
-        let VirtualService { scheduler, flags, .. } = listing.service;
+        let VirtualService { scheduler, flags, one_packet, .. } = listing.service;
+        assert_eq!(record.flags & rvs_abi::ServiceFlags::ONE_PACKET != 0, one_packet, "{key}");
         assert_eq!((record.scheduler, record.sched_flags), (scheduler as u8, flags.0), "{key}");
         for ((id, weight), listed) in packet::list(heap, record.table).into_iter().zip(&listing.destinations)
         {
@@ -107,7 +108,9 @@ pub(crate) fn half_execute(action: &Action, memory: &Heap) {
 }
 
 fn is_live(heap: &Heap, service: usize) -> bool {
-    rvs_model::records::service(heap, service as u32).unwrap().flags == ServiceFlags::USED
+    rvs_model::records::service(heap, service as u32).unwrap().flags
+        & (ServiceFlags::USED | ServiceFlags::REMOVED)
+        == ServiceFlags::USED
 }
 
 fn is_available(heap: &Heap, dest: usize) -> bool {
@@ -115,10 +118,10 @@ fn is_available(heap: &Heap, dest: usize) -> bool {
 }
 
 /// All that is configured: of each of [`keys`], and the time-outs.
-pub(crate) type Configured = (Vec<Option<(VirtualService, Vec<Destination>)>>, Timeouts);
+pub(crate) type Configured = (Vec<Option<(VirtualService, Vec<Destination>)>>, Timeouts, Settings);
 
 pub(crate) fn all_configured(director: &Director<Heap>) -> Configured {
-    (keys().iter().map(|key| configured(director, key)).collect(), director.timeouts())
+    (keys().iter().map(|key| configured(director, key)).collect(), director.timeouts(), director.settings())
 }
 
 /// Takes over what a killed director left, and finishes what it had written down.

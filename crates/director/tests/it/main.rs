@@ -10,5 +10,6 @@ mod packet;
 mod properties;
 mod redo;
 mod reference;
+mod settings;
 mod statements;
 mod support;

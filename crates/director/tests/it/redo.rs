@@ -71,8 +71,9 @@ fn assert_whole(director: &Director<Heap>, commands: &[Command]) {
         }
         adopted.apply(&rest, NOW).unwrap();
         assert_finished(&adopted, &after, &when);
-        let Change { services, timeouts, .. } = change.clone();
-        let configuration = Change { services, timeouts, zeroed: rvs_director::Zeroed::Services(Vec::new()) };
+        let Change { services, timeouts, settings, .. } = change.clone();
+        let configuration =
+            Change { services, timeouts, settings, zeroed: rvs_director::Zeroed::Services(Vec::new()) };
         assert_eq!(adopted.remaining(&configuration), [], "{when}");
         assert_nothing_leaks(adopted);
     }

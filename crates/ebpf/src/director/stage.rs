@@ -188,6 +188,14 @@ pub extern "C" fn rvs_reserve() -> u32 {
     pipeline::reserve(&tables) as u32
 }
 
+/// Behind stage 4, for full NAT.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_publish() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::publish(&tables) as u32
+}
+
 /// The look-up for stages 2c and 2d.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -211,4 +219,46 @@ pub extern "C" fn rvs_prepare() -> u32 {
 pub extern "C" fn rvs_insert() -> u32 {
     let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
     pipeline::insert(&tables) as u32
+}
+
+/// The stage for datagrams that are scheduled by themselves, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_one_packet(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::one_packet(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The same under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::one_packet(&mut Skb::new(context), &tables) as u32
+}
+
+/// Before stage 3, for the packet that an ICMP error quotes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_take_quoted() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    pipeline::take_quoted(&tables);
+    1
+}
+
+/// Behind stage 3, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_give_quoted_back() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    pipeline::give_quoted_back(&tables);
+    1
+}
+
+/// Behind stage 2a, for what may come from a real server of no connection.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_server() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::server(&tables) as u32
 }

@@ -143,6 +143,10 @@ impl DestRecord for DestPointer {
     fn source(self) -> Addr {
         field!(self.0, source)
     }
+    #[inline(always)]
+    fn weight(self) -> u32 {
+        field!(self.0, weight)
+    }
 }
 
 impl ServiceRecord for ServicePointer {
@@ -202,6 +206,12 @@ impl rvs_core::Tables for Tables {
     fn services_v4(&self) -> u32 {
         // SAFETY: as in `config`; volatile, since user space changes it.
         unsafe { (&raw const (*self.config).services_v4).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe { (&raw const (*self.config).settings).read_volatile() }
     }
 
     #[inline(always)]
@@ -402,6 +412,11 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn publish(&self) -> Outcome {
+        outcome(stage::rvs_publish())
+    }
+
+    #[inline(always)]
     fn full_nat_stage<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
         outcome(if self.is_xdp {
             stage::rvs_xdp_full_nat(self.context.cast(), step as u32)
@@ -464,6 +479,30 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn insert(&self) -> Outcome {
         outcome(stage::rvs_insert())
+    }
+
+    #[inline(always)]
+    fn one_packet<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_one_packet(self.context.cast())
+        } else {
+            stage::rvs_tc_one_packet(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn take_quoted(&self) {
+        stage::rvs_take_quoted();
+    }
+
+    #[inline(always)]
+    fn give_quoted_back(&self) {
+        stage::rvs_give_quoted_back();
+    }
+
+    #[inline(always)]
+    fn server(&self) -> Outcome {
+        outcome(stage::rvs_server())
     }
 
     #[inline(always)]

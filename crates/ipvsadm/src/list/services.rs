@@ -121,7 +121,8 @@ impl ServiceTable {
             _ => {
                 let flags = sched_flags::listed(service.flags, service.scheduler);
                 let flags = if flags.is_empty() { flags } else { format!(" ({flags})") };
-                format!("{name} {}{flags}\n", service.scheduler)
+                let ops = if service.one_packet { " ops" } else { "" };
+                format!("{name} {}{flags}{ops}\n", service.scheduler)
             }
         }
     }

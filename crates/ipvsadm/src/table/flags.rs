@@ -162,7 +162,7 @@ pub const FLAGS: &[FlagSpec] = &[
     flag(Flag::Pe, N::Pe, None, "pe", Required("engine"), ATTRIBUTES,
         "persistence engine").not_yet(),
     flag(Flag::Ops, N::Ops, Some('o'), "ops", Bare, ATTRIBUTES,
-        "schedule each UDP datagram by itself").not_yet(),
+        "schedule each UDP datagram by itself"),
 
     flag(Flag::RealServer, N::RealServer, Some('r'), "real-server", Required("host[:port]"), ON_SERVERS,
         "the destination; without a port, that of the service"),

@@ -106,6 +106,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.services_v4()
     }
 
+    fn settings(&self) -> u32 {
+        self.tables.settings()
+    }
+
     fn ingress(&self) -> u32 {
         self.tables.ingress()
     }
