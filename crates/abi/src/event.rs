@@ -10,16 +10,18 @@ pub enum Event {
     ErrorSent = 97,
     /// It would have been, but so many were sent to that address, or at all, that this one was not.
     ErrorLimited = 98,
+    /// A rule of the classifier gave a packet its mark.
+    Classified = 102,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 3] = [Self::Evicted, Self::ErrorSent, Self::ErrorLimited];
+    pub const ALL: [Self; 4] = [Self::Evicted, Self::ErrorSent, Self::ErrorLimited, Self::Classified];
 }
 
 // Outcomes are below, the map's values end above.
 const _: () = {
-    assert!((Event::ErrorLimited as u32) < crate::limits::COUNTERS);
+    assert!((Event::Classified as u32) < crate::limits::COUNTERS);
     let mut i = 0;
     while i < crate::OUTCOMES.len() {
         assert!((crate::OUTCOMES[i] as u32) < Event::Evicted as u32);

@@ -25,11 +25,15 @@ pub enum Region {
     Stats,
     /// Counters of outcomes: [`crate::limits::COUNTERS`] words per CPU.
     Counters,
+    /// Bits by address, for services by mark: see [`crate::mark`].
+    Marked,
+    /// [`crate::Rule`]: the lists of the classifier.
+    Classifier,
 }
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Config,
         Self::Filter,
         Self::Ports,
@@ -41,6 +45,8 @@ impl Region {
         Self::ConnOverflow,
         Self::Stats,
         Self::Counters,
+        Self::Marked,
+        Self::Classifier,
     ];
 
     /// Name of the map.
@@ -58,6 +64,8 @@ impl Region {
             Self::ConnOverflow => "CONN_OVERFLOW",
             Self::Stats => "STATS",
             Self::Counters => "COUNTERS",
+            Self::Marked => "MARKED",
+            Self::Classifier => "CLASSIFIER",
         }
     }
 
@@ -70,7 +78,13 @@ impl Region {
             Self::Dests => size_of::<crate::Dest>() / 8,
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
-            Self::Filter | Self::Ports | Self::DestConns | Self::SchedTables | Self::Counters => 1,
+            Self::Classifier => size_of::<crate::Rule>() / 8,
+            Self::Filter
+            | Self::Ports
+            | Self::DestConns
+            | Self::SchedTables
+            | Self::Counters
+            | Self::Marked => 1,
         }
     }
 }

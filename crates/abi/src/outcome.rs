@@ -69,8 +69,11 @@ outcomes! {
     IcmpNoConnection = 19, Pass, "icmp_no_connection", "ICMP error about a packet of no connection";
     IcmpQuote = 20, Pass, "icmp_quote", "ICMP error whose quoted packet can't be told: cut short, a later fragment, or of another protocol";
 
+    FtpPort = 29, Pass, "ftp_port", "another port at the address of an FTP service, which needs persistence: left to the stack";
+
     IcmpError = 21, Pass, "icmp_error", "an ICMP error; never the end of a packet";
     LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
+    MaybeMarked = 28, Pass, "maybe_marked", "may have a mark that a service is for; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
@@ -119,6 +122,7 @@ const _: () = {
 pub const STEPS: &[Outcome] = &[
     Outcome::IcmpError,
     Outcome::LaterFragment,
+    Outcome::MaybeMarked,
     Outcome::Tunnel,
     Outcome::TunnelError,
     Outcome::Balanced,

@@ -7,7 +7,7 @@ use std::mem::{offset_of, size_of};
 use rvs_abi::map::Region;
 use rvs_abi::{
     ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, OUTCOMES,
-    Service, ServiceKey, Stats,
+    Rule, Service, ServiceKey, Stats,
 };
 
 /// Writes down a record. All fields must be named: the pattern has no rest.
@@ -38,6 +38,12 @@ fn layout() -> Result<String, std::fmt::Error> {
             hash_seed,
             timeouts,
             set_timeouts_s,
+            marks_v4,
+            marks_v6,
+            ftp_services,
+            any_port_services,
+            rules,
+            spare_marks,
         }
     );
     record!(text, ServiceKey { vip, vport, protocol, family, zero });
@@ -86,6 +92,22 @@ fn layout() -> Result<String, std::fmt::Error> {
             spare,
             packets,
             control,
+        }
+    );
+    record!(
+        text,
+        Rule {
+            source,
+            source_mask,
+            destination,
+            destination_mask,
+            source_ports,
+            destination_ports,
+            protocol,
+            family,
+            given,
+            mark,
+            spare,
         }
     );
     record!(text, ClientAddress { addr, port, zero });

@@ -10,6 +10,7 @@ mod destination;
 mod error;
 pub mod limits;
 mod listing;
+mod mark;
 mod service;
 mod tunnel;
 
@@ -17,5 +18,6 @@ pub use command::{Command, TimeoutsUpdate};
 pub use destination::{DestKey, Destination, ForwardingMethod};
 pub use error::CommandError;
 pub use listing::{ConnListing, Counters, DestListing, Listing, Rates, ServiceListing, Timeouts};
+pub use mark::{MarkRule, MarkRules, PortRange, Prefix};
 pub use service::{Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};
 pub use tunnel::{Tunnel, TunnelChecksum};

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use rvs_config::{
-    Command, DestKey, Destination, Scheduler, SchedulerFlags, ServiceKey, Timeouts, TimeoutsUpdate,
+    Command, DestKey, Destination, MarkRule, Scheduler, SchedulerFlags, ServiceKey, Timeouts, TimeoutsUpdate,
     VirtualService,
 };
 use rvs_model::Memory;
@@ -27,6 +27,8 @@ pub struct Change {
     pub services: Vec<Target>,
     /// The time-outs.
     pub timeouts: Timeouts,
+    /// The rules that give packets a mark.
+    pub rules: Vec<MarkRule>,
     /// Whose counters begin at zero, of services that exist before and after.
     pub zeroed: Zeroed,
 }
@@ -134,6 +136,11 @@ impl<M: Memory> Director<M> {
         let Timeouts { tcp_s, tcp_fin_s, udp_s } = change.timeouts;
         if change.timeouts != self.state.timeouts {
             commands.push(Command::SetTimeouts(TimeoutsUpdate { tcp_s, tcp_fin_s, udp_s }));
+        }
+        if change.rules != self.state.rules.rules {
+            commands.push(Command::ClearMarkRules);
+            let add = |rule: &MarkRule| Command::AddMarkRule { number: None, rule: *rule };
+            commands.extend(change.rules.iter().map(add));
         }
         match &change.zeroed {
             Zeroed::All => commands.push(Command::Zero { service: None }),

@@ -157,10 +157,12 @@ impl<M: Memory> Director<M> {
 
     /// The state follows the memory.
     fn conclude(&mut self, outcome: Outcome, now: u64) {
-        let Outcome { services, live, space, retired, filter, timeouts, zeroed } = outcome;
+        let Outcome { services, live, space, retired, filter, timeouts, special, rules, zeroed } = outcome;
         self.state.live = live;
         self.state.space = space;
         self.state.timeouts = timeouts;
+        self.state.special = special;
+        self.state.rules = rules;
         for (bit, count) in filter {
             if count == 0 {
                 self.state.filter.remove(&bit);

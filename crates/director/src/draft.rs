@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rvs_config::{Command, CommandError, ServiceKey, Timeouts, TimeoutsUpdate, VirtualService};
+use rvs_config::{Command, CommandError, MarkRule, ServiceKey, Timeouts, TimeoutsUpdate, VirtualService};
 
 use crate::action::Block;
 use crate::carry::Carry;
 use crate::check;
 use crate::edit::Edit;
+use crate::marks::RuleList;
 use crate::members::Members;
 use crate::row::Row;
 use crate::state::{DestId, Live, ServiceId, ServiceState, Space, State};
@@ -24,6 +25,7 @@ pub(crate) struct Draft<'a> {
     added: BTreeMap<ServiceKey, ServiceId>,
     pub(crate) space: Space,
     pub(crate) timeouts: Timeouts,
+    pub(crate) rules: Vec<MarkRule>,
     /// Counters that begin at zero.
     pub(crate) zeroed: BTreeSet<Row>,
     /// The command being carried out.
@@ -58,6 +60,7 @@ impl<'a> Draft<'a> {
             added: BTreeMap::new(),
             space: actual.space.clone(),
             timeouts: actual.timeouts,
+            rules: actual.rules.rules.clone(),
             zeroed: BTreeSet::new(),
             index: 0,
         }
@@ -80,6 +83,12 @@ impl<'a> Draft<'a> {
                 self.live_keys().iter().try_for_each(|key| self.zero(key))
             }
             Command::SetTimeouts(update) => self.set_timeouts(update),
+            Command::AddMarkRule { number, rule } => RuleList::add(&mut self.rules, *number, rule),
+            Command::DeleteMarkRule { number } => RuleList::delete(&mut self.rules, *number),
+            Command::ClearMarkRules => {
+                self.rules.clear();
+                Ok(())
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use crate::change::{Change, Target, Zeroed};
 use crate::draft::Draft;
 use crate::error::Refusal;
 use crate::finish;
+use crate::marks::{RuleList, Special};
 use crate::row::Row;
 use crate::state::{LiveCounts, ServiceId, ServiceState, Space, State};
 
@@ -40,6 +41,8 @@ pub(crate) struct Outcome {
     /// Counts that changed of [`State::filter`].
     pub(crate) filter: BTreeMap<u32, u32>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) special: Special,
+    pub(crate) rules: RuleList,
     pub(crate) zeroed: Vec<Row>,
 }
 
@@ -64,6 +67,7 @@ impl Plan {
         (self.decisions > 1).then(|| Change {
             services: self.outcome.services.values().map(Target::of).collect(),
             timeouts: self.outcome.timeouts,
+            rules: self.outcome.rules.rules.clone(),
             zeroed: self.recounted.clone(),
         })
     }

@@ -8,7 +8,7 @@ mod counters;
 mod refusal;
 mod status;
 
-use rvs_config::{Command, Listing, ServiceKey, ServiceListing, Timeouts};
+use rvs_config::{Command, Listing, MarkRules, ServiceKey, ServiceListing, Timeouts};
 use serde::{Deserialize, Serialize};
 
 pub use connections::{ConnPage, ConnQuery};
@@ -31,6 +31,8 @@ pub enum Request {
     Counters,
     /// `GET /v1/timeouts`; answered by [`Response::Timeouts`].
     Timeouts,
+    /// `GET /v1/marks`; answered by [`Response::Marks`].
+    Marks,
     /// `POST /v1/commands`: one transaction; answered by [`Response::Applied`].
     Commands(Vec<Command>),
     /// `POST /v1/stop`: take the data plane down and end; answered by [`Response::Stopped`].
@@ -52,6 +54,8 @@ pub enum Response {
     Counters(CounterTable),
     /// Time-outs in force.
     Timeouts(Timeouts),
+    /// The rules that give packets a mark.
+    Marks(MarkRules),
     /// All commands were carried out.
     Applied(Applied),
     /// The data plane is down.

@@ -71,8 +71,8 @@ fn assert_whole(director: &Director<Heap>, commands: &[Command]) {
         }
         adopted.apply(&rest, NOW).unwrap();
         assert_finished(&adopted, &after, &when);
-        let Change { services, timeouts, .. } = change.clone();
-        let configuration = Change { services, timeouts, zeroed: rvs_director::Zeroed::Services(Vec::new()) };
+        let zeroed = rvs_director::Zeroed::Services(Vec::new());
+        let configuration = Change { zeroed, ..change.clone() };
         assert_eq!(adopted.remaining(&configuration), [], "{when}");
         assert_nothing_leaks(adopted);
     }
