@@ -94,6 +94,15 @@ fn layout() -> Result<String, std::fmt::Error> {
             control,
         }
     );
+    rule(&mut text)?;
+    record!(text, ClientAddress { addr, port, zero });
+    record!(text, DirectorPrefix { bits, family, addr });
+    record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });
+    maps_and_counters(&mut text)?;
+    Ok(text)
+}
+
+fn rule(text: &mut String) -> std::fmt::Result {
     record!(
         text,
         Rule {
@@ -110,9 +119,10 @@ fn layout() -> Result<String, std::fmt::Error> {
             spare,
         }
     );
-    record!(text, ClientAddress { addr, port, zero });
-    record!(text, DirectorPrefix { bits, family, addr });
-    record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });
+    Ok(())
+}
+
+fn maps_and_counters(text: &mut String) -> std::fmt::Result {
     writeln!(text, "\nmaps, words of a value")?;
     for region in Region::ALL {
         writeln!(text, "  {:>4} {}", region.value_words(), region.name())?;
@@ -124,7 +134,7 @@ fn layout() -> Result<String, std::fmt::Error> {
     for event in Event::ALL {
         writeln!(text, "  {:>4} {event:?}", event as u32)?;
     }
-    Ok(text)
+    Ok(())
 }
 
 #[test]

@@ -10,17 +10,16 @@ use crate::parse::Signal;
 use crate::{Parsed, RuleRecord, Step, Tables, filter};
 
 /// Whether a packet to an address that the filter does not know may be one for a service by mark all the same:
-/// [`NONE`], [`KNOWN`] or [`MAYBE`].
-#[inline(always)]
-pub(crate) fn concerns<T: Tables>(tables: &T, parsed: &Parsed, outcome: Outcome) -> u32 {
-    if tables.mark_services(parsed.is_v4()) == 0 {
-        return NONE;
-    }
+/// [`NONE`], [`KNOWN`] or [`MAYBE`]. Asked only while there is such a service; `own` is the packet's own mark.
+///
+/// Not inlined: the program's own frame is at the bottom of the longest chain of calls.
+#[inline(never)]
+pub(crate) fn concerns<T: Tables>(tables: &T, parsed: &Parsed, outcome: Outcome, own: u32) -> u32 {
     if filter::is_learned(tables, parsed.destination) {
         return KNOWN;
     }
     let begins = outcome == Outcome::Balanced && parsed.is(Signal::BEGINS);
-    if begins && (filter::is_ruled(tables, parsed.destination) || tables.packet_mark() != 0) {
+    if begins && (own != 0 || filter::is_ruled(tables, parsed.destination)) {
         return MAYBE;
     }
     NONE

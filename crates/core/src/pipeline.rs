@@ -180,7 +180,10 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         // Who sends an ICMP error may be any router on the way (ipvs.md §2.8).
         let mut concern = mark::KNOWN;
         if !from_server && outcome != Outcome::IcmpError && !filter::has(tables, parsed.destination) {
-            concern = mark::concerns(tables, parsed, outcome);
+            if tables.mark_services(parsed.is_v4()) == 0 {
+                return Outcome::NotOurs;
+            }
+            concern = mark::concerns(tables, parsed, outcome, tables.packet_mark());
             if concern == mark::NONE {
                 return Outcome::NotOurs;
             }

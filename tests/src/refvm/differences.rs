@@ -117,8 +117,6 @@ differences! {
     NO_ONE_PACKET: Ran = |_| refused("one-packet scheduling (-o)");
     /// Not yet.
     NO_THRESHOLDS: Ran = |_| refused("connection thresholds (-x, -y)");
-    /// Not yet.
-    NO_MARKS: Ran = |_| refused("firewall marks (-f)");
 
     /// `rvs ipvsadm -R` says in which line something is wrong.
     RESTORE_NAMES_THE_LINE: Ran = |reference| {

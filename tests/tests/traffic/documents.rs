@@ -11,13 +11,14 @@ use crate::program;
 use crate::turn::await_turn;
 
 const README: &str = include_str!("../../../README.md");
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
     include_str!("../../../CHANGELOG.md"),
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
+    include_str!("../../../docs/marks.md"),
     crate::client_address::PAGE,
 ];
 /// Steps of `cargo xtask test` that are commands of their own, or run the tests of one.
@@ -151,9 +152,9 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the one that the tests of the agent call.
+    // Nor is there another block with commands, but those that the tests of the agent and of `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 2);
+    assert_eq!(shown, blocks.len() + 3);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod agent;
 mod forwarding;
 mod icmp;
+mod marks;
 mod objects;
 mod path;
 mod schedulers;
@@ -23,6 +24,8 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, icmp::TESTS_OF_BOTH),
     (Part::All, forwarding::TESTS),
     (Part::All, forwarding::TESTS_OF_BOTH),
+    (Part::All, marks::TESTS_OF_BOTH),
+    (Part::One(0), marks::TESTS),
     (Part::All, tunnels::TESTS_OF_BOTH),
     (Part::One(0), states::TESTS),
     (Part::All, states::TESTS_OF_BOTH),
@@ -41,7 +44,6 @@ pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
     (&[43, 72], "persistence"),
     (&[44, 46], "nat_icmp_send"),
     (&[61], "pmtu_disc=0"),
-    (&[71], "firewall marks"),
-    (&[73], "port 0"),
+    (&[73], "port 0 needs persistence"),
     (&[75], "real servers on the director"),
 ];
