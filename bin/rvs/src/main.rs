@@ -10,6 +10,7 @@ mod connections;
 mod demo;
 mod director;
 mod ipvsadm;
+mod marks;
 mod names;
 mod notify;
 mod output;

@@ -48,6 +48,18 @@ pub struct Config {
     pub timeouts: [u32; 32],
     /// Time-outs that `--set` changes, in seconds: TCP established, FIN_WAIT, UDP; and a spare word.
     pub set_timeouts_s: [u32; 4],
+    /// IPv4 services by mark; they are among [`Self::services_v4`] too.
+    pub marks_v4: u32,
+    /// IPv6 services by mark, likewise.
+    pub marks_v6: u32,
+    /// Services at TCP port 21. 0: no packet to another port can be FTP's data (ipvs.md §2.5 step 3).
+    pub ftp_services: u32,
+    /// Services at port 0. 0: nobody looks for one (ipvs.md §2.5 step 4).
+    pub any_port_services: u32,
+    /// The classifier's list in force, [`crate::mark::list`].
+    pub rules: u32,
+    /// For later use; zero.
+    pub spare_marks: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16);
+const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16 + 24);

@@ -14,12 +14,20 @@ pub enum Event {
     ClientOptionNoRoom = 99,
     /// A packet ended its connection, whose destination is removed (`expire_nodest_conn`).
     Expired = 103,
+    /// A rule of the classifier gave a packet its mark.
+    Classified = 102,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 5] =
-        [Self::Evicted, Self::ErrorSent, Self::ErrorLimited, Self::ClientOptionNoRoom, Self::Expired];
+    pub const ALL: [Self; 6] = [
+        Self::Evicted,
+        Self::ErrorSent,
+        Self::ErrorLimited,
+        Self::ClientOptionNoRoom,
+        Self::Classified,
+        Self::Expired,
+    ];
 
     /// Its name in listings.
     #[must_use]
@@ -29,6 +37,7 @@ impl Event {
             Self::ErrorSent => "error_sent",
             Self::ErrorLimited => "error_limited",
             Self::ClientOptionNoRoom => "client_option_no_room",
+            Self::Classified => "classified",
             Self::Expired => "expired",
         }
     }
@@ -43,6 +52,7 @@ impl Event {
                 "a dropped packet was not answered: too many errors to that address, or at all"
             }
             Self::ClientOptionNoRoom => "full NAT: a TCP header had no room for the client's address",
+            Self::Classified => "a rule of the classifier gave a packet its mark",
             Self::Expired => {
                 "a packet ended its connection, whose destination is removed (expire_nodest_conn)"
             }

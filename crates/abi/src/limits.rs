@@ -14,6 +14,12 @@ pub const SCHED_WORDS_PER_DEST: u32 = 16;
 pub const CPUS_MAX: u32 = 1024;
 /// Words of the address filter: 2^16 bits.
 pub const FILTER_WORDS: u32 = 1024;
+/// Words of `MARKED`: three bit maps as large as the address filter.
+pub const MARKED_WORDS: u32 = 3 * FILTER_WORDS;
+/// Rules of the classifier.
+pub const RULES_MAX: u32 = 256;
+/// Lists of rules that `CLASSIFIER` has room for: the one in force, and those that packets in flight may still read.
+pub const RULE_LISTS: u32 = 4;
 /// Interfaces that are known by number. Frames to those with higher ones go by way of TC.
 pub const PORTS: u32 = 1 << 16;
 /// Entries of a CPU's cache of next hops.

@@ -29,11 +29,15 @@ pub enum Region {
     Stats,
     /// Counters of outcomes: [`crate::limits::COUNTERS`] words per CPU.
     Counters,
+    /// Bits by address, for services by mark: see [`crate::mark`].
+    Marked,
+    /// [`crate::Rule`]: the lists of the classifier.
+    Classifier,
 }
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Config,
         Self::Filter,
         Self::Ports,
@@ -47,6 +51,8 @@ impl Region {
         Self::LocalAddresses,
         Self::Stats,
         Self::Counters,
+        Self::Marked,
+        Self::Classifier,
     ];
 
     /// Name of the map.
@@ -66,6 +72,8 @@ impl Region {
             Self::LocalAddresses => "LOCAL_ADDRESSES",
             Self::Stats => "STATS",
             Self::Counters => "COUNTERS",
+            Self::Marked => "MARKED",
+            Self::Classifier => "CLASSIFIER",
         }
     }
 
@@ -79,12 +87,14 @@ impl Region {
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
             Self::LocalAddresses => size_of::<crate::Addr>() / 8,
+            Self::Classifier => size_of::<crate::Rule>() / 8,
             Self::LocalPorts
             | Self::Filter
             | Self::Ports
             | Self::DestConns
             | Self::SchedTables
-            | Self::Counters => 1,
+            | Self::Counters
+            | Self::Marked => 1,
         }
     }
 }

@@ -70,8 +70,11 @@ outcomes! {
     IcmpQuote = 20, Pass, "icmp_quote", "ICMP error whose quoted packet can't be told: cut short, a later fragment, or of another protocol";
 
     OnePacket = 30, Pass, "one_packet", "a datagram that is scheduled by itself; never the end of a packet";
+    FtpPort = 29, Pass, "ftp_port", "another port at the address of an FTP service, which needs persistence: left to the stack";
+
     IcmpError = 21, Pass, "icmp_error", "an ICMP error; never the end of a packet";
     LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
+    MaybeMarked = 28, Pass, "maybe_marked", "may have a mark that a service is for; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
@@ -134,6 +137,7 @@ pub const STEPS: &[Outcome] = &[
     Outcome::OnePacket,
     Outcome::IcmpError,
     Outcome::LaterFragment,
+    Outcome::MaybeMarked,
     Outcome::Tunnel,
     Outcome::TunnelError,
     Outcome::Balanced,

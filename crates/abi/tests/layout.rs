@@ -7,7 +7,7 @@ use std::mem::{offset_of, size_of};
 use rvs_abi::map::Region;
 use rvs_abi::{
     ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, Locals,
-    OUTCOMES, Service, ServiceKey, Stats,
+    OUTCOMES, Rule, Service, ServiceKey, Stats,
 };
 
 /// Writes down a record. All fields must be named: the pattern has no rest.
@@ -40,6 +40,12 @@ fn layout() -> Result<String, std::fmt::Error> {
             hash_seed,
             timeouts,
             set_timeouts_s,
+            marks_v4,
+            marks_v6,
+            ftp_services,
+            any_port_services,
+            rules,
+            spare_marks,
         }
     );
     record!(text, ServiceKey { vip, vport, protocol, family, zero });
@@ -105,9 +111,35 @@ fn layout() -> Result<String, std::fmt::Error> {
         }
     );
     record!(text, Locals { first_v4, count_v4, first_v6, count_v6 });
+    rule(&mut text)?;
     record!(text, ClientAddress { addr, port, zero });
     record!(text, DirectorPrefix { bits, family, addr });
     record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });
+    maps_and_counters(&mut text)?;
+    Ok(text)
+}
+
+fn rule(text: &mut String) -> std::fmt::Result {
+    record!(
+        text,
+        Rule {
+            source,
+            source_mask,
+            destination,
+            destination_mask,
+            source_ports,
+            destination_ports,
+            protocol,
+            family,
+            given,
+            mark,
+            spare,
+        }
+    );
+    Ok(())
+}
+
+fn maps_and_counters(text: &mut String) -> std::fmt::Result {
     writeln!(text, "\nmaps, words of a value")?;
     for region in Region::ALL {
         writeln!(text, "  {:>4} {}", region.value_words(), region.name())?;
@@ -119,7 +151,7 @@ fn layout() -> Result<String, std::fmt::Error> {
     for event in Event::ALL {
         writeln!(text, "  {:>4} {event:?}", event as u32)?;
     }
-    Ok(text)
+    Ok(())
 }
 
 #[test]

@@ -5,9 +5,9 @@
 use std::fmt::Debug;
 
 use rvs_config::{
-    Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing, Rates,
-    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Setting, Timeouts, TimeoutsUpdate, Tunnel,
-    TunnelChecksum, VirtualService,
+    Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing,
+    MarkRule, MarkRules, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Setting,
+    Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -189,4 +189,53 @@ fn settings_in_a_list_of_commands() {
     for setting in Setting::ALL {
         assert!(page.contains(&format!("`{setting}`")), "{setting}");
     }
+}
+
+#[test]
+fn services_by_mark() {
+    for (family, is_ipv6) in [("ipv4", false), ("ipv6", true)] {
+        let key = ServiceKey::marked(7, is_ipv6).unwrap();
+        same(&key, &format!(r#"{{"mark":7,"family":"{family}"}}"#));
+        assert_eq!((key.mark(), key.address.is_ipv6()), (Some(7), is_ipv6));
+    }
+    assert_eq!(ServiceKey::marked(0, false), None);
+    assert_eq!(key().mark(), None);
+    for (json, expected) in [
+        (r#"{"mark":0,"family":"ipv4"}"#, "service of mark 0: expected 1 to 4294967295"),
+        (r#"{"mark":7}"#, "missing field `family`"),
+        (
+            r#"{"mark":7,"family":"ipv4","port":80}"#,
+            "service of mark 7: expected no protocol, address or port beside a mark",
+        ),
+        (r#"{"address":"10.0.0.1","port":80}"#, "missing field `protocol`"),
+        (r#"{"protocol":"tcp","port":80}"#, "missing field `address`"),
+        (r#"{"protocol":"tcp","address":"10.0.0.1"}"#, "missing field `port`"),
+    ] {
+        assert_eq!(serde_json::from_str::<ServiceKey>(json).unwrap_err().to_string(), expected);
+    }
+    assert!(
+        serde_json::from_str::<ServiceKey>(r#"{"protocol":"mark","address":"0.0.0.7","port":0}"#).is_err()
+    );
+}
+
+#[test]
+fn commands_about_marks() {
+    let rule = MarkRule {
+        mark: 7,
+        source: None,
+        destination: Some("203.0.113.0/24".parse().unwrap()),
+        protocol: Some(Protocol::Tcp),
+        source_ports: None,
+        ports: Some("80-90".parse().unwrap()),
+    };
+    let json = r#"{"mark":7,"destination":"203.0.113.0/24","protocol":"tcp","ports":{"first":80,"last":90}}"#;
+    let add = |number| Command::AddMarkRule { number, rule };
+    same(&add(None), &format!(r#"{{"command":"add-mark-rule","rule":{json}}}"#));
+    same(&add(Some(2)), &format!(r#"{{"command":"add-mark-rule","number":2,"rule":{json}}}"#));
+    same(&Command::DeleteMarkRule { number: 3 }, r#"{"command":"delete-mark-rule","number":3}"#);
+    same(&Command::ClearMarkRules, r#"{"command":"clear-mark-rules"}"#);
+    same(
+        &MarkRules { rules: vec![rule], rules_max: 256 },
+        &format!(r#"{{"rules":[{json}],"rules_max":256}}"#),
+    );
 }

@@ -14,6 +14,7 @@ pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
 mod icmp;
+pub mod mark;
 mod one_packet;
 mod packet;
 mod parse;
@@ -29,7 +30,7 @@ mod tables;
 pub use frame::Frame;
 pub use packet::{Encap, Packet};
 pub use parse::{Parsed, Signal, parse};
-pub use tables::{DestRecord, Flow, Link, NextHop, ServiceRecord, Step, Tables};
+pub use tables::{DestRecord, Flow, Link, NextHop, RuleRecord, ServiceRecord, Step, Tables};
 
 use rvs_abi::Outcome;
 

@@ -15,7 +15,7 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment,
+    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
     one_packet, parse,
 };
 
@@ -41,6 +41,8 @@ pub struct Scratch {
     pub is_fresh: u64,
     /// How it goes on.
     pub way: Way,
+    /// Its mark, when a service is looked for; 0: none.
+    pub mark: u32,
     /// The connection to be made.
     pub request: conn::Request,
     /// The turn of its scheduler, if it is not kept.
@@ -85,6 +87,11 @@ pub struct Notice {
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let mut outcome = receive(packet, tables);
+    let mut has_mark = false;
+    if outcome == Outcome::MaybeMarked {
+        outcome = tables.classify();
+        has_mark = outcome == Outcome::NoConnection;
+    }
     if outcome == Outcome::LocalPort {
         outcome = tables.local_reply(packet);
     }
@@ -101,6 +108,9 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     if outcome == Outcome::NoConnection {
+        if !has_mark {
+            find_mark(tables);
+        }
         outcome = connect(tables.prepare(), tables);
         if outcome == Outcome::Balanced {
             outcome = tables.request(packet);
@@ -181,6 +191,17 @@ pub(crate) fn connect<T: Tables>(prepared: Outcome, tables: &T) -> Outcome {
     outcome
 }
 
+/// The mark of a packet whose addresses are known.
+#[inline(always)]
+pub(crate) fn find_mark<T: Tables>(tables: &T) {
+    if tables.mark_services(true) | tables.mark_services(false) != 0 {
+        // Whether there is a service for it, the next stage asks once more.
+        let _known = tables.classify();
+    } else {
+        let _none = tables.with_scratch(|scratch| scratch.mark = 0);
+    }
+}
+
 /// Stage 1: parses, and tells traffic apart that has nothing to do with any service. [`Outcome::FromServer`] is a packet
 /// that may be a reply, [`Outcome::LocalPort`] one that may be of full NAT.
 #[inline(always)]
@@ -204,13 +225,23 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         }
         let from_server = filter::has(tables, parsed.source);
         // Who sends an ICMP error may be any router on the way (ipvs.md §2.8).
+        let mut concern = mark::KNOWN;
         if !from_server && outcome != Outcome::IcmpError && !filter::has(tables, parsed.destination) {
-            return Outcome::NotOurs;
+            if tables.mark_services(parsed.is_v4()) == 0 {
+                return Outcome::NotOurs;
+            }
+            concern = mark::concerns(tables, parsed, outcome, tables.packet_mark());
+            if concern == mark::NONE {
+                return Outcome::NotOurs;
+            }
         }
         if is_martian(parsed) {
             return Outcome::MartianSource;
         }
         scratch.way.notice = Notice { from: parsed.destination, mtu: 0, hops: 1 };
+        if concern == mark::MAYBE {
+            return Outcome::MaybeMarked;
+        }
         // Replies first, as on IPVS's hooks (ipvs.md §2.1).
         if !from_server || outcome != Outcome::Balanced {
             return outcome;
@@ -464,7 +495,7 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed, &mut scratch.turn);
+        let chosen = context.choose(&scratch.parsed, scratch.mark, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
@@ -720,7 +751,7 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
     #[inline(always)]
-    fn choose(&self, parsed: &Parsed, turn: &mut one_packet::Turn) -> Result<(u32, u32), Outcome> {
+    fn choose(&self, parsed: &Parsed, mark: u32, turn: &mut one_packet::Turn) -> Result<(u32, u32), Outcome> {
         if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
                 proto::AH | proto::ESP => Outcome::NoKeyExchange,
@@ -728,9 +759,14 @@ impl<'a, T: Tables> Context<'a, T> {
                 _ => Outcome::NoSyn,
             });
         }
-        let (id, service) = self.service(parsed).ok_or(Outcome::NoService)?;
+        let (id, service) = self.service(parsed, mark).ok_or(Outcome::NoService)?;
         if parsed.sport == FTP_DATA {
             return Err(Outcome::FtpDataPort);
+        }
+        if service.protocol() == rvs_abi::mark::PROTOCOL {
+            filter::learn(self.tables, parsed.destination);
+        } else {
+            Self::check_port(parsed.dport, service.port().to_ne_bytes())?;
         }
         let request = sched::Request { client: parsed.source, cport: parsed.sport };
         turn.begin(self.tables, service, parsed);
@@ -739,20 +775,58 @@ impl<'a, T: Tables> Context<'a, T> {
         Ok((id, dest))
     }
 
-    /// The service of a packet (ipvs.md §2.5 step 2).
+    /// Without persistence a service takes its own port only (ipvs.md §2.4 step 5, §2.6).
     #[inline(always)]
-    fn service(&self, parsed: &Parsed) -> Option<(u32, T::Service)> {
-        let key = ServiceKey {
+    fn check_port(port: [u8; 2], of_service: [u8; 2]) -> Result<(), Outcome> {
+        if port == of_service {
+            return Ok(());
+        }
+        Err(if of_service == FTP { Outcome::FtpPort } else { Outcome::NoDestination })
+    }
+
+    /// The service of a packet (ipvs.md §2.5).
+    #[inline(always)]
+    fn service(&self, parsed: &Parsed, mark: u32) -> Option<(u32, T::Service)> {
+        let id = self.service_id(parsed, mark)?;
+        let service = self.tables.service(id)?;
+        let in_use = service.flags() & (ServiceFlags::USED | ServiceFlags::REMOVED) == ServiceFlags::USED;
+        in_use.then_some((id, service))
+    }
+
+    /// The steps of ipvs.md §2.5, in their order.
+    #[inline(always)]
+    fn service_id(&self, parsed: &Parsed, mark: u32) -> Option<u32> {
+        let tables = self.tables;
+        if mark != 0
+            && let Some(id) = tables.service_id(&rvs_abi::mark::key(mark, parsed.is_v4()))
+        {
+            return Some(id);
+        }
+        let mut key = ServiceKey {
             vip: parsed.destination,
             vport: u16::from_ne_bytes(parsed.dport),
             protocol: parsed.protocol,
             family: parsed.family,
             zero: 0,
         };
-        let id = self.tables.service_id(&key)?;
-        let service = self.tables.service(id)?;
-        let in_use = service.flags() & (ServiceFlags::USED | ServiceFlags::REMOVED) == ServiceFlags::USED;
-        in_use.then_some((id, service))
+        if let Some(id) = tables.service_id(&key) {
+            return Some(id);
+        }
+        let dport = u16::from_be_bytes(parsed.dport);
+        if tables.ftp_services() != 0
+            && parsed.protocol == proto::TCP
+            && (parsed.dport == FTP_DATA || dport >= UNPRIVILEGED_PORT)
+        {
+            key.vport = u16::from_ne_bytes(FTP);
+            if let Some(id) = tables.service_id(&key) {
+                return Some(id);
+            }
+        }
+        if tables.any_port_services() == 0 {
+            return None;
+        }
+        key.vport = 0;
+        tables.service_id(&key)
     }
 
     /// The connection of a client's packet.
@@ -930,5 +1004,9 @@ pub(crate) const fn method(flags: u16) -> u8 {
     (flags & ConnFlags::METHOD) as u8
 }
 
+/// Port 21, network order.
+const FTP: [u8; 2] = [0, 21];
+/// The first port that any process may bind, `net.ipv4.ip_unprivileged_port_start` as the kernel has it by itself.
+const UNPRIVILEGED_PORT: u16 = 1024;
 /// Port 20, network order.
 const FTP_DATA: [u8; 2] = [0, 20];

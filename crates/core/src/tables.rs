@@ -14,6 +14,8 @@ pub trait Tables {
     type Dest: DestRecord;
     /// Handle of a service.
     type Service: ServiceRecord;
+    /// Handle of a rule of the classifier.
+    type Rule: RuleRecord;
 
     /// Whether another program has looked at this packet before: under TC, where XDP passed it on.
     fn is_second_look(&self) -> bool;
@@ -41,6 +43,23 @@ pub trait Tables {
     fn local_address(&self, number: u32) -> Option<Addr>;
     /// A word of the address filter.
     fn filter_word(&self, index: u32) -> u64;
+
+    /// Number of services by mark, of IPv4 or IPv6.
+    fn mark_services(&self, is_v4: bool) -> u32;
+    /// The mark that the packet has of its own; 0: none, or it can't be known here.
+    fn packet_mark(&self) -> u32;
+    /// A word of `MARKED`, see [`rvs_abi::mark`].
+    fn marked_word(&self, index: u32) -> u64;
+    /// Sets bits in a word of `MARKED`, atomically.
+    fn learn(&self, index: u32, bits: u64);
+    /// The classifier's list in force, [`rvs_abi::mark::list`].
+    fn rules(&self) -> u32;
+    /// A rule of the classifier.
+    fn rule(&self, index: u32) -> Option<Self::Rule>;
+    /// Number of services at TCP port 21.
+    fn ftp_services(&self) -> u32;
+    /// Number of services at port 0.
+    fn any_port_services(&self) -> u32;
 
     /// A bucket of the connection table.
     fn bucket(&self, index: u32) -> Option<Self::Bucket>;
@@ -203,6 +222,15 @@ pub trait Tables {
         pipeline::answer(packet, self, outcome)
     }
 
+    /// [`crate::mark::classify`], likewise.
+    #[inline(always)]
+    fn classify(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        crate::mark::classify(self)
+    }
+
     /// [`pipeline::prepare`], likewise.
     #[inline(always)]
     fn prepare(&self) -> Outcome
@@ -302,10 +330,26 @@ pub trait DestRecord: Copy {
 pub trait ServiceRecord: Copy {
     /// [`rvs_abi::ServiceFlags`].
     fn flags(self) -> u16;
+    /// IP protocol number; [`rvs_abi::mark::PROTOCOL`] of a service by mark.
+    fn protocol(self) -> u8;
+    /// Virtual port, network order.
+    fn port(self) -> u16;
     /// First word of its scheduler table, and how many words it has, as one read of both (they change together).
     fn table(self) -> (u32, u32);
     /// The director's addresses that its full NAT uses.
     fn locals(self) -> Locals;
+}
+
+/// A rule of the classifier, read field by field.
+pub trait RuleRecord: Copy {
+    /// Whether it takes packets between these addresses.
+    fn is_between(self, source: Addr, destination: Addr) -> bool;
+    /// First and last source port, first and last destination port, host order.
+    fn ports(self) -> [u16; 4];
+    /// IP protocol number, and [`rvs_abi::family`]; 0 for any.
+    fn kind(self) -> (u8, u8);
+    /// The mark; not 0.
+    fn mark(self) -> u32;
 }
 
 /// The body of a bounded loop (the verifier wants loops of many rounds to be calls).

@@ -16,6 +16,7 @@ use crate::convert::{dest_key, dest_record, key_record, removed_forwarding, serv
 use crate::error::AdoptError;
 use crate::execute::{read_table, write_dest, write_service, write_services, write_timeouts};
 use crate::filter;
+use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
 use crate::settings::{self, RealServers};
 use crate::space::Ranges;
@@ -30,6 +31,7 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
     let settings = settings::from_word(config.settings);
     let settings =
         settings.ok_or_else(|| corrupt("CONFIG", format_args!("unknown settings {:#x}", config.settings)))?;
+    let rules = RuleList::read(memory).map_err(|what| corrupt("mark rules", what))?;
     let mut reader = Reader {
         memory,
         listed: BTreeSet::new(),
@@ -37,11 +39,13 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
             services: BTreeMap::new(),
             ids: BTreeMap::new(),
             live: LiveCounts::default(),
+            special: Special::default(),
             space,
             filter: BTreeMap::new(),
             timeouts: Timeouts { tcp_s, tcp_fin_s, udp_s },
             settings,
             real_servers: RealServers::default(),
+            rules,
         },
     };
     reader.services()?;
@@ -86,6 +90,8 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
         }
     }
     write_timeouts(memory, &state.timeouts);
+    state.special.write(memory);
+    state.rules.repair(memory);
     for family in Family::ALL {
         write_services(memory, family, state.live.get(family));
     }
@@ -128,6 +134,8 @@ fn check_shape<M: Memory>(memory: &M, config: &Config) -> Result<Space, AdoptErr
     expect(Region::LocalPorts, u64::from(config.local_ports_mask) + 1)?;
     expect(Region::LocalAddresses, limits::LOCAL_ADDRESSES.into())?;
     expect(Region::Filter, limits::FILTER_WORDS.into())?;
+    expect(Region::Marked, limits::MARKED_WORDS.into())?;
+    expect(Region::Classifier, u64::from(limits::RULES_MAX * limits::RULE_LISTS))?;
     expect(Region::Stats, rows * (u64::from(config.cpus) + 1))?;
     let words = Ranges::new(entries(Region::SchedTables)?);
     Ok(Space { services: Ranges::new(services), dests: Ranges::new(dests), words })
@@ -232,6 +240,7 @@ impl<M: Memory> Reader<'_, M> {
         for (id, service) in &state.services {
             let _servers = state.real_servers.change(None, Some(service));
             *state.live.get_mut(service.family()) += u32::from(service.live.is_some());
+            state.special = state.special.plus(Special::of(service));
             state.space.services.take_at(id.0, 1);
             for member in service.members().chain(service.trash.values().map(|trashed| &trashed.member)) {
                 state.space.dests.take_at(member.id.0, 1);

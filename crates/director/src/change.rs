@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use rvs_config::{
-    Command, DestKey, Destination, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, TimeoutsUpdate,
-    VirtualService,
+    Command, DestKey, Destination, MarkRule, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts,
+    TimeoutsUpdate, VirtualService,
 };
 use rvs_model::Memory;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub struct Change {
     /// The settings. `None`: they stay; a journal from before there were any says nothing of them.
     #[serde(default)]
     pub settings: Option<Settings>,
+    /// The rules that give packets a mark.
+    pub rules: Vec<MarkRule>,
     /// Whose counters begin at zero, of services that exist before and after.
     pub zeroed: Zeroed,
 }
@@ -148,6 +150,11 @@ impl<M: Memory> Director<M> {
         {
             let settings = settings.iter().map(|(setting, value)| (setting.name().to_owned(), value));
             commands.push(Command::SetSettings { settings: settings.collect() });
+        }
+        if change.rules != self.state.rules.rules {
+            commands.push(Command::ClearMarkRules);
+            let add = |rule: &MarkRule| Command::AddMarkRule { number: None, rule: *rule };
+            commands.extend(change.rules.iter().map(add));
         }
         match &change.zeroed {
             Zeroed::All => commands.push(Command::Zero { service: None }),

@@ -11,6 +11,9 @@ use rvs_config::{
 /// A new service, after it is known not to exist.
 pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
     let key = &service.key;
+    if key.mark().is_some() {
+        return flags(service);
+    }
     if is_mapped(key.address) {
         let what =
             format!("service {key}: an IPv4-mapped address is in no packet, expected the IPv4 address");

@@ -23,6 +23,10 @@ pub(crate) fn key_record(key: &ServiceKey) -> rvs_abi::ServiceKey {
 /// A service's identity; `None` if the record's protocol or family is none that this version writes.
 pub(crate) fn service_key(record: &Service) -> Option<ServiceKey> {
     let address = address(record.vip, record.family)?;
+    if record.protocol == rvs_abi::mark::PROTOCOL {
+        let by_mark = ServiceKey { protocol: Protocol::Mark, address, port: u16::from_be(record.vport) };
+        return ServiceKey::marked(by_mark.mark()?, address.is_ipv6()).filter(|key| *key == by_mark);
+    }
     Some(ServiceKey {
         protocol: Protocol::from_number(record.protocol)?,
         address,

@@ -159,11 +159,14 @@ impl<M: Memory> Director<M> {
 
     /// The state follows the memory.
     fn conclude(&mut self, outcome: Outcome, now: u64) {
-        let Outcome { services, live, space, retired, filter, timeouts, settings, zeroed } = outcome;
+        let Outcome { services, live, space, retired, filter, timeouts, settings, special, rules, zeroed } =
+            outcome;
         let mut servers = BTreeSet::new();
         self.state.live = live;
         self.state.space = space;
         self.state.timeouts = timeouts;
+        self.state.special = special;
+        self.state.rules = rules;
         for (bit, count) in filter {
             if count == 0 {
                 self.state.filter.remove(&bit);

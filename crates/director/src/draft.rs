@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rvs_config::{Command, CommandError, ServiceKey, Settings, Timeouts, TimeoutsUpdate, VirtualService};
+use rvs_config::{
+    Command, CommandError, MarkRule, ServiceKey, Settings, Timeouts, TimeoutsUpdate, VirtualService,
+};
 
 use crate::action::Block;
 use crate::carry::Carry;
 use crate::check;
 use crate::edit::Edit;
+use crate::marks::RuleList;
 use crate::members::Members;
 use crate::row::Row;
 use crate::settings;
@@ -26,6 +29,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) space: Space,
     pub(crate) timeouts: Timeouts,
     pub(crate) settings: Settings,
+    pub(crate) rules: Vec<MarkRule>,
     /// Counters that begin at zero.
     pub(crate) zeroed: BTreeSet<Row>,
     /// The command being carried out.
@@ -61,6 +65,7 @@ impl<'a> Draft<'a> {
             space: actual.space.clone(),
             timeouts: actual.timeouts,
             settings: actual.settings,
+            rules: actual.rules.rules.clone(),
             zeroed: BTreeSet::new(),
             index: 0,
         }
@@ -84,6 +89,12 @@ impl<'a> Draft<'a> {
             }
             Command::SetTimeouts(update) => self.set_timeouts(update),
             Command::SetSettings { settings } => settings::change(&mut self.settings, settings),
+            Command::AddMarkRule { number, rule } => RuleList::add(&mut self.rules, *number, rule),
+            Command::DeleteMarkRule { number } => RuleList::delete(&mut self.rules, *number),
+            Command::ClearMarkRules => {
+                self.rules.clear();
+                Ok(())
+            }
         }
     }
 

@@ -46,6 +46,8 @@ impl Action {
                 return memory.set_service_key(&key_record(key), new.map(|id| id.0));
             }
             Self::Switch { id, old, new, carry } => switch(memory, *id, *old, *new, carry),
+            Self::Special { new, .. } => new.write(memory),
+            Self::Rules { new, .. } => new.write(memory),
             Self::Timeouts { new, .. } => write_timeouts(memory, new),
             Self::Settings { new, .. } => settings::write(memory, new),
         }
@@ -69,8 +71,9 @@ impl Action {
             Self::Filter { bit, set } => Some(Self::Filter { bit, set: !set }),
             Self::Services { family, old, new } => Some(Self::Services { family, old: new, new: old }),
             Self::Key { key, command, old, new } => Some(Self::Key { key, command, old: new, new: old }),
+            Self::Special { old, new } => Some(Self::Special { old: new, new: old }),
             // Comes after the last action that can fail.
-            Self::Switch { .. } | Self::Timeouts { .. } | Self::Settings { .. } => None,
+            Self::Rules { .. } | Self::Switch { .. } | Self::Timeouts { .. } | Self::Settings { .. } => None,
         }
     }
 }

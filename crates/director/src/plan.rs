@@ -10,6 +10,7 @@ use crate::change::{Change, Target, Zeroed};
 use crate::draft::Draft;
 use crate::error::Refusal;
 use crate::finish;
+use crate::marks::{RuleList, Special};
 use crate::row::Row;
 use crate::state::{LiveCounts, ServiceId, ServiceState, Space, State};
 
@@ -41,6 +42,8 @@ pub(crate) struct Outcome {
     pub(crate) filter: BTreeMap<u32, u32>,
     pub(crate) timeouts: Timeouts,
     pub(crate) settings: Settings,
+    pub(crate) special: Special,
+    pub(crate) rules: RuleList,
     pub(crate) zeroed: Vec<Row>,
 }
 
@@ -66,6 +69,7 @@ impl Plan {
             services: self.outcome.services.values().map(Target::of).collect(),
             timeouts: self.outcome.timeouts,
             settings: Some(self.outcome.settings),
+            rules: self.outcome.rules.rules.clone(),
             zeroed: self.recounted.clone(),
         })
     }

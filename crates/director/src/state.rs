@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, VirtualService};
 
 use crate::action::Block;
+use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
 use crate::settings::RealServers;
 use crate::space::Ranges;
@@ -105,12 +106,14 @@ pub(crate) struct State {
     pub(crate) ids: BTreeMap<ServiceKey, ServiceId>,
     /// How many exist: `Config::services_v4` and `services_v6`.
     pub(crate) live: LiveCounts,
+    pub(crate) special: Special,
     pub(crate) space: Space,
     /// How many addresses need each bit of the filter.
     pub(crate) filter: BTreeMap<u32, u32>,
     pub(crate) timeouts: Timeouts,
     pub(crate) settings: Settings,
     pub(crate) real_servers: RealServers,
+    pub(crate) rules: RuleList,
 }
 
 /// What is free. Quarantined is not free.
@@ -184,6 +187,8 @@ impl ServiceState {
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let trash = self.trash.keys().map(|key| key.address);
         let members = self.members().map(|member| member.key.address);
-        core::iter::once(self.key.address).chain(members).chain(trash)
+        // A mark is in no packet's header.
+        let own = self.key.mark().is_none().then_some(self.key.address);
+        own.into_iter().chain(members).chain(trash)
     }
 }

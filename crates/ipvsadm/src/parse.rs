@@ -169,7 +169,7 @@ fn service_attributes(key: ServiceKey, edit: bool, given: &Given<'_>) -> Result<
 fn service_key(given: &Given<'_>) -> Option<ServiceKey> {
     match given.service? {
         GivenService::Address { protocol, address, port } => Some(ServiceKey { protocol, address, port }),
-        GivenService::Fwmark { .. } => None,
+        GivenService::Fwmark { mark, ipv6 } => ServiceKey::marked(mark, ipv6),
     }
 }
 
@@ -181,7 +181,8 @@ fn dest_key(given: &Given<'_>) -> Option<DestKey> {
 /// (ipvs.md §10.3).
 fn destination(service: &ServiceKey, mut key: DestKey, given: &Given<'_>) -> Destination {
     let method = given.method.unwrap_or(ForwardingMethod::Dr);
-    if !matches!(method, ForwardingMethod::Masq | ForwardingMethod::FullNat) {
+    let maps_ports = matches!(method, ForwardingMethod::Masq | ForwardingMethod::FullNat);
+    if !maps_ports && service.mark().is_none() {
         key.port = service.port;
     }
     Destination {

@@ -37,10 +37,14 @@ pub fn save(listing: &Listing, numeric: bool, names: &dyn Names) -> String {
 }
 
 fn service_option(key: &ServiceKey, endpoints: Endpoints<'_>) -> String {
+    if let Some(mark) = key.mark() {
+        return format!("-f {mark}{}", if key.address.is_ipv6() { " -6" } else { "" });
+    }
     let option = match key.protocol {
         Protocol::Tcp => "-t",
         Protocol::Udp => "-u",
         Protocol::Sctp => "--sctp-service",
+        Protocol::Mark => "-f",
     };
     format!("{option} {}", endpoints.show(key.address, key.port, key.protocol))
 }

@@ -84,6 +84,8 @@ impl Capacity {
             Region::LocalAddresses => limits::LOCAL_ADDRESSES,
             Region::Stats => self.stats_rows() * (self.cpus + 1),
             Region::Counters => limits::COUNTERS * self.cpus,
+            Region::Marked => limits::MARKED_WORDS,
+            Region::Classifier => limits::RULES_MAX * limits::RULE_LISTS,
         }
     }
 
@@ -106,6 +108,12 @@ impl Capacity {
             hash_seed,
             timeouts: timeouts(),
             set_timeouts_s: [900, 120, 300, 0],
+            marks_v4: 0,
+            marks_v6: 0,
+            ftp_services: 0,
+            any_port_services: 0,
+            rules: 0,
+            spare_marks: 0,
         }
     }
 }

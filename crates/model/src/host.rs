@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Event, Locals, Outcome, Service, ServiceKey, Stats, limits};
+use rvs_abi::{
+    Addr, Config, Dest, DestConns, Event, Locals, Outcome, Rule, Service, ServiceKey, Stats, limits,
+};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
-use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step, fragment};
+use rvs_core::{DestRecord, Flow, NextHop, RuleRecord, ServiceRecord, Step, fragment};
 
 use crate::bucket::HostBucket;
 use crate::{Memory, records};
@@ -37,6 +39,10 @@ pub trait World {
     fn fragments(&self) -> Option<&RefCell<BTreeMap<fragment::Key, fragment::Known>>>;
     /// The interface that the packet came in on.
     fn ingress(&self) -> u32;
+    /// The mark that the packet came with; 0: none.
+    fn packet_mark(&self) -> u32 {
+        0
+    }
     /// Whether the packet has been through the program under XDP on the same interface, which passed it on.
     fn is_second_look(&self) -> bool {
         false
@@ -100,6 +106,8 @@ pub struct HostTables<'a, W = NoPackets> {
     local_addresses: &'a [AtomicU64],
     stats: &'a [AtomicU64],
     counters: &'a [AtomicU64],
+    marked: &'a [AtomicU64],
+    rules: &'a [AtomicU64],
     geometry: Geometry,
     stats_rows: u32,
     services_max: u32,
@@ -133,6 +141,8 @@ impl<'a, W: World> HostTables<'a, W> {
             local_addresses: memory.region(Region::LocalAddresses),
             stats: memory.region(Region::Stats),
             counters: memory.region(Region::Counters),
+            marked: memory.region(Region::Marked),
+            rules: memory.region(Region::Classifier),
             geometry: Geometry {
                 buckets: config.buckets,
                 overflow_buckets: config.overflow_buckets,
@@ -159,6 +169,7 @@ impl<'a, W: World> HostTables<'a, W> {
 const STATS_WORDS: usize = size_of::<Stats>() / 8;
 const DEST_WORDS: usize = size_of::<Dest>() / 8;
 const SERVICE_WORDS: usize = size_of::<Service>() / 8;
+const RULE_WORDS: usize = size_of::<Rule>() / 8;
 
 /// `N` bytes of a record, which lie within one word of it.
 #[inline]
@@ -216,6 +227,14 @@ impl ServiceRecord for HostService<'_> {
         u16::from_ne_bytes(bytes(self.0, offset_of!(Service, flags)))
     }
 
+    fn protocol(self) -> u8 {
+        bytes::<1>(self.0, offset_of!(Service, protocol))[0]
+    }
+
+    fn port(self) -> u16 {
+        u16::from_ne_bytes(bytes(self.0, offset_of!(Service, vport)))
+    }
+
     fn table(self) -> (u32, u32) {
         // One load: the director changes both with one store.
         let word = self.0[offset_of!(Service, table) / 8].load(Acquire);
@@ -224,6 +243,39 @@ impl ServiceRecord for HostService<'_> {
 
     fn locals(self) -> Locals {
         zerocopy::transmute!(self.0[offset_of!(Service, locals) / 8].load(Relaxed))
+    }
+}
+
+/// A rule of the classifier.
+#[derive(Debug, Clone, Copy)]
+pub struct HostRule<'a>(&'a [AtomicU64; RULE_WORDS]);
+
+impl RuleRecord for HostRule<'_> {
+    fn is_between(self, source: Addr, destination: Addr) -> bool {
+        let at = |offset| addr(self.0, offset).0;
+        let differs = |address: Addr, prefix: [u64; 2], mask: [u64; 2]| {
+            (0..2).any(|i| (address.0[i] ^ prefix[i]) & mask[i] != 0)
+        };
+        !differs(source, at(offset_of!(Rule, source)), at(offset_of!(Rule, source_mask)))
+            && !differs(
+                destination,
+                at(offset_of!(Rule, destination)),
+                at(offset_of!(Rule, destination_mask)),
+            )
+    }
+
+    fn ports(self) -> [u16; 4] {
+        let word = bytes::<8>(self.0, offset_of!(Rule, source_ports));
+        core::array::from_fn(|i| u16::from_ne_bytes([word[2 * i], word[2 * i + 1]]))
+    }
+
+    fn kind(self) -> (u8, u8) {
+        let [protocol, family] = bytes(self.0, offset_of!(Rule, protocol));
+        (protocol, family)
+    }
+
+    fn mark(self) -> u32 {
+        u32::from_ne_bytes(bytes(self.0, offset_of!(Rule, mark)))
     }
 }
 
@@ -238,6 +290,7 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     type Bucket = HostBucket<'a>;
     type Dest = HostDest<'a>;
     type Service = HostService<'a>;
+    type Rule = HostRule<'a>;
 
     fn veiled(&self, number: u64) -> u64 {
         number
@@ -297,6 +350,41 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
 
     fn filter_word(&self, index: u32) -> u64 {
         self.filter.get(index as usize).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn mark_services(&self, is_v4: bool) -> u32 {
+        let offset = if is_v4 { offset_of!(Config, marks_v4) } else { offset_of!(Config, marks_v6) };
+        u32::from_ne_bytes(bytes(self.config, offset))
+    }
+
+    fn packet_mark(&self) -> u32 {
+        self.world.packet_mark()
+    }
+
+    fn marked_word(&self, index: u32) -> u64 {
+        self.marked.get(index as usize).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn learn(&self, index: u32, bits: u64) {
+        if let Some(word) = self.marked.get(index as usize) {
+            word.fetch_or(bits, Relaxed);
+        }
+    }
+
+    fn rules(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, rules)))
+    }
+
+    fn rule(&self, index: u32) -> Option<HostRule<'a>> {
+        self.rules.as_chunks().0.get(index as usize).map(HostRule)
+    }
+
+    fn ftp_services(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, ftp_services)))
+    }
+
+    fn any_port_services(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, any_port_services)))
     }
 
     fn bucket(&self, index: u32) -> Option<HostBucket<'a>> {

@@ -23,6 +23,6 @@ pub use bucket::HostBucket;
 pub use capacity::{Capacity, ticks_u32};
 pub use conns::{Conn, buckets, conns, flush, for_each_conn, purge, sweep};
 pub use heap::Heap;
-pub use host::{HostDest, HostService, HostTables, NoPackets, World};
+pub use host::{HostDest, HostRule, HostService, HostTables, NoPackets, World};
 pub use memory::{Memory, MemoryError};
 pub use model::Model;

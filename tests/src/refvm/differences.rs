@@ -106,8 +106,6 @@ differences! {
     NO_PERSISTENCE: Ran = |_| refused("persistence (-p)");
     /// Not yet.
     NO_THRESHOLDS: Ran = |_| refused("connection thresholds (-x, -y)");
-    /// Not yet.
-    NO_MARKS: Ran = |_| refused("firewall marks (-f)");
 
     /// `rvs ipvsadm -R` says in which line something is wrong.
     RESTORE_NAMES_THE_LINE: Ran = |reference| {

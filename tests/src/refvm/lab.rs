@@ -171,6 +171,11 @@ impl Lab {
         Ok(Shown { ran, age: self.last.elapsed().saturating_sub(took / 2), within: took })
     }
 
+    /// See [`Tool::mark`].
+    pub(crate) fn mark(&self, to: std::net::IpAddr, mark: u32) -> Result<()> {
+        self.tool.mark(&self.director, to, mark)
+    }
+
     /// Sends frames to the director, and answers what comes out until it has handled them.
     pub(crate) fn exchange(&mut self, from: Wire, sent: &[Vec<u8>]) -> Result<Seen> {
         self.last = Instant::now();

@@ -12,13 +12,14 @@ use crate::turn::await_turn;
 
 const README: &str = include_str!("../../../README.md");
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
     include_str!("../../../CHANGELOG.md"),
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
+    include_str!("../../../docs/marks.md"),
     crate::client_address::PAGE,
     SETTINGS,
 ];
@@ -154,7 +155,7 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but those of the script and the one that the tests of the agent call.
+    // Nor is there another block with commands, but those that the tests of the agent and of `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
     assert_eq!(shown, blocks.len() + 3);
 }

@@ -73,7 +73,7 @@ impl Daemon {
         let rows = [
             ("connections", capacity.connections.maximum, full - self.full_at_start),
             (
-                "services, or destinations or scheduler tables (the log says which)",
+                "services, destinations, scheduler tables or mark rules (the log says which)",
                 capacity.services.maximum,
                 self.director.status().limits_reached,
             ),

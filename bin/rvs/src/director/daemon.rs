@@ -139,6 +139,7 @@ impl Daemon {
             }
             Request::Status => self.status(now_ns),
             Request::Counters => self.counters(),
+            Request::Marks => Response::Marks(self.director.mark_rules()),
             Request::Timeouts => Response::Timeouts(self.director.timeouts()),
             Request::Settings => Response::Settings(self.director.settings().into()),
             Request::Commands(commands) => self.apply(&commands, peer, now_ns),

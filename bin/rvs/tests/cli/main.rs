@@ -9,6 +9,7 @@ mod interfaces;
 mod ipvsadm;
 mod journal;
 mod lifecycle;
+mod marks;
 mod restore;
 mod support;
 mod sysctl;

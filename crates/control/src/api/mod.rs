@@ -9,7 +9,7 @@ mod refusal;
 mod settings;
 mod status;
 
-use rvs_config::{Command, Listing, ServiceKey, ServiceListing, Timeouts};
+use rvs_config::{Command, Listing, MarkRules, ServiceKey, ServiceListing, Timeouts};
 use serde::{Deserialize, Serialize};
 
 pub use connections::{ConnPage, ConnQuery};
@@ -35,6 +35,8 @@ pub enum Request {
     Timeouts,
     /// `GET /v1/settings`; answered by [`Response::Settings`].
     Settings,
+    /// `GET /v1/marks`; answered by [`Response::Marks`].
+    Marks,
     /// `POST /v1/commands`: one transaction; answered by [`Response::Applied`].
     Commands(Vec<Command>),
     /// `POST /v1/stop`: take the data plane down and end; answered by [`Response::Stopped`].
@@ -58,6 +60,8 @@ pub enum Response {
     Timeouts(Timeouts),
     /// Settings in force.
     Settings(SettingTable),
+    /// The rules that give packets a mark.
+    Marks(MarkRules),
     /// All commands were carried out.
     Applied(Applied),
     /// The data plane is down.

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use rvs_abi::{Event, OUTCOMES};
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, DestKey, DestListing, Destination, ForwardingMethod,
-    Listing, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Settings, Timeouts,
-    TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
+    Listing, MarkRule, MarkRules, PortRange, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey,
+    ServiceListing, Settings, Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -114,6 +114,24 @@ fn service_key() -> ServiceKey {
     ServiceKey { protocol: Protocol::Tcp, address: "192.0.2.1".parse().unwrap(), port: 80 }
 }
 
+fn mark_rule() -> MarkRule {
+    let prefix = |text: &str| Some(text.parse().unwrap());
+    MarkRule {
+        mark: u32::MAX,
+        source: prefix("2001:db8::/32"),
+        destination: prefix("::/0"),
+        protocol: Some(Protocol::Sctp),
+        source_ports: Some(PortRange { first: 0, last: 1 }),
+        ports: Some(PortRange { first: 1, last: u16::MAX }),
+    }
+}
+
+#[test]
+fn marks() {
+    fits_each("ServiceKey", &[service_key(), ServiceKey::marked(u32::MAX, true).unwrap()]);
+    fits("MarkRules", &[MarkRules { rules: vec![mark_rule()], rules_max: 256 }]);
+}
+
 fn dest_key() -> DestKey {
     DestKey { address: "2001:db8::1".parse().unwrap(), port: 8080 }
 }
@@ -147,13 +165,20 @@ fn commands() -> Vec<Command> {
         | Command::DeleteDestination { .. }
         | Command::Zero { .. }
         | Command::SetTimeouts(_)
-        | Command::SetSettings { .. } => command,
+        | Command::SetSettings { .. }
+        | Command::AddMarkRule { .. }
+        | Command::DeleteMarkRule { .. }
+        | Command::ClearMarkRules => command,
     };
     vec![
         known(Command::AddService(service())),
         known(Command::EditService(service())),
         known(Command::DeleteService { service: service_key }),
         known(Command::Clear),
+        known(Command::AddMarkRule { number: None, rule: mark_rule() }),
+        known(Command::AddMarkRule { number: Some(256), rule: MarkRule { source: None, ..mark_rule() } }),
+        known(Command::DeleteMarkRule { number: 1 }),
+        known(Command::ClearMarkRules),
         known(Command::AddDestination { service: service_key, destination: destination() }),
         known(Command::EditDestination { service: service_key, destination: destination() }),
         known(Command::DeleteDestination { service: service_key, destination: dest_key }),

@@ -4,7 +4,7 @@
 use rvs_abi::{Class, Outcome, Settings, proto, ticks_from_secs};
 
 use crate::parse::Signal;
-use crate::pipeline::connect;
+use crate::pipeline::{connect, find_mark};
 use crate::{Packet, Tables, state};
 
 /// How long such a connection lives if nothing of it is seen (ipvs.md §4.3).
@@ -46,6 +46,7 @@ pub fn give_quoted_back<T: Tables>(tables: &T) {
 #[inline(always)]
 pub(crate) fn begin_by_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     tables.take_quoted();
+    find_mark(tables);
     let prepared = tables.prepare();
     tables.give_quoted_back();
     match connect(prepared, tables) {

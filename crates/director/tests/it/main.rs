@@ -6,6 +6,7 @@ mod crash;
 mod families;
 mod housekeeping;
 mod limits;
+mod marks;
 mod packet;
 mod properties;
 mod redo;

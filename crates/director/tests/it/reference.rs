@@ -201,6 +201,8 @@ impl Reference {
             }
             Command::DeleteDestination { service, destination } => self.delete(service, destination)?,
             Command::Zero { service } => self.zero(service.as_ref())?,
+            // A list of its own, with tests of its own.
+            Command::AddMarkRule { .. } | Command::DeleteMarkRule { .. } | Command::ClearMarkRules => {}
             Command::SetTimeouts(new) => {
                 let set = |old: u32, new: u32| if new == 0 { old } else { new };
                 self.timeouts.tcp_s = set(self.timeouts.tcp_s, new.tcp_s);

@@ -3,6 +3,7 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use rvs_abi::Outcome;
+use rvs_core::mark;
 use rvs_core::pipeline::{self, About, Side};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
@@ -10,6 +11,22 @@ use rvs_ebpf::xdp::Xdp;
 use crate::tables::{Tables, outcome};
 
 const INCONSISTENT: u32 = Outcome::Inconsistent as u32;
+
+/// Stage 1b under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_classify(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    mark::classify(&tables) as u32
+}
+
+/// Stage 1b under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, is_second_look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+    mark::classify(&tables) as u32
+}
 
 /// Stage 2a under XDP.
 #[unsafe(no_mangle)]

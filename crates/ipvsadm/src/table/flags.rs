@@ -147,9 +147,9 @@ pub const FLAGS: &[FlagSpec] = &[
     flag(Flag::SctpService, N::ServiceAddress, None, "sctp-service", Required("host[:port]"), ON_SERVICES,
         "an SCTP service"),
     flag(Flag::FwmarkService, N::ServiceAddress, Some('f'), "fwmark-service", Required("mark"), ON_SERVICES,
-        "the packets that carry this firewall mark").not_yet(),
+        "the packets that carry this firewall mark"),
     nameless(Flag::Ipv6, Some('6'), "ipv6", ON_SERVICES,
-        "after -f: the service is for IPv6").not_yet(),
+        "after -f: the service is for IPv6"),
 
     flag(Flag::Scheduler, N::Scheduler, Some('s'), "scheduler", Required("name"), ATTRIBUTES,
         "how destinations are chosen (default wlc)"),

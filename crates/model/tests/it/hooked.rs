@@ -8,7 +8,7 @@ use rvs_core::conn::word::Word;
 use rvs_core::conn::{Bucket, Geometry};
 use rvs_core::pipeline::Scratch;
 use rvs_core::{Flow, NextHop, Step, Tables};
-use rvs_model::{HostBucket, HostDest, HostService, HostTables, World};
+use rvs_model::{HostBucket, HostDest, HostRule, HostService, HostTables, World};
 
 /// What is about to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,7 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
     type Bucket = HookedBucket<'a>;
     type Dest = HostDest<'a>;
     type Service = HostService<'a>;
+    type Rule = HostRule<'a>;
 
     fn is_second_look(&self) -> bool {
         self.tables.is_second_look()
@@ -148,6 +149,38 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
 
     fn filter_word(&self, index: u32) -> u64 {
         self.tables.filter_word(index)
+    }
+
+    fn mark_services(&self, is_v4: bool) -> u32 {
+        self.tables.mark_services(is_v4)
+    }
+
+    fn packet_mark(&self) -> u32 {
+        self.tables.packet_mark()
+    }
+
+    fn marked_word(&self, index: u32) -> u64 {
+        self.tables.marked_word(index)
+    }
+
+    fn learn(&self, index: u32, bits: u64) {
+        self.tables.learn(index, bits);
+    }
+
+    fn rules(&self) -> u32 {
+        self.tables.rules()
+    }
+
+    fn rule(&self, index: u32) -> Option<Self::Rule> {
+        self.tables.rule(index)
+    }
+
+    fn ftp_services(&self) -> u32 {
+        self.tables.ftp_services()
+    }
+
+    fn any_port_services(&self) -> u32 {
+        self.tables.any_port_services()
     }
 
     fn bucket(&self, index: u32) -> Option<Self::Bucket> {

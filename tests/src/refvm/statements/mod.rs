@@ -4,6 +4,7 @@
 mod agent;
 mod forwarding;
 mod icmp;
+mod marks;
 mod objects;
 mod path;
 mod schedulers;
@@ -25,6 +26,8 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, settings::TESTS_OF_BOTH),
     (Part::All, forwarding::TESTS),
     (Part::All, forwarding::TESTS_OF_BOTH),
+    (Part::All, marks::TESTS_OF_BOTH),
+    (Part::One(0), marks::TESTS),
     (Part::All, tunnels::TESTS_OF_BOTH),
     (Part::One(0), states::TESTS),
     (Part::All, states::TESTS_OF_BOTH),
@@ -40,7 +43,6 @@ pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
     (&[35], "backup_only: synchronisation"),
     (&[43, 72], "persistence"),
     (&[61], "pmtu_disc=0: what is too big is not fragmented yet"),
-    (&[71], "firewall marks"),
-    (&[73], "port 0"),
+    (&[73], "port 0 needs persistence"),
     (&[75], "real servers on the director"),
 ];
