@@ -77,7 +77,7 @@ impl Names for System {
             Protocol::Udp => by_flags(NI_DGRAM),
             Protocol::Sctp => sctp_name(&fs::read_to_string(SERVICES).ok()?, port),
             // Packets of any protocol: no list knows a name.
-            Protocol::Mark => return None,
+            Protocol::Mark => None,
         };
         self.ports.borrow_mut().entry((port, protocol)).or_insert_with(look_up).clone()
     }

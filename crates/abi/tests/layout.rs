@@ -22,32 +22,7 @@ macro_rules! record {
 
 fn layout() -> Result<String, std::fmt::Error> {
     let mut text = format!("version {ABI_VERSION}\n");
-    record!(
-        text,
-        Config {
-            abi_version,
-            services_v4,
-            services_v6,
-            settings,
-            buckets,
-            overflow_buckets,
-            stats_rows,
-            cpus,
-            services_max,
-            zero,
-            full_nat,
-            local_ports_mask,
-            hash_seed,
-            timeouts,
-            set_timeouts_s,
-            marks_v4,
-            marks_v6,
-            ftp_services,
-            any_port_services,
-            rules,
-            spare_marks,
-        }
-    );
+    config(&mut text)?;
     record!(text, ServiceKey { vip, vport, protocol, family, zero });
     record!(
         text,
@@ -117,6 +92,36 @@ fn layout() -> Result<String, std::fmt::Error> {
     record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });
     maps_and_counters(&mut text)?;
     Ok(text)
+}
+
+fn config(text: &mut String) -> std::fmt::Result {
+    record!(
+        text,
+        Config {
+            abi_version,
+            services_v4,
+            services_v6,
+            settings,
+            buckets,
+            overflow_buckets,
+            stats_rows,
+            cpus,
+            services_max,
+            zero,
+            full_nat,
+            local_ports_mask,
+            hash_seed,
+            timeouts,
+            set_timeouts_s,
+            marks_v4,
+            marks_v6,
+            ftp_services,
+            any_port_services,
+            rules,
+            spare_marks,
+        }
+    );
+    Ok(())
 }
 
 fn rule(text: &mut String) -> std::fmt::Result {

@@ -13,6 +13,7 @@ mod forward;
 pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
+mod full_nat;
 mod icmp;
 pub mod mark;
 mod one_packet;
@@ -22,6 +23,7 @@ pub mod pipeline;
 mod reuse;
 pub mod sched;
 mod server;
+mod service;
 pub mod state;
 mod sum;
 mod tables;

@@ -1,15 +1,11 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{
-    Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Settings, Stats, limits,
-    proto,
-};
+use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, Settings, Stats, limits, proto};
 
-use crate::conn::local::Ends;
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
-use crate::forward::full_nat::{self, NewEnds};
+use crate::forward::full_nat::NewEnds;
 use crate::forward::tunnel::Tunnel;
-use crate::forward::{address, check, client_option, direct_route, masq, tunnel};
+use crate::forward::{check, client_option, direct_route, masq, tunnel};
 use crate::icmp::{self, answer, quoted, relay};
 use crate::parse::Signal;
 use crate::sched;
@@ -19,6 +15,7 @@ use crate::{
     one_packet, parse,
 };
 
+pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
 pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
 pub use crate::one_packet::one_packet;
 pub use crate::server::server;
@@ -268,22 +265,6 @@ pub fn reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
-/// another reply: [`Outcome::FromServer`].
-#[inline(always)]
-pub fn local_reply<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    if !tables.find_local(About::Packet) {
-        return Outcome::FromServer;
-    }
-    let outcome = tables.with_scratch(|scratch| {
-        let context = Context::new(tables, scratch.clock, false);
-        let Scratch { parsed, way, found, .. } = scratch;
-        let Some(mut found) = found.get(tables) else { return Outcome::Inconsistent };
-        either(context.answer_full_nat(packet, parsed, &mut found, way))
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
 /// Stage 2b: sends on a request of a connection. Without one: [`Outcome::NoConnection`].
 #[inline(always)]
 pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -370,66 +351,6 @@ pub fn find<T: Tables>(tables: &T, side: Side) -> bool {
     found.unwrap_or(false)
 }
 
-/// Which packet is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum About {
-    /// The packet itself.
-    Packet = 0,
-    /// That which it quotes.
-    Quoted = 1,
-}
-
-/// Looks for the full NAT connection that a packet is a reply of; likewise by itself.
-#[inline(always)]
-pub fn find_local<T: Tables>(tables: &T, about: About) -> bool {
-    let found = tables.with_scratch(|scratch| {
-        let parsed = match about {
-            About::Packet => &scratch.parsed,
-            About::Quoted => &scratch.quoted,
-        };
-        let found = conn::local::find(tables, &Ends::of(parsed), conn::ticks(scratch.clock));
-        if let Some(found) = &found {
-            scratch.found = conn::At::of(found);
-        }
-        found.is_some()
-    });
-    found.unwrap_or(false)
-}
-
-/// The stage behind 2a and 2b for full NAT: rewrites both ends.
-#[inline(always)]
-pub fn full_nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let is_request = step == Outcome::FullNat;
-        let Scratch { parsed, way, .. } = scratch;
-        if !matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP) {
-            return Outcome::FullNatProtocol;
-        }
-        if is_request && let Err(outcome) = check(packet, parsed, &way.hop, 0) {
-            return outcome;
-        }
-        let sent = full_nat::rewrite(packet, parsed, &way.ends).and_then(|()| address(packet, &way.hop.link));
-        match sent {
-            Ok(()) if is_request && way.tells_client != 0 => Outcome::ClientOption,
-            Ok(()) if is_request => Outcome::ForwardFullNat,
-            Ok(()) => Outcome::ReplyFullNat,
-            Err(outcome) => outcome,
-        }
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage behind it for segments that tell the server who the client is.
-#[inline(always)]
-pub fn client_option<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| match client_option::add(packet, tables, &scratch.parsed) {
-        Some(()) => Outcome::ForwardFullNat,
-        None => Outcome::RewriteFailed,
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
 /// Stage 2e: sends a fragment behind the first on (see [`crate::fragment`]).
 #[inline(always)]
 pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -508,39 +429,6 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         }
     });
     outcome.flatten().unwrap_or(Outcome::Inconsistent)
-}
-
-/// Between 3 and 4, for full NAT: finds a port of the director's. [`Outcome::Balanced`]: it is held.
-#[inline(always)]
-pub fn reserve<T: Tables>(tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| match conn::local::reserve(tables, &mut scratch.request) {
-        Some(Ok(())) => Outcome::Balanced,
-        Some(Err(_)) => Outcome::NoLocalAddress,
-        None => Outcome::NoLocalPort,
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// Behind 4, for full NAT: replies find the connection that was just made. If its port has been lost meanwhile, it is ended:
-/// the next packet makes another.
-#[inline(always)]
-pub fn publish<T: Tables>(tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let conn::Request { place, entry, .. } = &scratch.request;
-        let Some(found) = conn::find(tables, place, conn::ticks(scratch.clock), &Key::of(entry)) else {
-            return Outcome::ConnContended;
-        };
-        // Another CPU's that was first: it is published there.
-        if scratch.is_fresh == 0 {
-            return Outcome::Balanced;
-        }
-        if conn::local::publish(tables, entry, &found) {
-            return Outcome::Balanced;
-        }
-        let _ended = found.expire(tables);
-        Outcome::ConnContended
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
 }
 
 /// Stage 4: makes the connection, in one try. Stage 2 then takes the packet.
@@ -675,32 +563,6 @@ impl<'a, T: Tables> Context<'a, T> {
         Self::transmit(packet, parsed, dest, method, way)
     }
 
-    /// Writes down the ends that a request of full NAT leaves with; that stage rewrites it.
-    #[inline(always)]
-    fn leave_by_full_nat(
-        &self,
-        parsed: &Parsed,
-        found: &Found<T::Bucket>,
-        dest: T::Dest,
-        way: &mut Way,
-    ) -> Result<Outcome, Outcome> {
-        let local = found.local_address(self.tables, dest).ok_or(Outcome::Inconsistent)?;
-        if local == Addr::default() {
-            return Err(Outcome::NoLocalAddress);
-        }
-        if parsed.is(Signal::FRAGMENT) {
-            if parsed.protocol == proto::SCTP {
-                return Err(Outcome::FragmentedSctp);
-            }
-            way.keep.with_other_end(self.tables, local);
-        }
-        way.ends.source = local;
-        (way.ends.sport, _) = found.local_end();
-        way.ends.destination = dest.addr();
-        (_, way.ends.dport) = found.ports();
-        Ok(Outcome::FullNat)
-    }
-
     /// Where packets to a destination leave.
     #[inline(always)]
     pub(crate) fn hop_to(&self, dest: T::Dest, id: u32, begins: bool) -> Result<NextHop, Outcome> {
@@ -773,60 +635,6 @@ impl<'a, T: Tables> Context<'a, T> {
         let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
         turn.end(self.tables);
         Ok((id, dest))
-    }
-
-    /// Without persistence a service takes its own port only (ipvs.md §2.4 step 5, §2.6).
-    #[inline(always)]
-    fn check_port(port: [u8; 2], of_service: [u8; 2]) -> Result<(), Outcome> {
-        if port == of_service {
-            return Ok(());
-        }
-        Err(if of_service == FTP { Outcome::FtpPort } else { Outcome::NoDestination })
-    }
-
-    /// The service of a packet (ipvs.md §2.5).
-    #[inline(always)]
-    fn service(&self, parsed: &Parsed, mark: u32) -> Option<(u32, T::Service)> {
-        let id = self.service_id(parsed, mark)?;
-        let service = self.tables.service(id)?;
-        let in_use = service.flags() & (ServiceFlags::USED | ServiceFlags::REMOVED) == ServiceFlags::USED;
-        in_use.then_some((id, service))
-    }
-
-    /// The steps of ipvs.md §2.5, in their order.
-    #[inline(always)]
-    fn service_id(&self, parsed: &Parsed, mark: u32) -> Option<u32> {
-        let tables = self.tables;
-        if mark != 0
-            && let Some(id) = tables.service_id(&rvs_abi::mark::key(mark, parsed.is_v4()))
-        {
-            return Some(id);
-        }
-        let mut key = ServiceKey {
-            vip: parsed.destination,
-            vport: u16::from_ne_bytes(parsed.dport),
-            protocol: parsed.protocol,
-            family: parsed.family,
-            zero: 0,
-        };
-        if let Some(id) = tables.service_id(&key) {
-            return Some(id);
-        }
-        let dport = u16::from_be_bytes(parsed.dport);
-        if tables.ftp_services() != 0
-            && parsed.protocol == proto::TCP
-            && (parsed.dport == FTP_DATA || dport >= UNPRIVILEGED_PORT)
-        {
-            key.vport = u16::from_ne_bytes(FTP);
-            if let Some(id) = tables.service_id(&key) {
-                return Some(id);
-            }
-        }
-        if tables.any_port_services() == 0 {
-            return None;
-        }
-        key.vport = 0;
-        tables.service_id(&key)
     }
 
     /// The connection of a client's packet.
@@ -939,37 +747,6 @@ impl<'a, T: Tables> Context<'a, T> {
         Ok(Outcome::ReplyMasq)
     }
 
-    /// Writes down the ends that a reply of full NAT leaves with; that stage rewrites it.
-    #[inline(always)]
-    fn answer_full_nat<P: Packet>(
-        &self,
-        packet: &P,
-        parsed: &Parsed,
-        found: &mut Found<T::Bucket>,
-        way: &mut Way,
-    ) -> Result<Outcome, Outcome> {
-        let (vip, (client, cport)) = (found.vip(), found.client());
-        way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
-        let hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
-        way.notice.mtu = hop.mtu;
-        check(packet, parsed, &hop, 0)?;
-        let (vport, _) = found.ports();
-        self.note_reply(parsed, found)?;
-        if parsed.is(Signal::FRAGMENT) {
-            if parsed.protocol == proto::SCTP {
-                return Err(Outcome::FragmentedSctp);
-            }
-            way.keep.keep(self.tables, parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
-            way.keep.with_other_end(self.tables, client);
-        }
-        way.hop = hop;
-        way.ends.source = vip;
-        way.ends.sport = vport;
-        way.ends.destination = client;
-        way.ends.dport = cport;
-        Ok(Outcome::FullNatReply)
-    }
-
     /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.
     #[inline(always)]
     pub(crate) fn reply_from(&self, parsed: &Parsed, vip: Addr) -> Addr {
@@ -984,7 +761,7 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Counts a reply and moves its connection along; `false` if that ended in this very moment.
     #[inline(always)]
-    fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<bool, Outcome> {
+    pub(crate) fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<bool, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
         if dest.flags() & DestFlags::AVAILABLE != 0 {
@@ -1004,9 +781,5 @@ pub(crate) const fn method(flags: u16) -> u8 {
     (flags & ConnFlags::METHOD) as u8
 }
 
-/// Port 21, network order.
-const FTP: [u8; 2] = [0, 21];
-/// The first port that any process may bind, `net.ipv4.ip_unprivileged_port_start` as the kernel has it by itself.
-const UNPRIVILEGED_PORT: u16 = 1024;
 /// Port 20, network order.
-const FTP_DATA: [u8; 2] = [0, 20];
+pub(crate) const FTP_DATA: [u8; 2] = [0, 20];

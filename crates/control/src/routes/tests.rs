@@ -68,7 +68,8 @@ fn requests_are_understood() {
     assert_eq!(step("GET", "/v1/settings", b""), Ok(Request::Settings));
     assert_eq!(step("POST", "/v1/stop", b""), Ok(Request::Stop));
     let marked = ServiceKey::marked(7, true).unwrap();
-    assert_eq!(asked("GET", "/v1/services/mark-ipv6/7"), Step::Ask(Request::Service(marked)));
+    assert_eq!(step("GET", "/v1/services/mark-ipv6/7", b""), Ok(Request::Service(marked)));
+    assert_eq!(step("GET", "/v1/marks", b""), Ok(Request::Marks));
     let v6 = ServiceKey { protocol: Protocol::Udp, address: "2001:db8::1".parse().unwrap(), port: 53 };
     assert_eq!(step("GET", "/v1/services/udp/%5B2001:db8::1%5D:53", b""), Ok(Request::Service(v6)));
     assert_eq!(step("GET", "/v1/services/udp/[2001:db8::1]:53", b""), Ok(Request::Service(v6)));
