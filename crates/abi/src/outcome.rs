@@ -102,6 +102,7 @@ outcomes! {
     FullNatReply = 81, Pass, "full_nat_reply", "goes on as a reply of full NAT; never the end of a packet";
     LocalPort = 83, Pass, "local_port", "may be a reply of full NAT; never the end of a packet";
     ClientOption = 84, Pass, "client_option", "goes on to tell the server who the client is; never the end of a packet";
+    Classified = 85, Pass, "classified", "has no connection yet, and its mark is known; never the end of a packet";
     Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
 
     TruncatedTransport = 48, Drop, "truncated_transport", "TCP, UDP, SCTP or ICMP header cut short or inconsistent";
@@ -138,6 +139,7 @@ pub const STEPS: &[Outcome] = &[
     Outcome::IcmpError,
     Outcome::LaterFragment,
     Outcome::MaybeMarked,
+    Outcome::Classified,
     Outcome::Tunnel,
     Outcome::TunnelError,
     Outcome::Balanced,

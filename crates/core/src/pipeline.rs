@@ -84,10 +84,11 @@ pub struct Notice {
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let mut outcome = receive(packet, tables);
-    let mut has_mark = false;
     if outcome == Outcome::MaybeMarked {
-        outcome = tables.classify();
-        has_mark = outcome == Outcome::NoConnection;
+        outcome = match tables.classify() {
+            Outcome::NoConnection => Outcome::Classified,
+            outcome => outcome,
+        };
     }
     if outcome == Outcome::LocalPort {
         outcome = tables.local_reply(packet);
@@ -105,9 +106,10 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     if outcome == Outcome::NoConnection {
-        if !has_mark {
-            find_mark(tables);
-        }
+        find_mark(tables);
+        outcome = Outcome::Classified;
+    }
+    if outcome == Outcome::Classified {
         outcome = connect(tables.prepare(), tables);
         if outcome == Outcome::Balanced {
             outcome = tables.request(packet);

@@ -276,7 +276,6 @@ fn lists() {
 fn what_is_not_supported_is_named_after_every_other_check() {
     let cases = [
         ("-A -f 7 -p", "persistence (-p)"),
-        ("-A -f 7 -6 -o", "one-packet scheduling (-o)"),
         ("-A -t 10.0.0.1:80 -s none", "services without a scheduler (-s none)"),
         ("-A -t 10.0.0.1:80 -p", "persistence (-p)"),
         ("-A -t 10.0.0.1 -p 60", "persistence (-p)"),
