@@ -36,7 +36,7 @@ impl Event {
             Self::Evicted => "evicted",
             Self::ErrorSent => "error_sent",
             Self::ErrorLimited => "error_limited",
-            Self::ClientOptionNoRoom => "client_option_no_room",
+            Self::ClientOptionNoRoom => "client_unsaid",
             Self::Classified => "classified",
             Self::Expired => "expired",
         }

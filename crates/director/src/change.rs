@@ -30,8 +30,9 @@ pub struct Change {
     /// The settings. `None`: they stay; a journal from before there were any says nothing of them.
     #[serde(default)]
     pub settings: Option<Settings>,
-    /// The rules that give packets a mark.
-    pub rules: Vec<MarkRule>,
+    /// The rules that give packets a mark. `None`: they stay, likewise.
+    #[serde(default)]
+    pub rules: Option<Vec<MarkRule>>,
     /// Whose counters begin at zero, of services that exist before and after.
     pub zeroed: Zeroed,
 }
@@ -151,10 +152,12 @@ impl<M: Memory> Director<M> {
             let settings = settings.iter().map(|(setting, value)| (setting.name().to_owned(), value));
             commands.push(Command::SetSettings { settings: settings.collect() });
         }
-        if change.rules != self.state.rules.rules {
+        if let Some(rules) = &change.rules
+            && *rules != self.state.rules.rules
+        {
             commands.push(Command::ClearMarkRules);
             let add = |rule: &MarkRule| Command::AddMarkRule { number: None, rule: *rule };
-            commands.extend(change.rules.iter().map(add));
+            commands.extend(rules.iter().map(add));
         }
         match &change.zeroed {
             Zeroed::All => commands.push(Command::Zero { service: None }),

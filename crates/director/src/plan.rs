@@ -69,7 +69,7 @@ impl Plan {
             services: self.outcome.services.values().map(Target::of).collect(),
             timeouts: self.outcome.timeouts,
             settings: Some(self.outcome.settings),
-            rules: self.outcome.rules.rules.clone(),
+            rules: Some(self.outcome.rules.rules.clone()),
             zeroed: self.recounted.clone(),
         })
     }

@@ -155,9 +155,10 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but those that the tests of the agent and of `rvs marks` call.
+    // Nor is there another block with commands, but the two of the script and those that the tests of the agent and of
+    // `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 3);
+    assert_eq!(shown, blocks.len() + 4);
 }
 
 #[test]
