@@ -32,7 +32,7 @@ mod stats;
 pub use addr::Addr;
 pub use client::{CLIENT_OUTCOMES, CLIENTS, ClientAddress, ClientOutcome, DIRECTORS, DirectorPrefix};
 pub use config::{Config, Timeout};
-pub use conn::{Bucket, ConnEntry, ConnFlags, Locals, OVERFLOW_BUCKET, SLOTS};
+pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
 pub use event::Event;

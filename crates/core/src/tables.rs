@@ -1,6 +1,6 @@
 //! What the pipeline needs besides the packet: maps, clock, routes.
 
-use rvs_abi::{Addr, DestConns, Event, Locals, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Event, Outcome, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
@@ -39,8 +39,6 @@ pub trait Tables {
     fn local_port(&self, index: u32) -> Option<u64>;
     /// Replaces such a word if it still is `old`; says whether it was.
     fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool;
-    /// An address of the director's by its number.
-    fn local_address(&self, number: u32) -> Option<Addr>;
     /// A word of the address filter.
     fn filter_word(&self, index: u32) -> u64;
 
@@ -336,8 +334,6 @@ pub trait ServiceRecord: Copy {
     fn port(self) -> u16;
     /// First word of its scheduler table, and how many words it has, as one read of both (they change together).
     fn table(self) -> (u32, u32);
-    /// The director's addresses that its full NAT uses.
-    fn locals(self) -> Locals;
 }
 
 /// A rule of the classifier, read field by field.

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{
-    Addr, Config, Dest, DestConns, Event, Locals, Outcome, Port, Rule, Service, ServiceKey, Stats, limits,
+    Addr, Config, Dest, DestConns, Event, Outcome, Port, Rule, Service, ServiceKey, Stats, limits,
 };
 use rvs_core::conn::Geometry;
 use rvs_core::fragment;
@@ -168,10 +168,6 @@ impl ServiceRecord for ServicePointer {
         let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };
         (low(word), high(word))
     }
-    #[inline(always)]
-    fn locals(self) -> Locals {
-        field!(self.0, locals)
-    }
 }
 
 /// A rule of the classifier in map memory.
@@ -302,11 +298,6 @@ impl rvs_core::Tables for Tables {
     fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
         // SAFETY: a live, aligned word of a map.
         maps::LOCAL_PORTS.get_ptr_mut(index).is_some_and(|word| unsafe { atomic::swap(word, old, new) })
-    }
-
-    #[inline(always)]
-    fn local_address(&self, number: u32) -> Option<Addr> {
-        maps::LOCAL_ADDRESSES.get(number).copied()
     }
 
     #[inline(always)]
