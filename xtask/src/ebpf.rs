@@ -80,6 +80,8 @@ fn build(locked: bool) -> Result<Vec<Object>> {
         .args(["build", "--quiet", "--release", "--locked", "--target", TARGET, "--manifest-path"])
         .arg(&manifest);
     command.arg("--target-dir").arg(&folder);
+    // One crate after the other: side by side, now and then constants came out in another order.
+    command.args(["--jobs", "1"]);
     for stray in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
         command.env_remove(stray);
     }
