@@ -6,17 +6,18 @@ use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::full_nat::NewEnds;
 use crate::forward::tunnel::Tunnel;
 use crate::forward::{check, client_option, direct_route, masq, tunnel};
-use crate::icmp::{self, answer, quoted, relay};
+use crate::icmp::{self, answer};
 use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
-    one_packet, parse,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
+    one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
 pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
+pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
 pub use crate::server::server;
 
@@ -38,6 +39,10 @@ pub struct Scratch {
     pub is_fresh: u64,
     /// How it goes on.
     pub way: Way,
+    /// For the next program: the outcome that it begins with, as a number.
+    pub outcome: u32,
+    /// For the next program, 1: another has looked at the packet before.
+    pub is_second_look: u32,
     /// Its mark, when a service is looked for; 0: none.
     pub mark: u32,
     /// The connection to be made.
@@ -77,7 +82,8 @@ pub struct Notice {
     pub hops: u32,
 }
 
-/// Handles a packet that came in on an interface.
+/// Handles a packet that came in on an interface: the first of the programs that its way is divided into (see
+/// [`crate::program`]), which has all that most packets meet.
 ///
 /// The stages are functions of their own in the kernel, verified one by one and none on another's stack; they hand over
 /// through [`Scratch`] and return a number. [`Outcome::Balanced`] means: on to the next.
@@ -99,74 +105,10 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
             outcome = tables.server();
         }
     }
-    if outcome == Outcome::IcmpError {
-        outcome = icmp_error(packet, tables);
-    }
     if outcome == Outcome::Balanced {
         outcome = tables.request(packet);
     }
-    if outcome == Outcome::NoConnection {
-        find_mark(tables);
-        outcome = Outcome::Classified;
-    }
-    if outcome == Outcome::Classified {
-        outcome = connect(tables.prepare(), tables);
-        if outcome == Outcome::Balanced {
-            outcome = tables.request(packet);
-            // Made, and gone at once: others are at work on the same slots.
-            if outcome == Outcome::NoConnection {
-                outcome = Outcome::ConnContended;
-            }
-        } else if outcome == Outcome::OnePacket {
-            outcome = tables.one_packet(packet);
-        }
-    }
-    if outcome == Outcome::LaterFragment {
-        outcome = tables.fragment_stage(packet);
-    }
-    if outcome == Outcome::Tunnel {
-        outcome = tables.tunnel(packet);
-    }
-    if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
-        outcome = tables.full_nat_stage(packet, outcome);
-    }
-    if outcome == Outcome::ClientOption {
-        outcome = tables.client_option(packet);
-    }
-    let leaves = match outcome.class() {
-        Class::Forward => true,
-        Class::Drop => answer::is_for(outcome) && tables.answer(packet, outcome),
-        Class::Pass | Class::HandOver => false,
-    };
-    let link = if leaves {
-        tables.with_scratch(|scratch| scratch.way.hop.link).unwrap_or_default()
-    } else {
-        Link::default()
-    };
-    Verdict { outcome, link }
-}
-
-/// An ICMP error: to the client, to the real server, or about a tunnel's packet.
-#[inline(always)]
-fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let mut outcome = tables.icmp(packet);
-    if outcome == Outcome::TunnelError {
-        outcome = tables.tunnel_error(packet);
-        if outcome == Outcome::NoConnection {
-            // It was looked at as a tunnel's: what is quoted is read anew.
-            let _read = tables.icmp(packet);
-        }
-    }
-    if outcome == Outcome::NoConnection {
-        outcome = icmp::schedule::begin_by_error(packet, tables);
-    }
-    if outcome == Outcome::Tunnel {
-        outcome = match tables.tunnel(packet) {
-            Outcome::ForwardTunnel => Outcome::IcmpToServer,
-            outcome => outcome,
-        };
-    }
-    outcome
+    program::go_on(packet, tables, outcome)
 }
 
 /// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
@@ -283,48 +225,6 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// Stage 2c, for ICMP errors (ipvs.md §2.8): sends one on to the end of a connection that it is for. Errors of the real
-/// servers' side come first, as on IPVS's hooks (ipvs.md §2.1).
-#[inline(always)]
-pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let parsed = tables.with_scratch(|scratch| quoted::parse(packet, &scratch.parsed, &mut scratch.quoted));
-    match parsed {
-        Some(Ok(())) => {}
-        Some(Err(outcome)) => return outcome,
-        None => return Outcome::Inconsistent,
-    }
-    if tables.find(Side::Server) || tables.full_nat() != 0 && tables.find_local(About::Quoted) {
-        return about_quoted(packet, tables, Side::Server);
-    }
-    if tables.find(Side::Client) {
-        return about_quoted(packet, tables, Side::Client);
-    }
-    // It may be one of GUE.
-    if is_quoted_datagram(tables) { Outcome::TunnelError } else { icmp::schedule::unknown(tables) }
-}
-
-/// Whether the quoted packet is of UDP. A number and no `Option` of one: kernel 6.1 does not know that there is scratch
-/// memory, and refuses to compare what nobody wrote.
-#[inline(always)]
-fn is_quoted_datagram<T: Tables>(tables: &T) -> bool {
-    tables.with_scratch(|scratch| u32::from(scratch.quoted.protocol)).unwrap_or(0) == u32::from(proto::UDP)
-}
-
-/// Sends on an error that came from the side of clients or real servers.
-#[inline(always)]
-fn about_quoted<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let context = Context::new(tables, scratch.clock, false);
-        let Scratch { parsed, quoted, way, found, .. } = scratch;
-        let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
-        either(match side {
-            Side::Server => relay::to_client(&context, packet, parsed, quoted, &found, way),
-            Side::Client => relay::to_server(&context, packet, parsed, quoted, &found, way),
-        })
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
 /// Where a packet comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -372,31 +272,6 @@ pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
             Ok(()) => Outcome::ForwardTunnel,
             Err(outcome) => outcome,
         }
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// Stage 2d, for ICMP errors that may be about a tunnel's packet.
-#[inline(always)]
-pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    // What goes to a UDP port may be any datagram, and then is whole.
-    let is_datagram = is_quoted_datagram(tables);
-    let is_tunnel = tables.with_scratch(|scratch| {
-        let Scratch { parsed, quoted, quoted_tunnel, .. } = scratch;
-        icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
-    });
-    if is_tunnel != Some(true) {
-        return if is_datagram { icmp::schedule::unknown(tables) } else { Outcome::IcmpQuote };
-    }
-    if !tables.find(Side::Client) {
-        return Outcome::IcmpNoConnection;
-    }
-    let outcome = tables.with_scratch(|scratch| {
-        let context = Context::new(tables, scratch.clock, false);
-        let Scratch { parsed, quoted: inside, quoted_tunnel: tunnel, way, found, .. } = scratch;
-        let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
-        let link = &mut way.hop.link;
-        either(icmp::tunnel::error(&context, packet, parsed, tunnel, inside, &found, link))
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }

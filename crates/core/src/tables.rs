@@ -1,10 +1,10 @@
 //! What the pipeline needs besides the packet: maps, clock, routes.
 
-use rvs_abi::{Addr, DestConns, Event, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Event, Outcome, Program, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
-use crate::{Packet, fragment, pipeline};
+use crate::{Packet, Verdict, fragment, pipeline, program};
 
 /// Tables, clock and routes of a data plane.
 pub trait Tables {
@@ -93,6 +93,15 @@ pub trait Tables {
 
     /// Lends the memory in which the stages hand over. Not within a use of it.
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
+
+    /// [`program::run`], by a tail call in the kernel: what is not in the scratch memory is lost.
+    #[inline(always)]
+    fn go_on<P: Packet>(&self, packet: &mut P, program: Program, outcome: Outcome) -> Verdict
+    where
+        Self: Sized,
+    {
+        program::run(program, packet, self, outcome)
+    }
 
     /// [`pipeline::reply`], as it is called here: in the kernel it is a function that is verified by itself.
     #[inline(always)]

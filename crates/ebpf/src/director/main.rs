@@ -14,8 +14,9 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use rvs_abi::Class;
-use rvs_core::{Link, pipeline};
+use rvs_abi::{Class, Program};
+use rvs_core::program;
+use rvs_core::{Link, Verdict, pipeline};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
@@ -31,19 +32,7 @@ const AF_INET6: u32 = 10;
 pub fn rvs_xdp(context: XdpContext) -> u32 {
     let Some(tables) = Tables::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
     let mut packet = Xdp::new(context.ctx).from(tables::port(tables.ingress));
-    let verdict = pipeline::ingress(&mut packet, &tables);
-    tables.count_outcome(verdict.outcome);
-    // A dropped packet may leave too: as the error about it. Most leave where they came from, which a veth does only with a
-    // program at its other end, unless told to redirect.
-    let is_error = verdict.outcome.class() == Class::Drop;
-    let redirects = is_error && tables::port(tables.ingress).takes_xdp();
-    match verdict.link.ifindex {
-        0 if is_error => xdp_action::XDP_DROP,
-        0 => xdp_action::XDP_PASS,
-        ifindex if ifindex == tables.ingress && !redirects => xdp_action::XDP_TX,
-        // SAFETY: a helper that takes numbers.
-        ifindex => unsafe { bpf_redirect(ifindex, 0) as u32 },
-    }
+    leave_xdp(&tables, &pipeline::ingress(&mut packet, &tables))
 }
 
 /// Packets of an interface without XDP.
@@ -62,9 +51,58 @@ pub fn rvs_tc_after_xdp(context: TcContext) -> i32 {
 fn tc(context: &TcContext, after_xdp: bool) -> i32 {
     let skb = context.skb.skb;
     let Some(tables) = Tables::of_skb(skb, after_xdp) else { return TC_ACT_UNSPEC };
-    let verdict = pipeline::ingress(&mut Skb::new(skb), &tables);
+    leave_tc(&tables, &pipeline::ingress(&mut Skb::new(skb), &tables))
+}
+
+/// The programs behind the first, for both hooks.
+macro_rules! behind {
+    ($($program:ident: $under_xdp:ident, $under_tc:ident;)*) => {$(
+        #[xdp]
+        pub fn $under_xdp(context: XdpContext) -> u32 {
+            let Some(tables) = Tables::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
+            let Some((outcome, _)) = tables.handed_over() else { return xdp_action::XDP_PASS };
+            let mut packet = Xdp::new(context.ctx);
+            leave_xdp(&tables, &program::run(Program::$program, &mut packet, &tables, outcome))
+        }
+
+        #[classifier]
+        pub fn $under_tc(context: TcContext) -> i32 {
+            let skb = context.skb.skb;
+            let Some(mut tables) = Tables::of_skb(skb, false) else { return TC_ACT_UNSPEC };
+            let Some((outcome, is_second_look)) = tables.handed_over() else { return TC_ACT_UNSPEC };
+            tables.is_second_look = is_second_look;
+            leave_tc(&tables, &program::run(Program::$program, &mut Skb::new(skb), &tables, outcome))
+        }
+    )*};
+}
+
+behind! {
+    Connect: rvs_xdp_begin, rvs_tc_begin;
+    Error: rvs_xdp_error, rvs_tc_error;
+    Fragment: rvs_xdp_follow, rvs_tc_follow;
+    Answer: rvs_xdp_tell, rvs_tc_tell;
+}
+
+#[inline(always)]
+fn leave_xdp(tables: &Tables, verdict: &Verdict) -> u32 {
+    tables.count_outcome(verdict.outcome);
+    // A dropped packet may leave too: as the error about it. Most leave where they came from, which a veth does only with a
+    // program at its other end, unless told to redirect.
+    let is_error = verdict.outcome.class() == Class::Drop;
+    let redirects = is_error && tables::port(tables.ingress).takes_xdp();
+    match verdict.link.ifindex {
+        0 if is_error => xdp_action::XDP_DROP,
+        0 => xdp_action::XDP_PASS,
+        ifindex if ifindex == tables.ingress && !redirects => xdp_action::XDP_TX,
+        // SAFETY: a helper that takes numbers.
+        ifindex => unsafe { bpf_redirect(ifindex, 0) as u32 },
+    }
+}
+
+#[inline(always)]
+fn leave_tc(tables: &Tables, verdict: &Verdict) -> i32 {
     let class = verdict.outcome.class();
-    if !(after_xdp && class == Class::Pass) {
+    if !(tables.is_second_look && class == Class::Pass) {
         tables.count_outcome(verdict.outcome);
     }
     match verdict.link.ifindex {

@@ -1,16 +1,17 @@
 //! The core's view of the maps.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{
-    Addr, Config, Dest, DestConns, Event, Outcome, Port, Rule, Service, ServiceKey, Stats, limits,
+    Addr, Config, Dest, DestConns, Event, Outcome, Port, Program, Rule, Service, ServiceKey, Stats, limits,
 };
 use rvs_core::conn::Geometry;
 use rvs_core::fragment;
 use rvs_core::pipeline::{About, Scratch, Side};
-use rvs_core::{DestRecord, Flow, NextHop, Packet, RuleRecord, ServiceRecord, Step};
+use rvs_core::{DestRecord, Flow, Link, NextHop, Packet, RuleRecord, ServiceRecord, Step, Verdict};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
@@ -25,7 +26,7 @@ pub(crate) struct Tables {
     /// XDP, and not TC.
     pub(crate) is_xdp: bool,
     /// TC, after XDP.
-    is_second_look: bool,
+    pub(crate) is_second_look: bool,
     config: *const Config,
 }
 
@@ -65,10 +66,27 @@ impl Tables {
         unsafe { &*self.config }
     }
 
+    /// What the program before handed over: the outcome to go on with, and whether there was a program before that one which
+    /// had looked at the packet.
+    #[inline(always)]
+    pub(crate) fn handed_over(&self) -> Option<(Outcome, bool)> {
+        rvs_core::Tables::with_scratch(self, |scratch| {
+            (outcome(scratch.outcome), scratch.is_second_look != 0)
+        })
+    }
+
     /// Counts where a packet ended.
     #[inline(always)]
     pub(crate) fn count_outcome(&self, outcome: Outcome) {
         Self::count_at(outcome as u32);
+    }
+
+    /// Goes on in another program; comes back only if that was not loaded.
+    #[inline(always)]
+    fn tail_call(&self, program: Program) {
+        let programs = if self.is_xdp { &maps::PROGRAMS_XDP } else { &maps::PROGRAMS_TC };
+        // SAFETY: the context is that of this program, and the map holds programs of its kind.
+        let _missing = unsafe { programs.tail_call(self, program as u32) };
     }
 
     #[inline(always)]
@@ -92,6 +110,13 @@ impl Tables {
             stats.in_bytes += delta.in_bytes;
             stats.out_bytes += delta.out_bytes;
         }
+    }
+}
+
+impl EbpfContext for Tables {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.context
     }
 }
 
@@ -446,6 +471,22 @@ impl rvs_core::Tables for Tables {
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: this CPU's own part of the map, and one program runs on it at a time.
         Some(use_it(unsafe { &mut *scratch }))
+    }
+
+    #[inline(always)]
+    fn go_on<P: Packet>(&self, _packet: &mut P, program: Program, outcome: Outcome) -> Verdict {
+        let _written = self.with_scratch(|scratch| {
+            scratch.outcome = outcome as u32;
+            scratch.is_second_look = u32::from(self.is_second_look);
+        });
+        // One call for each: with a number that is known, the kernel makes it a jump.
+        match program {
+            Program::Connect => self.tail_call(Program::Connect),
+            Program::Error => self.tail_call(Program::Error),
+            Program::Fragment => self.tail_call(Program::Fragment),
+            Program::Answer => self.tail_call(Program::Answer),
+        }
+        Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
 
     #[inline(always)]
