@@ -46,7 +46,7 @@ pub use setting::Settings;
 pub use stats::Stats;
 
 /// Version of this layout. A daemon adopts pinned maps only when they carry the same.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// IP protocol numbers that the data plane knows.
 pub mod proto {

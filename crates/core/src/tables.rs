@@ -31,6 +31,9 @@ pub trait Tables {
     fn geometry(&self) -> Option<Geometry>;
     /// A time-out in ticks, by index in `Config::timeouts`.
     fn timeout(&self, index: u32) -> u32;
+    /// The first of the addresses that tunnels of a family come from, by flow, and which bits of its last four bytes the flow
+    /// chooses, network order; zero: they come from the director's own.
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32);
     /// Not 0: there may be connections of full NAT.
     fn full_nat(&self) -> u32;
     /// Words of the map of the director's ports less one; a power of two less one.

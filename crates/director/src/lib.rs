@@ -41,6 +41,7 @@ mod space;
 mod state;
 mod tables;
 mod trash;
+mod tunnel_sources;
 
 pub use action::{Action, Block};
 pub use carry::{Carry, WrrStep};

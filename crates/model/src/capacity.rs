@@ -1,7 +1,7 @@
 //! How large a data plane is made. Chosen once, when its maps are created.
 
 use rvs_abi::map::Region;
-use rvs_abi::{Config, SLOTS, Settings, limits, ticks_from_secs};
+use rvs_abi::{Addr, Config, SLOTS, Settings, limits, ticks_from_secs};
 
 /// Capacities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,9 @@ impl Capacity {
             any_port_services: 0,
             rules: 0,
             spare_marks: 0,
+            tunnel_sources_v4: Addr::default(),
+            tunnel_sources_v6: Addr::default(),
+            tunnel_source_masks: [0; 2],
         }
     }
 }

@@ -318,6 +318,15 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, timeouts) + 4 * index))
     }
 
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32) {
+        let (first, masks) = if is_v4 {
+            (offset_of!(Config, tunnel_sources_v4), offset_of!(Config, tunnel_source_masks))
+        } else {
+            (offset_of!(Config, tunnel_sources_v6), offset_of!(Config, tunnel_source_masks) + 4)
+        };
+        (addr(self.config, first), u32::from_ne_bytes(bytes(self.config, masks)))
+    }
+
     fn full_nat(&self) -> u32 {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, full_nat)))
     }

@@ -24,6 +24,7 @@ mod routes;
 mod sockets;
 mod stage;
 mod transfer;
+mod tunnel_sources;
 mod turn;
 mod wire;
 mod world;

@@ -5,6 +5,7 @@ use rvs_abi::{DestFlags, Method, Outcome, Stats, TunnelType, proto};
 use rvs_wire::{eth, gre, gue, icmp, ipv4, ipv6, udp};
 
 use crate::conn::Found;
+use crate::forward::tunnel::is_source;
 use crate::icmp::{answer, quoted, relay};
 use crate::pipeline::{Context, method};
 use crate::{DestRecord, Link, Packet, Parsed, Tables};
@@ -51,7 +52,7 @@ pub(crate) fn error<P: Packet, T: Tables>(
         && kind == quoted.kind
         && (port == quoted.port || kind != TunnelType::GUE)
         && dest.addr() == quoted.destination
-        && dest.source() == quoted.source;
+        && (dest.source() == quoted.source || is_source(context.tables, quoted.source));
     if !is_ours {
         return Err(Outcome::IcmpNoConnection);
     }

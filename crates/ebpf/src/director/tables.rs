@@ -303,6 +303,19 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32) {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe {
+            let masks = (&raw const (*self.config).tunnel_source_masks).cast::<u32>();
+            if is_v4 {
+                ((&raw const (*self.config).tunnel_sources_v4).read_volatile(), masks.read_volatile())
+            } else {
+                ((&raw const (*self.config).tunnel_sources_v6).read_volatile(), masks.add(1).read_volatile())
+            }
+        }
+    }
+
+    #[inline(always)]
     fn full_nat(&self) -> u32 {
         // SAFETY: as in `config`; volatile, since user space changes it.
         unsafe { (&raw const (*self.config).full_nat).read_volatile() }

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use rvs_abi::{DestConns, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
 use rvs_core::conn::word::Word;
 use rvs_core::conn::{Bucket, Geometry};
 use rvs_core::pipeline::Scratch;
@@ -125,6 +125,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
 
     fn timeout(&self, index: u32) -> u32 {
         self.tables.timeout(index)
+    }
+
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32) {
+        self.tables.tunnel_sources(is_v4)
     }
 
     fn full_nat(&self) -> u32 {

@@ -18,3 +18,4 @@ mod schedulers;
 mod support;
 mod table;
 mod threads;
+mod tunnel_sources;
