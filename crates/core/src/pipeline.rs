@@ -287,7 +287,8 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 /// servers' side come first, as on IPVS's hooks (ipvs.md §2.1).
 #[inline(always)]
 pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let parsed = tables.with_scratch(|scratch| quoted::parse(packet, &scratch.parsed, &mut scratch.quoted));
+    let parsed =
+        tables.with_scratch(|scratch| quoted::parse(packet, tables, &scratch.parsed, &mut scratch.quoted));
     match parsed {
         Some(Ok(())) => {}
         Some(Err(outcome)) => return outcome,
@@ -383,7 +384,7 @@ pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome
     let is_datagram = is_quoted_datagram(tables);
     let is_tunnel = tables.with_scratch(|scratch| {
         let Scratch { parsed, quoted, quoted_tunnel, .. } = scratch;
-        icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
+        icmp::tunnel::parse(packet, tables, parsed, quoted, quoted_tunnel).is_some()
     });
     if is_tunnel != Some(true) {
         return if is_datagram { icmp::schedule::unknown(tables) } else { Outcome::IcmpQuote };
