@@ -1,6 +1,6 @@
 //! The packet that an ICMP error quotes: its header and at least eight bytes behind that (RFC 792, RFC 4443).
 
-use rvs_abi::{Addr, Outcome, family, proto};
+use rvs_abi::{Addr, Outcome, Settings, family, proto};
 use rvs_wire::{eth, icmp, ipv4, ipv6};
 
 use crate::parse::{Signal, skip_extensions};
@@ -47,19 +47,28 @@ pub(crate) fn packet<P: Packet, T: Tables>(
     quoted.row = crate::state::STATELESS;
     if is_v4 { network_v4(packet, at, quoted) } else { network_v6(packet, tables, at, quoted) }
         .ok_or(Outcome::IcmpQuote)?;
-    // The ports: IPVS takes a quote that ends there, though hosts quote eight bytes at least (RFC 792).
-    if u32::from(quoted.l4) + 4 > end {
-        return Err(Outcome::IcmpQuote);
-    }
-    let ports = packet.get::<4>(quoted.transport()).ok_or(Outcome::IcmpQuote)?;
     let ports = match quoted.protocol {
-        proto::TCP | proto::UDP | proto::SCTP => ports,
+        // IPVS takes a quote that ends behind them, though hosts quote eight bytes at least (RFC 792).
+        proto::TCP | proto::UDP | proto::SCTP if u32::from(quoted.l4) + 4 > end => {
+            return Err(cut_short(tables));
+        }
+        proto::TCP | proto::UDP | proto::SCTP => {
+            packet.get::<4>(quoted.transport()).ok_or(Outcome::IcmpQuote)?
+        }
         proto::AH | proto::ESP => [1, 244, 1, 244],
         proto::IPIP | proto::IPV6 | proto::GRE => return Err(Outcome::TunnelError),
         _ => return Err(Outcome::IcmpQuote),
     };
     (quoted.dport, quoted.sport) = ([ports[0], ports[1]], [ports[2], ports[3]]);
     Ok(())
+}
+
+/// What becomes of an error whose quote ends before the ports: where it could begin a connection, IPVS drops it as it does a
+/// packet that is cut short (ipvs.md §2.4, §2.8).
+#[inline(always)]
+fn cut_short<T: Tables>(tables: &T) -> Outcome {
+    let schedules = tables.settings() & Settings::SCHEDULE_ICMP != 0;
+    if schedules { Outcome::TruncatedTransport } else { Outcome::IcmpQuote }
 }
 
 #[inline(always)]
