@@ -19,7 +19,7 @@ use crate::refvm::world::{Part, Rule};
 /// Steps of a history: each some commands, then some packets.
 const STEPS: u64 = 4;
 /// Virtual addresses, clients and marks come again after so many seeds.
-const SEEDS: u64 = 8192;
+const SEEDS: u64 = 4096;
 /// Those of the first seed, of which other tests have none.
 const FIRST: u16 = 4096;
 /// Clients of a history.
@@ -45,6 +45,8 @@ struct Conn {
 
 pub(super) struct History {
     seed: u64,
+    /// What makes addresses and marks its own.
+    number: u16,
     family: Family,
     vip: IpAddr,
     random: Random,
@@ -57,23 +59,36 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn new(seed: u64) -> Self {
+    /// Another attempt, of two, has other addresses: nothing of the one before is in its way.
+    pub(super) fn new(seed: u64, attempt: u16) -> Self {
+        let number = u16::try_from(seed % SEEDS).unwrap_or(0) * 2 + attempt % 2;
         let mut random = Random::new(seed);
         let family = random.of(&[Family::V4, Family::V6]);
         // Schedulers take turns.
         let scheduler = SCHEDULERS[usize::try_from(seed % 5).unwrap_or(0)];
         let settings = setup::settings(&mut random);
         let may_be_one_packet = !settings.contains(&(Setting::ScheduleIcmp, 1));
-        let services = Service::some(&mut random, family, (scheduler, may_be_one_packet), number(seed));
+        let services = Service::some(&mut random, family, (scheduler, may_be_one_packet), number);
         let vip = IpAddr::V4([0; 4].into());
-        Self { seed, family, vip, random, services, settings, conns: Vec::new(), begun: 0, packets: 0 }
+        Self {
+            seed,
+            number,
+            family,
+            vip,
+            random,
+            services,
+            settings,
+            conns: Vec::new(),
+            begun: 0,
+            packets: 0,
+        }
     }
 
     /// Plays it with one of the directors of rvs; afterwards settings have their defaults.
     pub(super) fn play(mut self, scene: &mut Scene<'_>) -> Result<()> {
         // The places take turns.
         scene.world.choose(Part::One(usize::try_from(self.seed)?));
-        scene.move_to(self.family, number(self.seed))?;
+        scene.move_to(self.family, FIRST + self.number)?;
         self.vip = scene.vip;
         let mark = self.services.iter().find_map(|service| match service.kind {
             Kind::Mark(mark) => Some(mark),
@@ -333,12 +348,7 @@ impl History {
 
     /// A client of this history.
     fn client(&mut self) -> IpAddr {
-        let first = self.seed % SEEDS * CLIENTS;
+        let first = u64::from(self.number) * CLIENTS;
         frames::remote_client(self.family, u32::try_from(first + self.random.below(CLIENTS)).unwrap_or(0))
     }
-}
-
-/// What makes a seed's addresses and marks its own.
-fn number(seed: u64) -> u16 {
-    FIRST + u16::try_from(seed % SEEDS).unwrap_or(0)
 }

@@ -25,6 +25,8 @@ tests![random_rr, random_wrr, random_lc, random_wlc, random_sh];
 
 /// Histories per scheduler.
 const SEEDS: u64 = 20;
+/// How long a history may take: INIT of SCTP, and what an ICMP error begins, live for 3 s and more (ipvs.md §4.3, §5.7).
+const LONGEST: Duration = Duration::from_secs(2);
 /// How often many seeds say how far they are.
 const PROGRESS: Duration = Duration::from_secs(15);
 /// Differences after which no more are looked for: each costs time.
@@ -56,8 +58,20 @@ fn of_scheduler(scene: &mut Scene<'_>, scheduler: &str) -> Result<()> {
     (0..SEEDS).try_for_each(|round| play(scene, first + round * 5))
 }
 
+/// Plays the history of a seed. Connections of the shortest states must not end in it, as rvs counts their ends a little
+/// later: one that differs and took too long, on a machine that has much to do, is played once more.
 fn play(scene: &mut Scene<'_>, seed: u64) -> Result<()> {
-    History::new(seed).play(scene).with_context(|| {
+    let start = Instant::now();
+    let first = History::new(seed, 0).play(scene);
+    let result = match first {
+        Err(error) if start.elapsed() > LONGEST => {
+            println!("seed {seed} differs, but took {:.1} s: once more", start.elapsed().as_secs_f64());
+            scene.world.settle()?;
+            History::new(seed, 1).play(scene).with_context(|| format!("the first time: {error:#}"))
+        }
+        result => result,
+    };
+    result.with_context(|| {
         format!(
             "seed {seed}; repeat with: cargo xtask refvm -t 600 -- env RVS_BINARY=$PWD/target/release/rvs \
              target/release/refvm-suite random --seed {seed}"
