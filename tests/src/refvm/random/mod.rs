@@ -24,7 +24,7 @@ use setup::SCHEDULERS;
 tests![random_rr, random_wrr, random_lc, random_wlc, random_sh];
 
 /// Histories per scheduler.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 12;
 /// How long a history may take: INIT of SCTP, and what an ICMP error begins, live for 3 s and more (ipvs.md §4.3, §5.7).
 const LONGEST: Duration = Duration::from_secs(2);
 /// How often many seeds say how far they are.
