@@ -28,7 +28,8 @@ pub struct Key {
     destination: [u64; 2],
     /// Identification as it stands in the packet; of IPv4 in the lower half.
     id: u32,
-    /// Protocol number.
+    /// Protocol number of IPv4; 0 for IPv6, of which the identification is enough, and where the first fragment's transport
+    /// protocol may stand behind another header (RFC 8200 §4.5).
     protocol: u32,
 }
 
@@ -41,9 +42,15 @@ impl Key {
             source: parsed.source.0,
             destination: parsed.destination.0,
             id: parsed.fragment_id,
-            protocol: parsed.protocol as u32,
+            protocol: protocol(parsed),
         }
     }
+}
+
+/// As it stands in a key.
+#[inline(always)]
+const fn protocol(parsed: &Parsed) -> u32 {
+    if parsed.is_v4() { parsed.protocol as u32 } else { 0 }
 }
 
 /// What was decided about the first fragment.
@@ -84,7 +91,7 @@ impl Keep {
         self.key.source = parsed.source.0;
         self.key.destination = parsed.destination.0;
         self.key.id = parsed.fragment_id;
-        self.key.protocol = u32::from(parsed.protocol);
+        self.key.protocol = protocol(parsed);
         self.known.vip = vip;
         self.known.other = Addr::default();
         self.known.dest = dest;

@@ -16,6 +16,9 @@ pub(crate) const DIRECTOR: u8 = 1;
 /// Numbers of clients and servers.
 pub(crate) const HOSTS: std::ops::RangeInclusive<u8> = 2..=20;
 
+/// Number of the clients' router, behind which there are more of them.
+pub(crate) const GATEWAY: u8 = 19;
+
 /// SYN and ACK.
 pub(crate) const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
 /// FIN and ACK, as stacks send it.
@@ -61,6 +64,18 @@ impl Family {
         match self {
             Self::V4 => ipv4::LEN,
             Self::V6 => ipv6::LEN,
+        }
+    }
+}
+
+/// A client behind the router, of 131 072.
+pub(crate) const fn remote_client(family: Family, number: u32) -> IpAddr {
+    let [_, a, b, c] = (number & 0x1_ffff).to_be_bytes();
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(198, 18 + a, b, c)),
+        Family::V6 => {
+            let (high, low) = (a as u16, (b as u16) << 8 | c as u16);
+            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, high, low))
         }
     }
 }
@@ -392,9 +407,29 @@ pub(crate) fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
-/// Source and destination port of a packet without options.
+/// Protocol number and bytes of what a packet carries behind options and extension headers; `None` for a fragment behind
+/// the first.
+pub(crate) fn transport(packet: &[u8]) -> Option<(u8, &[u8])> {
+    if family(packet)? == Family::V4 {
+        let header: &[u8; ipv4::LEN] = packet.first_chunk()?;
+        let is_later = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+        return (!is_later).then_some((header[9], packet.get(usize::from(header[0] & 15) * 4..)?));
+    }
+    let (mut next, mut rest) = (protocol(packet)?, payload(packet));
+    while ipv6::is_extension(next) || next == ipv6::next::AH {
+        let head: &[u8; ipv6::fragment::LEN] = rest.first_chunk()?;
+        if next == ipv6::next::FRAGMENT && ipv6::fragment::offset(head) != 0 {
+            return None;
+        }
+        rest = rest.get(ipv6::extension_len(next, head[1])..)?;
+        next = head[0];
+    }
+    Some((next, rest))
+}
+
+/// Source and destination port of a packet.
 pub(crate) fn ports(packet: &[u8]) -> Option<(u16, u16)> {
-    let [a, b, c, d] = *payload(packet).first_chunk()?;
+    let [a, b, c, d] = *transport(packet)?.1.first_chunk()?;
     Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
 
@@ -427,7 +462,7 @@ type Same = ((IpAddr, IpAddr), u8, Option<(u16, u16)>);
 pub(crate) fn flow(frame: &[u8]) -> Option<Same> {
     let packet = innermost(packet(frame));
     let (source, destination) = addresses(packet)?;
-    let protocol = protocol(packet)?;
+    let protocol = transport(packet).map(|(protocol, _)| protocol).or(protocol(packet))?;
     let ports = ports(packet).filter(|_| matches!(protocol, proto::TCP | proto::UDP | proto::SCTP));
     Some(((source, destination), protocol, ports))
 }

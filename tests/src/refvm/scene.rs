@@ -30,29 +30,21 @@ pub(crate) struct Scene<'a> {
     pub(crate) vip: IpAddr,
     /// No other test has it: with the same one, replies to connections of theirs could not be told from ours.
     cport: u16,
-    /// The only seed to try, for random tests.
-    pub(crate) seed: Option<u64>,
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn new(
-        world: &'a mut World,
-        number: usize,
-        (part, family): (Part, Family),
-        seed: Option<u64>,
-    ) -> Result<Self> {
+    pub(crate) fn new(world: &'a mut World, number: usize, (part, family): (Part, Family)) -> Result<Self> {
         let number = u16::try_from(number).context("too many tests")?;
         world.choose(part);
         let vip = vip(family, number);
-        let mut scene = Self { world, family, servers: family, vip, cport: CPORT + number, seed };
+        let mut scene = Self { world, family, servers: family, vip, cport: CPORT + number };
         scene.tool("-C")?;
         scene.own()?;
         Ok(scene)
     }
 
-    /// Goes on with the other family, for tests that need both.
-    pub(crate) fn change_family(&mut self, family: Family) -> Result<()> {
-        let number = self.cport - CPORT;
+    /// Goes on with another virtual address.
+    pub(crate) fn move_to(&mut self, family: Family, number: u16) -> Result<()> {
         (self.family, self.servers, self.vip) = (family, family, vip(family, number));
         self.own()
     }
@@ -205,6 +197,11 @@ impl<'a> Scene<'a> {
     /// The connections to a port, which all list alike.
     pub(crate) fn conns_to_port(&self, port: u16) -> Result<Vec<Conn>> {
         self.conns_to(&self.text(&format!("VIP:{port}")), |_| true)
+    }
+
+    /// All connections to the virtual address, which all list alike.
+    pub(crate) fn all_conns(&self) -> Result<Vec<Conn>> {
+        self.conns_to(&self.text("VIP:"), |_| true)
     }
 
     fn conns_to(&self, vip: &str, is_wanted: impl Fn(&[Conn]) -> bool) -> Result<Vec<Conn>> {

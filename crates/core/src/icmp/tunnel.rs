@@ -97,8 +97,9 @@ fn mtu<P: Packet>(packet: &P, outer: &Parsed, quoted: &Quoted) -> Result<u32, Ou
 /// Parses the packet inside into `inside`, as it came from the client. Only where it is of the same family: IPVS does not
 /// more, and under TC the kernel would go on to take the new error for one of the family outside.
 #[inline(always)]
-pub(crate) fn parse<P: Packet>(
+pub(crate) fn parse<P: Packet, T: Tables>(
     packet: &mut P,
+    tables: &T,
     outer: &Parsed,
     inside: &mut Parsed,
     quoted: &mut Quoted,
@@ -106,7 +107,7 @@ pub(crate) fn parse<P: Packet>(
     let at = outer.transport() + icmp::LEN;
     *quoted = if outer.is_v4() { outer_v4(packet, at)? } else { outer_v6(packet, at)? };
     let end = eth::LEN as u32 + outer.len;
-    quoted::packet(packet, quoted.inner, end, outer.is_v4(), inside).ok()?;
+    quoted::packet(packet, tables, quoted.inner, end, outer.is_v4(), inside).ok()?;
     // As it came, not as it would go back.
     core::mem::swap(&mut inside.source, &mut inside.destination);
     core::mem::swap(&mut inside.sport, &mut inside.dport);
