@@ -17,6 +17,7 @@ mod method;
 mod neighbours;
 mod other_traffic;
 mod path_mtu;
+mod peers;
 mod program;
 mod refusals;
 mod residue;
