@@ -21,6 +21,7 @@ mod peers;
 mod program;
 mod refusals;
 mod residue;
+mod reverse_path;
 mod routes;
 mod sockets;
 mod stage;
