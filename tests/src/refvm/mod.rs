@@ -14,6 +14,7 @@
 mod differences;
 mod frames;
 mod lab;
+mod links;
 mod random;
 mod scene;
 mod statements;

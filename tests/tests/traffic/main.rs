@@ -27,5 +27,6 @@ mod sockets;
 mod stage;
 mod transfer;
 mod turn;
+mod uplinks;
 mod wire;
 mod world;
