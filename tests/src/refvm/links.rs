@@ -234,7 +234,7 @@ impl Rig {
         // Which of its addresses the client has here is the layer's.
         let gateway = way.family.address(CLIENTS, way.client, DIRECTOR);
         ip(&self.client, &format!("{} route replace {} via {gateway}", way.family.option(), service.ip()))?;
-        let sent: Vec<u8> = (0..LEN).map(|n| (n % 251) as u8).collect();
+        let sent: Vec<u8> = (0..=250).cycle().take(LEN).collect();
         let received = self.client.enter(|| echoed(service, &sent))?.with_context(|| format!("{way:?}"))?;
         ensure!(received == sent, "{way:?}: {} of {LEN} bytes came back, or others", received.len());
         Ok(())
