@@ -23,6 +23,7 @@ pub mod limits;
 pub mod map;
 pub mod mark;
 mod outcome;
+pub mod peer;
 mod port;
 mod program;
 pub mod sched;

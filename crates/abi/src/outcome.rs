@@ -61,6 +61,8 @@ outcomes! {
     FtpDataPort = 11, Pass, "ftp_data_port", "source port 20 is never scheduled";
     ReplyUnchanged = 12, Pass, "reply_unchanged", "reply of a DR or tunnel destination: passed on unchanged";
 
+    AlreadyBalanced = 31, Pass, "already_balanced", "sent here by a DR or tunnel destination of the same service, so balanced there before: left to the stack";
+
     Vlan = 16, Pass, "vlan", "VLAN tag: left to the stack, which hands it to that VLAN's interface";
 
     MartianSource = 17, Pass, "martian_source", "source address that no host has (0/8, 127/8, ::, ::1, multicast, reserved): left to the stack, which drops it";

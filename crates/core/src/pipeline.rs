@@ -11,7 +11,7 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, guard, mark,
     one_packet, parse, program,
 };
 
@@ -45,6 +45,8 @@ pub struct Scratch {
     pub is_second_look: u32,
     /// Its mark, when a service is looked for; 0: none.
     pub mark: u32,
+    /// Who sent its frame, when a service is looked for: an Ethernet address, see [`rvs_abi::peer`].
+    pub sender: Addr,
     /// The connection to be made.
     pub request: conn::Request,
     /// The turn of its scheduler, if it is not kept.
@@ -293,7 +295,7 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed, scratch.mark, &mut scratch.turn);
+        let chosen = context.choose(&scratch.parsed, scratch.mark, scratch.sender, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
@@ -490,7 +492,13 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
     #[inline(always)]
-    fn choose(&self, parsed: &Parsed, mark: u32, turn: &mut one_packet::Turn) -> Result<(u32, u32), Outcome> {
+    fn choose(
+        &self,
+        parsed: &Parsed,
+        mark: u32,
+        sender: Addr,
+        turn: &mut one_packet::Turn,
+    ) -> Result<(u32, u32), Outcome> {
         if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
                 proto::AH | proto::ESP => Outcome::NoKeyExchange,
@@ -499,6 +507,9 @@ impl<'a, T: Tables> Context<'a, T> {
             });
         }
         let (id, service) = self.service(parsed, mark).ok_or(Outcome::NoService)?;
+        if guard::is_peer(self.tables, id, sender) {
+            return Err(Outcome::AlreadyBalanced);
+        }
         if parsed.sport == FTP_DATA {
             return Err(Outcome::FtpDataPort);
         }

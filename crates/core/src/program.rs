@@ -6,6 +6,7 @@
 
 use rvs_abi::{Class, Outcome, Program};
 
+use crate::guard;
 use crate::icmp::{answer, schedule};
 use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
@@ -35,6 +36,10 @@ pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: O
 /// A program behind the first, for a packet that came to this outcome.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if program == Program::Connect {
+        let sender = guard::sender(packet);
+        let _kept = tables.with_scratch(|scratch| scratch.sender = sender);
+    }
     match program {
         Program::Connect if outcome == Outcome::IcmpError => match schedule::begin(tables) {
             Outcome::Balanced => tables.go_on(packet, Program::Error, Outcome::Balanced),

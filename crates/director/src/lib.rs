@@ -33,6 +33,7 @@ pub mod limits;
 mod listing;
 mod marks;
 mod members;
+mod peers;
 mod plan;
 mod routes;
 mod row;

@@ -60,7 +60,8 @@ impl Capacity {
         words
     }
 
-    /// Entries of the map of service keys: with `nat_icmp_send`, destinations have keys too.
+    /// Entries of the map of service keys. A destination may have one too: with `nat_icmp_send` by NAT, and by direct routing
+    /// or a tunnel as a peer.
     #[must_use]
     pub const fn service_keys(&self) -> u32 {
         self.services + self.dests

@@ -15,6 +15,7 @@ mod differences;
 mod fragments;
 mod frames;
 mod lab;
+mod links;
 mod random;
 mod scene;
 mod statements;

@@ -13,13 +13,14 @@ use crate::turn::await_turn;
 const README: &str = include_str!("../../../README.md");
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
 const TUNNELS: &str = include_str!("../../../docs/tunnels.md");
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
     include_str!("../../../CHANGELOG.md"),
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
+    include_str!("../../../docs/links.md"),
     include_str!("../../../docs/marks.md"),
     crate::client_address::PAGE,
     SETTINGS,

@@ -21,6 +21,7 @@ mod log;
 mod memory;
 mod message;
 mod neighbours;
+mod reverse_path;
 mod routes;
 mod start;
 mod stop;

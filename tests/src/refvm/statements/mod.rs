@@ -4,6 +4,7 @@
 mod agent;
 mod forwarding;
 mod icmp;
+mod links;
 mod marks;
 mod objects;
 mod path;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::One(0), statistics::TESTS),
     (Part::One(0), tool::TESTS),
     (Part::One(0), agent::TESTS),
+    (Part::One(0), links::TESTS),
 ];
 
 /// Statements of §13.2 and §13.3 that no test covers, and why. A full run prints them.
