@@ -12,9 +12,11 @@ pub enum Program {
     Fragment = 2,
     /// For packets that are dropped and whose sender is to know it.
     Answer = 3,
+    /// For first fragments that are ready, and for fragments that come before them.
+    Gather = 4,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Error, Self::Fragment, Self::Answer];
+    pub const ALL: [Self; 5] = [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather];
 }

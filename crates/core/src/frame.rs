@@ -1,10 +1,10 @@
 //! A packet in plain memory: the host's side of [`Packet`], for the model, tests and tools.
 
-use rvs_abi::Port;
+use rvs_abi::{Port, limits};
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 
-use crate::{Encap, Packet, Parsed};
+use crate::{Encap, Packet, Parsed, hold};
 
 /// A frame of at most `MAX` bytes.
 #[derive(Debug, Clone)]
@@ -12,6 +12,10 @@ pub struct Frame<const MAX: usize> {
     buffer: [u8; MAX],
     len: usize,
     port: Port,
+    /// Frames that were sent behind it, one after the other, and where each ends.
+    behind: [u8; MAX],
+    ends: [usize; limits::HOLD_SHARE as usize],
+    count: usize,
 }
 
 impl<const MAX: usize> Frame<MAX> {
@@ -20,7 +24,16 @@ impl<const MAX: usize> Frame<MAX> {
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut buffer = [0; MAX];
         buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self { buffer, len: bytes.len(), port: Port::default() })
+        let ends = [0; limits::HOLD_SHARE as usize];
+        Some(Self { buffer, len: bytes.len(), port: Port::default(), behind: [0; MAX], ends, count: 0 })
+    }
+
+    /// The frames that were sent behind it, as they meet the program again.
+    pub fn behind(&self) -> impl Iterator<Item = Self> {
+        (0..self.count).filter_map(|i| {
+            let start = if i == 0 { 0 } else { self.ends[i - 1] };
+            Some(Self::new(self.behind.get(start..self.ends[i])?)?.from(self.port))
+        })
     }
 
     /// As it came in on an interface of which this is known.
@@ -111,4 +124,26 @@ impl<const MAX: usize> Packet for Frame<MAX> {
     }
 
     fn reach(&mut self, _len: u32) {}
+
+    fn resend(&mut self) -> Option<()> {
+        let start = if self.count == 0 { 0 } else { self.ends[self.count - 1] };
+        let end = start + self.len;
+        self.behind.get_mut(start..end)?.copy_from_slice(&self.buffer[..self.len]);
+        *self.ends.get_mut(self.count)? = end;
+        self.count += 1;
+        Some(())
+    }
+
+    fn copy_to(&self, frame: &mut hold::Bytes, len: u32) -> Option<()> {
+        let len = len as usize;
+        frame.get_mut(..len)?.copy_from_slice(self.bytes().get(..len)?);
+        Some(())
+    }
+
+    fn replace(&mut self, frame: &hold::Bytes, len: u32) -> Option<()> {
+        let len = len as usize;
+        self.buffer.get_mut(..len)?.copy_from_slice(frame.get(..len)?);
+        self.len = len;
+        Some(())
+    }
 }

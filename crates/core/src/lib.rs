@@ -14,6 +14,7 @@ pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
 mod full_nat;
+pub mod hold;
 mod icmp;
 pub mod mark;
 mod one_packet;

@@ -5,7 +5,7 @@ use rvs_abi::{Addr, Class, Method, Outcome, ServiceFlags, Stats, proto};
 use crate::forward::{check, masq};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
-use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, fragment};
+use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, fragment, hold};
 
 /// The turn that a scheduler gave to a datagram.
 ///
@@ -81,6 +81,11 @@ fn send<P: Packet, T: Tables>(
     let (dest_id, service) = (request.entry.dest, request.entry.service);
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
     let hop = context.hop_to(dest, dest_id, true);
+    let hop = if hold::is_handed_over(context.tables, parsed, context.now) {
+        Err(Outcome::HandOverFragment)
+    } else {
+        hop
+    };
     if let Err(outcome) = hop
         && outcome.class() == Class::HandOver
     {
@@ -91,7 +96,7 @@ fn send<P: Packet, T: Tables>(
     let mut in_bytes = u64::from(parsed.len);
     if parsed.is(Signal::FRAGMENT) {
         in_bytes = fragment::bytes(parsed);
-        way.keep.keep(context.tables, parsed, (dest_id, service), method, (Addr::default(), context.now));
+        way.keep.write(parsed, (dest_id, service), method, (Addr::default(), context.now));
     }
     context.tables.count(service, dest_id, &Stats { conns: 1, in_packets: 1, in_bytes, ..Stats::default() });
     let hop = hop?;

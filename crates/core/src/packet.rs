@@ -8,7 +8,7 @@ use rvs_abi::{TunnelType, family};
 use rvs_wire::checksum::Delta;
 use rvs_wire::{gre, gue, ipv4, ipv6, udp};
 
-use crate::Parsed;
+use crate::{Parsed, hold};
 
 /// A frame that starts with its Ethernet header.
 ///
@@ -55,6 +55,15 @@ pub trait Packet {
 
     /// Makes the first bytes of the frame readable, as far as there are so many.
     fn reach(&mut self, len: u32);
+
+    /// Sends a copy of the frame to the interface that it came in on, as if it came in once more.
+    fn resend(&mut self) -> Option<()>;
+
+    /// Copies the frame, which has so many bytes.
+    fn copy_to(&self, frame: &mut hold::Bytes, len: u32) -> Option<()>;
+
+    /// Becomes that frame of so many bytes.
+    fn replace(&mut self, frame: &hold::Bytes, len: u32) -> Option<()>;
 }
 
 /// What is put in front of an IP packet.

@@ -11,7 +11,7 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, hold, mark,
     one_packet, parse, program,
 };
 
@@ -264,6 +264,34 @@ pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// The stage for a fragment that came before the first of its packet (see [`crate::hold`]).
+#[inline(always)]
+pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, clock, .. } = scratch;
+        hold::hold(packet, tables, parsed, way, conn::ticks(*clock))
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage for a first fragment that is ready: keeps where it goes.
+#[inline(always)]
+pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
+    let _kept = tables.with_scratch(|scratch| {
+        scratch.way.keep.keep(tables, &scratch.parsed, outcome, conn::ticks(scratch.clock));
+    });
+}
+
+/// The stage behind that: has those sent that came before it. `false`: it is lost.
+#[inline(always)]
+pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
+    let is_there = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, clock, .. } = scratch;
+        hold::release(packet, tables, parsed, way.keep.key(), conn::ticks(*clock))
+    });
+    is_there.unwrap_or(false)
+}
+
 /// The stage behind 2b and 2c for packets that leave through a tunnel.
 #[inline(always)]
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -414,8 +442,11 @@ impl<'a, T: Tables> Context<'a, T> {
             if parsed.protocol == proto::SCTP && method == Method::MASQ && dport != parsed.dport {
                 return Err(Outcome::FragmentedSctp);
             }
+            if hold::is_handed_over(self.tables, parsed, self.now) {
+                return Err(Outcome::HandOverFragment);
+            }
             bytes = fragment::bytes(parsed);
-            way.keep.keep(self.tables, parsed, (dest_id, service_id), method, (Addr::default(), self.now));
+            way.keep.write(parsed, (dest_id, service_id), method, (Addr::default(), self.now));
         }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
         // A first packet that was handed over comes again: the connection is in the state after it already.
@@ -610,13 +641,16 @@ impl<'a, T: Tables> Context<'a, T> {
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = hop.mtu;
         check(packet, parsed, &hop, 0)?;
+        if hold::is_handed_over(self.tables, parsed, self.now) {
+            return Err(Outcome::HandOverFragment);
+        }
         let (vport, _) = found.ports();
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP && vport != parsed.sport {
                 return Err(Outcome::FragmentedSctp);
             }
-            way.keep.keep(self.tables, parsed, found.ids(), Method::MASQ, (vip, self.now));
+            way.keep.write(parsed, found.ids(), Method::MASQ, (vip, self.now));
         }
         way.hop = hop;
         masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;

@@ -3,12 +3,15 @@
 
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
-    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
-    bpf_adj_room_mode,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, BPF_F_INVALIDATE_HASH,
+    BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode,
 };
-use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data};
-use rvs_abi::{TunnelType, proto};
-use rvs_core::{Encap, Packet, Parsed};
+use aya_ebpf::helpers::{
+    bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes,
+    bpf_skb_pull_data, bpf_skb_store_bytes,
+};
+use rvs_abi::{TunnelType, limits, proto};
+use rvs_core::{Encap, Packet, Parsed, hold};
 use rvs_wire::checksum::Delta;
 use rvs_wire::{eth, tcp, udp};
 
@@ -189,6 +192,53 @@ impl Packet for Skb {
             unsafe { bpf_skb_pull_data(self.context, wanted) };
         }
     }
+
+    #[inline(always)]
+    fn resend(&mut self) -> Option<()> {
+        // SAFETY: a valid context; pointers are made anew afterwards.
+        let sent = unsafe {
+            let ingress = core::ptr::read_volatile(&raw const (*self.context).ifindex);
+            bpf_clone_redirect(self.context, ingress, u64::from(BPF_F_INGRESS))
+        };
+        (sent == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn copy_to(&self, frame: &mut hold::Bytes, len: u32) -> Option<()> {
+        let len = frame_len(len)?;
+        // SAFETY: a valid context, and room for what is read: `frame_len` compared it.
+        let result = unsafe { bpf_skb_load_bytes(self.context.cast(), 0, frame.as_mut_ptr().cast(), len) };
+        (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn replace(&mut self, frame: &hold::Bytes, len: u32) -> Option<()> {
+        let len = frame_len(len)?;
+        // SAFETY: a valid context, pointers into which are made anew afterwards, and as many bytes as are written.
+        let results = unsafe {
+            bpf_skb_change_tail(self.context, len, 0)
+                | bpf_skb_store_bytes(
+                    self.context,
+                    0,
+                    frame.as_ptr().cast(),
+                    len,
+                    u64::from(BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH),
+                )
+        };
+        (results == 0).then_some(())
+    }
+}
+
+/// The length of a frame that can be held. Two comparisons, which the compiler is kept from making one of: the verifier
+/// does not see a range in that.
+#[inline(always)]
+fn frame_len(len: u32) -> Option<u32> {
+    let len = opaque(u64::from(len));
+    if len > u64::from(limits::HOLD_FRAME) {
+        return None;
+    }
+    let len = opaque(len);
+    if len < eth::LEN as u64 { None } else { Some(len as u32) }
 }
 
 /// What the kernel is to know of the new headers, so that it cuts bundles of segments rightly. That these fit with the

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use rvs_abi::Port;
-use rvs_core::{Encap, Packet, Parsed};
+use rvs_core::{Encap, Packet, Parsed, hold};
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 
@@ -142,4 +142,19 @@ impl Packet for Xdp {
 
     #[inline(always)]
     fn reach(&mut self, _len: u32) {}
+
+    #[inline(always)]
+    fn resend(&mut self) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn copy_to(&self, _frame: &mut hold::Bytes, _len: u32) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn replace(&mut self, _frame: &hold::Bytes, _len: u32) -> Option<()> {
+        None
+    }
 }

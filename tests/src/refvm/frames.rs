@@ -124,9 +124,27 @@ impl Head {
     }
 
     pub(crate) fn frame(&self, to: Mac, from: Mac, payload: &Payload) -> Vec<u8> {
-        let packet = self.packet(payload);
+        self.in_frame(to, from, &self.packet(payload))
+    }
+
+    fn in_frame(&self, to: Mac, from: Mac, packet: &[u8]) -> Vec<u8> {
         let kind = if self.source.is_ipv4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
-        rvs_wire::builder::ethernet(to, from, kind, &packet)
+        rvs_wire::builder::ethernet(to, from, kind, packet)
+    }
+
+    /// The packet in fragments of that identification, which carry `size` bytes each.
+    pub(crate) fn fragments(&self, payload: &Payload, size: usize, id: u16) -> Vec<Vec<u8>> {
+        let Self { ttl, tos, .. } = *self;
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let ip = Ipv4::new(source.octets(), destination.octets());
+                Ipv4 { ttl, tos, id, ..ip }.fragments(payload, size)
+            }
+            (source, destination) => {
+                let ip = Ipv6::new(octets_v6(source), octets_v6(destination));
+                Ipv6 { hop_limit: ttl, traffic_class: tos, ..ip }.fragments(payload, size, id.into())
+            }
+        }
     }
 }
 
@@ -253,6 +271,12 @@ impl Flow {
         self.frame(&self.ip(), Payload::Sctp(Sctp::new(self.cport, self.vport, kinds)))
     }
 
+    /// Packets of the client, each in a frame.
+    pub(crate) fn in_frames(&self, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let macs = (DIRECTOR_CLIENT_MAC, mac_of_client(self.cip));
+        packets.iter().map(|packet| self.ip().in_frame(macs.0, macs.1, packet)).collect()
+    }
+
     /// Anything of the client in a frame.
     pub(crate) fn frame(&self, ip: &Head, payload: Payload) -> Vec<u8> {
         ip.frame(DIRECTOR_CLIENT_MAC, mac_of_client(self.cip), &payload)
@@ -325,6 +349,12 @@ impl Replies {
     /// Anything in a frame.
     pub(crate) fn frame(&self, ip: &Head, payload: Payload) -> Vec<u8> {
         ip.frame(DIRECTOR_SERVER_MAC, server_mac(self.number), &payload)
+    }
+
+    /// Packets of the server, each in a frame.
+    pub(crate) fn in_frames(&self, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let macs = (DIRECTOR_SERVER_MAC, server_mac(self.number));
+        packets.iter().map(|packet| self.ip().in_frame(macs.0, macs.1, packet)).collect()
     }
 
     /// An error about a packet of the connection as the server got it, sent by the server itself or another host of its
