@@ -16,6 +16,8 @@ pub enum Event {
     Expired = 103,
     /// A rule of the classifier gave a packet its mark.
     Classified = 102,
+    /// A fragment was made of a packet that was too large for its way.
+    PieceMade = 106,
     /// A fragment that had come before the first of its packet went on behind it.
     HeldSent = 107,
     /// A fragment that had come before the first of its packet was given up: the first did not come.
@@ -24,13 +26,14 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
         Self::ClientOptionNoRoom,
         Self::Classified,
         Self::Expired,
+        Self::PieceMade,
         Self::HeldSent,
         Self::HeldExpired,
     ];
@@ -45,6 +48,7 @@ impl Event {
             Self::ClientOptionNoRoom => "client_unsaid",
             Self::Classified => "classified",
             Self::Expired => "expired",
+            Self::PieceMade => "piece_made",
             Self::HeldSent => "held_sent",
             Self::HeldExpired => "held_expired",
         }
@@ -64,6 +68,7 @@ impl Event {
             Self::Expired => {
                 "a packet ended its connection, whose destination is removed (expire_nodest_conn)"
             }
+            Self::PieceMade => "a fragment was made of a packet that was too large for its way",
             Self::HeldSent => "a fragment that had come before the first of its packet went on behind it",
             Self::HeldExpired => {
                 "a held fragment was given up for another: the first of its packet had not come"

@@ -14,9 +14,12 @@ pub enum Program {
     Answer = 3,
     /// For first fragments that are ready, and for fragments that come before them.
     Gather = 4,
+    /// For packets that are too large for their way and may be fragmented.
+    Cut = 5,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather];
+    pub const ALL: [Self; 6] =
+        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut];
 }

@@ -15,7 +15,7 @@ use crate::forward::masq::{End, rewrite_address};
 use crate::forward::{address, check};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Way};
-use crate::{DestRecord, Packet, Parsed, Tables, hold};
+use crate::{DestRecord, Packet, Parsed, Tables, cut, hold};
 
 /// How long a first fragment is remembered, in ticks: 2 s. Identifications come again, those of IPv4 soon.
 const LIFE_TICKS: u32 = 30;
@@ -187,6 +187,10 @@ fn request<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let dest = context.tables.dest(known.dest).ok_or(Outcome::Inconsistent)?;
     let hop = context.hop_to(dest, known.dest, false)?;
+    if known.method != u32::from(Method::TUNNEL) {
+        way.notice.mtu = hop.mtu;
+        cut::check(packet, context.tables, parsed, &hop)?;
+    }
     let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
@@ -221,6 +225,8 @@ fn reply<P: Packet, T: Tables>(
     let client = if is_full { known.other } else { parsed.destination };
     let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
     let hop = context.hop_to_client(client, from, false)?;
+    way.notice.mtu = hop.mtu;
+    cut::check(packet, context.tables, parsed, &hop)?;
     check(packet, parsed, &hop, 0)?;
     let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);

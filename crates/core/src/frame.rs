@@ -6,6 +6,9 @@ use rvs_wire::eth;
 
 use crate::{Encap, Packet, Parsed, hold};
 
+/// Frames that may be sent behind another: all that are held for a packet, or that it is cut into.
+const BEHIND_MAX: usize = limits::PIECES_MAX as usize;
+
 /// A frame of at most `MAX` bytes.
 #[derive(Debug, Clone)]
 pub struct Frame<const MAX: usize> {
@@ -14,7 +17,7 @@ pub struct Frame<const MAX: usize> {
     port: Port,
     /// Frames that were sent behind it, one after the other, and where each ends.
     behind: [u8; MAX],
-    ends: [usize; limits::HOLD_SHARE as usize],
+    ends: [usize; BEHIND_MAX],
     count: usize,
 }
 
@@ -24,7 +27,7 @@ impl<const MAX: usize> Frame<MAX> {
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut buffer = [0; MAX];
         buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        let ends = [0; limits::HOLD_SHARE as usize];
+        let ends = [0; BEHIND_MAX];
         Some(Self { buffer, len: bytes.len(), port: Port::default(), behind: [0; MAX], ends, count: 0 })
     }
 
@@ -134,13 +137,20 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         Some(())
     }
 
-    fn copy_to(&self, frame: &mut hold::Bytes, len: u32) -> Option<()> {
+    fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()> {
         let len = len as usize;
         frame.get_mut(..len)?.copy_from_slice(self.bytes().get(..len)?);
         Some(())
     }
 
-    fn replace(&mut self, frame: &hold::Bytes, len: u32) -> Option<()> {
+    fn fill(&mut self, frame: &hold::Saved, from: u32, offset: u32, len: u32) -> Option<()> {
+        let (from, offset, len) = (from as usize, offset as usize, len as usize);
+        let part = frame.get(from..from + len)?;
+        self.buffer[..self.len].get_mut(offset..offset + len)?.copy_from_slice(part);
+        Some(())
+    }
+
+    fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()> {
         let len = len as usize;
         self.buffer.get_mut(..len)?.copy_from_slice(frame.get(..len)?);
         self.len = len;

@@ -19,6 +19,11 @@ use crate::{Link, Packet, Parsed, Step, Tables};
 /// A frame that is held.
 pub type Bytes = [u8; limits::HOLD_FRAME as usize];
 
+/// A frame that is looked after while its packet is others: twice as long, so that any part of it may be asked for. All that
+/// a value of a map of each CPU can have.
+pub type Saved = [u8; 1 << 15];
+const _: () = assert!(2 * size_of::<Bytes>() <= size_of::<Saved>());
+
 /// How long a fragment waits for the first of its packet, in ticks: 1 s. One that is only late comes within milliseconds.
 const LIFE_TICKS: u32 = 15;
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conn;
+mod cut;
 pub mod filter;
 mod forward;
 pub mod fragment;

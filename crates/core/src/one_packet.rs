@@ -5,7 +5,7 @@ use rvs_abi::{Addr, Class, Method, Outcome, ServiceFlags, Stats, proto};
 use crate::forward::{check, masq};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
-use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, fragment, hold};
+use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, cut, fragment, hold};
 
 /// The turn that a scheduler gave to a datagram.
 ///
@@ -81,18 +81,26 @@ fn send<P: Packet, T: Tables>(
     let (dest_id, service) = (request.entry.dest, request.entry.service);
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
     let hop = context.hop_to(dest, dest_id, true);
+    let method = method(request.entry.flags);
+    let hop = match hop {
+        Ok(hop) if method != Method::TUNNEL => {
+            way.notice.mtu = hop.mtu;
+            cut::check(packet, context.tables, parsed, &hop).map(|()| hop)
+        }
+        hop => hop,
+    };
     let hop = if hold::is_handed_over(context.tables, parsed, context.now) {
         Err(Outcome::HandOverFragment)
     } else {
         hop
     };
+    // What is cut comes again as well.
     if let Err(outcome) = hop
-        && outcome.class() == Class::HandOver
+        && (outcome.class() == Class::HandOver || outcome == Outcome::ForwardCut)
     {
         turn.take_back(context.tables);
         return Err(outcome);
     }
-    let method = method(request.entry.flags);
     let mut in_bytes = u64::from(parsed.len);
     if parsed.is(Signal::FRAGMENT) {
         in_bytes = fragment::bytes(parsed);

@@ -60,10 +60,13 @@ pub trait Packet {
     fn resend(&mut self) -> Option<()>;
 
     /// Copies the frame, which has so many bytes.
-    fn copy_to(&self, frame: &mut hold::Bytes, len: u32) -> Option<()>;
+    fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()>;
 
     /// Becomes that frame of so many bytes.
-    fn replace(&mut self, frame: &hold::Bytes, len: u32) -> Option<()>;
+    fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()>;
+
+    /// Overwrites so many bytes from `offset` by those of that frame from `from`.
+    fn fill(&mut self, frame: &hold::Saved, from: u32, offset: u32, len: u32) -> Option<()>;
 }
 
 /// What is put in front of an IP packet.
@@ -94,6 +97,13 @@ impl Encap {
         };
         let checksum = if matches!(kind, TunnelType::GUE | TunnelType::GRE) { checksum } else { 0 };
         Self { family, kind, checksum, rest: rest as u32 }
+    }
+
+    /// Nothing but room of so many bytes, more than an IPv4 header's, in front of IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn room(size: u32) -> Self {
+        Self { family: family::V4, kind: Self::ICMP, checksum: 0, rest: size - ipv4::LEN as u32 }
     }
 
     /// Of an ICMP error.

@@ -11,8 +11,8 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, hold, mark,
-    one_packet, parse, program,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, hold,
+    mark, one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
@@ -274,6 +274,16 @@ pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// The stage for a packet that is too large for its way: sends it in fragments (see [`crate::cut`]).
+#[inline(always)]
+pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, .. } = scratch;
+        cut::send(packet, tables, parsed, way)
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
 /// The stage for a first fragment that is ready: keeps where it goes.
 #[inline(always)]
 pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
@@ -433,6 +443,12 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
+        if let Ok(hop) = &hop
+            && method(flags) != Method::TUNNEL
+        {
+            way.notice.mtu = hop.mtu;
+            cut::check(packet, self.tables, parsed, hop)?;
+        }
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
         let mut bytes = u64::from(parsed.len);
@@ -640,6 +656,7 @@ impl<'a, T: Tables> Context<'a, T> {
         let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = hop.mtu;
+        cut::check(packet, self.tables, parsed, &hop)?;
         check(packet, parsed, &hop, 0)?;
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);

@@ -19,6 +19,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::IcmpError => Some(Program::Error),
         Outcome::LaterFragment => Some(Program::Fragment),
         Outcome::FragmentHeld => Some(Program::Gather),
+        Outcome::ForwardCut => Some(Program::Cut),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -87,6 +88,7 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             let outcome = tables.fragment_stage(packet);
             go_on(packet, tables, outcome)
         }
+        Program::Cut => end_without_link(tables.cut(packet)),
         Program::Gather if outcome == Outcome::FragmentHeld => match tables.hold(packet) {
             // Its first fragment has come at this very moment.
             Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, Outcome::LaterFragment),

@@ -101,7 +101,7 @@ pub trait Tables {
     /// Lends a slot's frame.
     fn with_held<R>(&self, slot: u32, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R>;
     /// Lends room for one more frame.
-    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R>;
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> Option<R>;
     /// When a fragment was last held in a group, in ticks; 0: never.
     fn held_at(&self, group: u32) -> u32;
     /// Sets that.
@@ -237,6 +237,15 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::keep(self, outcome);
+    }
+
+    /// [`pipeline::cut`], likewise.
+    #[inline(always)]
+    fn cut<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::cut(packet, self)
     }
 
     /// [`pipeline::release`], likewise.

@@ -204,7 +204,7 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn copy_to(&self, frame: &mut hold::Bytes, len: u32) -> Option<()> {
+    fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()> {
         let len = frame_len(len)?;
         // SAFETY: a valid context, and room for what is read: `frame_len` compared it.
         let result = unsafe { bpf_skb_load_bytes(self.context.cast(), 0, frame.as_mut_ptr().cast(), len) };
@@ -212,7 +212,24 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn replace(&mut self, frame: &hold::Bytes, len: u32) -> Option<()> {
+    fn fill(&mut self, frame: &hold::Saved, from: u32, offset: u32, len: u32) -> Option<()> {
+        let (from, len) = (between(0, from)?, between(1, len)?);
+        // SAFETY: a valid context, pointers into which are made anew afterwards, and two numbers that are at most half of
+        // the bytes that are there.
+        let result = unsafe {
+            bpf_skb_store_bytes(
+                self.context,
+                offset,
+                frame.as_ptr().add(from as usize).cast(),
+                len,
+                u64::from(BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH),
+            )
+        };
+        (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()> {
         let len = frame_len(len)?;
         // SAFETY: a valid context, pointers into which are made anew afterwards, and as many bytes as are written.
         let results = unsafe {
@@ -229,16 +246,22 @@ impl Packet for Skb {
     }
 }
 
-/// The length of a frame that can be held. Two comparisons, which the compiler is kept from making one of: the verifier
-/// does not see a range in that.
+/// The length of a frame that can be held.
 #[inline(always)]
 fn frame_len(len: u32) -> Option<u32> {
-    let len = opaque(u64::from(len));
-    if len > u64::from(limits::HOLD_FRAME) {
+    between(eth::LEN as u32, len)
+}
+
+/// A number of bytes, not below a least one, in a frame that can be held. Two comparisons, which the compiler is kept from
+/// making one of, or others than "less": older verifiers see no range in those.
+#[inline(always)]
+fn between(least: u32, number: u32) -> Option<u32> {
+    let number = opaque(u64::from(number));
+    if number > u64::from(limits::HOLD_FRAME) {
         return None;
     }
-    let len = opaque(len);
-    if len < eth::LEN as u64 { None } else { Some(len as u32) }
+    let number = opaque(number);
+    if number < opaque(u64::from(least)) { None } else { Some(number as u32) }
 }
 
 /// What the kernel is to know of the new headers, so that it cuts bundles of segments rightly. That these fit with the

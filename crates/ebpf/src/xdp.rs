@@ -149,12 +149,17 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn copy_to(&self, _frame: &mut hold::Bytes, _len: u32) -> Option<()> {
+    fn copy_to<const N: usize>(&self, _frame: &mut [u8; N], _len: u32) -> Option<()> {
         None
     }
 
     #[inline(always)]
-    fn replace(&mut self, _frame: &hold::Bytes, _len: u32) -> Option<()> {
+    fn fill(&mut self, _frame: &hold::Saved, _from: u32, _offset: u32, _len: u32) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn replace<const N: usize>(&mut self, _frame: &[u8; N], _len: u32) -> Option<()> {
         None
     }
 }

@@ -23,7 +23,7 @@ impl Default for Slot {
 #[derive(Debug)]
 pub struct Held {
     slots: RefCell<BTreeMap<u32, Slot>>,
-    saved: RefCell<Box<hold::Bytes>>,
+    saved: RefCell<Box<hold::Saved>>,
     at: RefCell<BTreeMap<u32, u32>>,
 }
 
@@ -60,7 +60,7 @@ impl Held {
         use_it(&mut self.slots.borrow_mut().entry(slot).or_default().frame)
     }
 
-    pub(crate) fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> R {
+    pub(crate) fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> R {
         use_it(&mut self.saved.borrow_mut())
     }
 

@@ -463,7 +463,7 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         Some(self.world.held()?.with(slot, use_it))
     }
 
-    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R> {
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> Option<R> {
         Some(self.world.held()?.with_saved(use_it))
     }
 

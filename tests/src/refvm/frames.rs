@@ -365,6 +365,22 @@ impl Replies {
     }
 }
 
+/// Where the identification of an IPv6 fragment is in its packet.
+pub(crate) fn fragment_id_at(packet: &[u8]) -> Option<usize> {
+    let is_fragment = packet.first()? >> 4 == 6 && *packet.get(6)? == ipv6::next::FRAGMENT;
+    (is_fragment && packet.len() >= ipv6::LEN + ipv6::fragment::LEN).then_some(ipv6::LEN + 4)
+}
+
+/// Where the data of a fragment begin in their packet, in bytes; 0 of what is no fragment.
+pub(crate) fn fragment_offset(packet: &[u8]) -> u16 {
+    let word = |at: usize| packet.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+    match fragment_id_at(packet) {
+        Some(at) => word(at - 2) & !7,
+        None if packet.first().is_some_and(|b| b >> 4 == 4) => (word(6) & 0x1fff) * 8,
+        None => 0,
+    }
+}
+
 /// The packet in a frame.
 pub(crate) fn packet(frame: &[u8]) -> &[u8] {
     frame.get(eth::LEN..).unwrap_or_default()

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use rvs_netlink::Netns;
+use rvs_netlink::{Netns, Prefix, Route};
 use rvs_testkit::{Capture, Family, Host, Replies};
 use rvs_wire::builder::{Ipv4, Ipv6, Payload, Udp, ethernet};
 use rvs_wire::eth;
@@ -24,6 +24,9 @@ const ATTEMPTS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of questions and answers: what fits into a packet, what just does not, and what takes many.
 const LENGTHS: [u32; 5] = [16, 1472, 1473, 4000, 30_000];
+/// MTU of ways that are smaller than the client's and the server's own links, and bytes that are sent there.
+const SMALL: u32 = 1400;
+const CUT_LENGTHS: [u32; 6] = [16, 1372, 1373, 1472, 4000, 30_000];
 /// Bytes of a datagram whose fragments are sent one by one, and of each of these.
 const LEN: usize = 4000;
 const SIZE: usize = 1024;
@@ -83,14 +86,23 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 fn outcomes(world: &World) -> Vec<(&'static str, u64)> {
-    let named = ["fragment_held", "hold_full", "hold_too_long", "fragment", "too_big", "no_route"];
+    let named = [
+        "forward_cut",
+        "cut_failed",
+        "fragment_held",
+        "hold_full",
+        "hold_too_long",
+        "fragment",
+        "too_big",
+        "no_route",
+    ];
     named.map(|name| (name, world.daemon.counted(name))).to_vec()
 }
 
-/// Asks with `len` bytes for as many.
-fn ask(world: &World, service: SocketAddr, len: u32) {
+/// Asks with `len` bytes for as many as `wanted`.
+fn ask_for(world: &World, service: SocketAddr, len: u32, wanted: u32) {
     let mut question = pattern(len as usize);
-    question[..4].copy_from_slice(&len.to_be_bytes());
+    question[..4].copy_from_slice(&wanted.to_be_bytes());
     let socket = patient(open(world.client(), any_of(service.ip())));
     let exchange = || {
         for _ in 0..ATTEMPTS {
@@ -108,7 +120,7 @@ fn ask(world: &World, service: SocketAddr, len: u32) {
     };
     let (answer, from) =
         exchange().unwrap_or_else(|| panic!("{service}: no answer to {len} bytes: {:?}", outcomes(world)));
-    assert_eq!((from, answer == pattern(len as usize)), (service, true), "{len} bytes");
+    assert_eq!((from, answer == pattern(wanted as usize)), (service, true), "{len} bytes ask for {wanted}");
 }
 
 /// Where the server listens.
@@ -127,7 +139,7 @@ fn large_datagrams(way: Way, attach: Attach) {
         let service = world.add("-u", family, PORT, way);
         let _names = Names::start(&world, listening(&world, family, way));
         for len in LENGTHS {
-            ask(&world, service, len);
+            ask_for(&world, service, len, len);
         }
     }
 }
@@ -237,6 +249,71 @@ fn answers_out_of_order(attach: Attach) {
         }
     }
     assert!(world.daemon.counted("fragment_held") >= 2 * (1 + 3 + 2 + 3), "{:?}", outcomes(&world));
+}
+
+/// Packets that may be fragmented and are too large for the way on. Neither end asks that its packets be left whole.
+fn let_packets_be_cut(world: &World) {
+    for host in [world.client(), world.server()] {
+        host.netns().sysctl("net/ipv4/ip_no_pmtu_disc", "1").unwrap();
+    }
+}
+
+/// Questions that the way to the server does not take whole: by its route, which says so.
+fn questions_over_a_small_way(way: Way, attach: Attach) {
+    let _turn = await_turn();
+    let mut world = World::new(way.replies(), attach);
+    let_packets_be_cut(&world);
+    let service = world.add("-u", Family::V4, PORT, way);
+    let _names = Names::start(&world, listening(&world, Family::V4, way));
+    let server = world.server().address_in(Family::V4);
+    let link = world.cluster.director().interface("to-servers").index;
+    let route = Route::to(Prefix::host(server)).dev(link).mtu(SMALL);
+    world.cluster.director_mut().netlink().add_route(&route).unwrap();
+    for len in CUT_LENGTHS {
+        ask_for(&world, service, len, 16);
+    }
+    assert!(world.daemon.counted("forward_cut") >= 4, "{:?}", outcomes(&world));
+    assert_eq!(world.daemon.dropped("cut_failed"), 0);
+}
+
+/// Answers that the way to the client does not take whole.
+fn answers_over_a_small_link(attach: Attach) {
+    let _turn = await_turn();
+    let mut world = World::new(Replies::ThroughDirector, attach);
+    let_packets_be_cut(&world);
+    let service = world.add("-u", Family::V4, PORT, Way::NAT);
+    let _names = Names::start(&world, listening(&world, Family::V4, Way::NAT));
+    let link = world.cluster.director().interface("to-client").index;
+    world.cluster.director_mut().netlink().set_mtu(link, SMALL).unwrap();
+    for len in CUT_LENGTHS {
+        ask_for(&world, service, 16, len);
+    }
+    assert!(world.daemon.counted("forward_cut") >= 4, "{:?}", outcomes(&world));
+    assert_eq!(world.daemon.dropped("cut_failed"), 0);
+}
+
+#[test]
+fn questions_over_a_small_way_by_nat() {
+    questions_over_a_small_way(Way::NAT, Attach::Tc);
+    questions_over_a_small_way(Way::NAT, Attach::Xdp);
+}
+
+#[test]
+fn questions_over_a_small_way_by_dr() {
+    questions_over_a_small_way(Way::DR, Attach::Tc);
+    questions_over_a_small_way(Way::DR, Attach::Xdp);
+}
+
+#[test]
+fn questions_over_a_small_way_by_full_nat() {
+    questions_over_a_small_way(Way::FULL_NAT, Attach::Tc);
+    questions_over_a_small_way(Way::FULL_NAT, Attach::Xdp);
+}
+
+#[test]
+fn answers_over_a_small_link_by_nat() {
+    answers_over_a_small_link(Attach::Tc);
+    answers_over_a_small_link(Attach::Xdp);
 }
 
 #[test]

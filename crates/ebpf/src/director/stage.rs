@@ -100,6 +100,14 @@ pub extern "C" fn rvs_tc_hold(context: *mut __sk_buff) -> u32 {
     pipeline::hold(&mut Skb::new(context), &tables) as u32
 }
 
+/// The stage for packets that are too large, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_cut(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::cut(&mut Skb::new(context), &tables) as u32
+}
+
 /// The stage for first fragments.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -502,7 +502,7 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
-    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R> {
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> Option<R> {
         let frame = maps::SAVED_FRAME.get_ptr_mut(0)?;
         // SAFETY: this CPU's own part of the map, and one program runs on it at a time.
         Some(use_it(unsafe { &mut *frame }))
@@ -546,6 +546,7 @@ impl rvs_core::Tables for Tables {
             Program::Fragment => self.tail_call(Program::Fragment),
             Program::Answer => self.tail_call(Program::Answer),
             Program::Gather => self.tail_call(Program::Gather),
+            Program::Cut => self.tail_call(Program::Cut),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -645,6 +646,11 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn hold<P: Packet>(&self, _packet: &mut P) -> Outcome {
         if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_hold(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Fragments: what is remembered of a first one, and those that come before it.
+//! Fragments: what is remembered of a first one, those that come before it, and packets that leave in fragments.
 
 use std::net::Ipv6Addr;
 
@@ -18,6 +18,10 @@ const RS: [u8; 4] = [192, 168, 9, 2];
 const DIRECTOR: [u8; 4] = [192, 168, 9, 1];
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const RS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 2);
+/// The MTU of ways that are narrow.
+const MTU: usize = 1380;
+/// Bytes in a fragment of IPv4 that fits.
+const SIZE: usize = (MTU - 20) & !7;
 const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
 
 /// Large enough for what is too long to be held.
@@ -28,6 +32,23 @@ type Route = fn(&Flow) -> Result<NextHop, Outcome>;
 fn route(flow: &Flow) -> Result<NextHop, Outcome> {
     let link = Link { ifindex: 7, resolved: 0, macs: [0; 3], gateway: flow.to };
     Ok(NextHop { link, mtu: 9000 })
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the model asks for routes that may fail")]
+fn narrow(flow: &Flow) -> Result<NextHop, Outcome> {
+    Ok(NextHop { mtu: u32::try_from(MTU).unwrap(), ..route(flow)? })
+}
+
+/// One with room for hardly anything.
+#[allow(clippy::unnecessary_wraps, reason = "the model asks for routes that may fail")]
+fn narrowest(flow: &Flow) -> Result<NextHop, Outcome> {
+    Ok(NextHop { mtu: 68, ..route(flow)? })
+}
+
+fn narrow_model(method: u8) -> Model<Route> {
+    let mut model = model(RS, method);
+    model.set_routes(narrow);
+    model
 }
 
 /// A model under TC with a service of UDP port 53, and that server.
@@ -217,4 +238,86 @@ fn what_needs_tc_is_handed_over() {
         let later = request(6).fragments(&datagram(53, 100), 48);
         assert_eq!(run(&model, &later[0]).1.len(), 1, "nothing is held any more");
     }
+}
+
+/// As the stack makes them (RFC 791 §3.2): all but the last are as long as they can be. Their packet is counted once.
+#[test]
+fn a_packet_leaves_in_fragments_by_nat_and_direct_routing() {
+    for (method, outer, dport) in [
+        (Method::MASQ, Ipv4 { ttl: 63, ..Ipv4::new(CLIENT, RS) }, 5353),
+        (Method::DR, Ipv4 { ttl: 63, ..Ipv4::new(CLIENT, VIP) }, 53),
+    ] {
+        for len in [1353_u16, 1360, 1361, 4000] {
+            let model = narrow_model(method);
+            let (outcome, left) = run(&model, &request(7).packet(&datagram(53, len)));
+            let expected = Ipv4 { id: 7, ..outer.clone() }.fragments(&datagram(dport, len), SIZE);
+            assert_eq!((outcome, &left), (Outcome::ForwardCut, &expected), "{method}, {len} bytes");
+            assert_eq!(events(&model, Event::PieceMade), expected.len() as u64);
+            let total = model.heap().region(Region::Stats).first_chunk::<5>().unwrap();
+            let total = total.each_ref().map(|word| word.load(core::sync::atomic::Ordering::Relaxed));
+            assert_eq!(total, [1, 1, 0, u64::from(len) + 28, 0], "connections, packets and bytes in and out");
+        }
+        let (outcome, left) = run(&narrow_model(method), &request(7).packet(&datagram(53, 1352)));
+        assert!(outcome != Outcome::ForwardCut && left.len() == 1, "what fits is left whole");
+    }
+}
+
+/// What is a fragment already is cut once more: its offset and "more fragments" hold on.
+#[test]
+fn fragments_are_cut_too() {
+    let model = narrow_model(Method::DR);
+    let came = request(9).fragments(&datagram(53, 4000), 1400);
+    let left: Vec<_> = came.iter().flat_map(|packet| run(&model, packet).1).collect();
+    let expected = [(0, SIZE), (SIZE, 40), (1400, SIZE), (2760, 40), (2800, 1208)];
+    let data = request(9).packet(&datagram(53, 4000))[20..].to_vec();
+    for (packet, (at, len)) in left.iter().zip(expected) {
+        let offset = u16::from_be_bytes([packet[6], packet[7]]);
+        assert_eq!((usize::from(offset & 0x1fff) * 8, &packet[20..]), (at, &data[at..at + len]));
+        assert_eq!(offset & 0x2000 != 0, at + len < data.len(), "more fragments at {at}");
+        assert_eq!(packet[4..6], [0, 9]);
+    }
+    assert_eq!(left.len(), expected.len());
+}
+
+/// A tunnel's packet is not, nor is one that may not be fragmented.
+#[test]
+fn other_packets_that_are_too_large_are_dropped() {
+    let large = datagram(53, 1400);
+    let (outcome, left) = run(&narrow_model(Method::TUNNEL), &request(7).packet(&large));
+    assert_eq!((outcome, left), (Outcome::TooBig, vec![]));
+    let whole = Ipv4 { dont_fragment: true, ..request(7) };
+    let (outcome, _) = run(&narrow_model(Method::MASQ), &whole.packet(&large));
+    assert_eq!(outcome, Outcome::TooBig);
+    let with_options = Ipv4 { options: vec![1; 4], ..request(7) };
+    let (outcome, left) = run(&narrow_model(Method::MASQ), &with_options.packet(&large));
+    assert_eq!((outcome, left), (Outcome::CutFailed, vec![]));
+}
+
+#[test]
+fn so_many_fragments_are_made_and_no_more() {
+    let mut model = model(RS, Method::DR);
+    model.set_routes(narrowest);
+    // 48 bytes in each.
+    let most = u16::try_from(limits::PIECES_MAX).unwrap() * 48 - 8;
+    let (outcome, left) = run(&model, &request(1).packet(&datagram(53, most)));
+    assert_eq!((outcome, left.len()), (Outcome::ForwardCut, limits::PIECES_MAX as usize));
+    let (outcome, _) = run(&model, &request(2).packet(&datagram(53, most + 1)));
+    assert_eq!(outcome, Outcome::CutFailed);
+    model.set_routes(narrow);
+    let longest = u16::try_from(limits::HOLD_FRAME).unwrap() - 14 - 28;
+    assert_eq!(run(&model, &request(3).packet(&datagram(53, longest))).0, Outcome::ForwardCut);
+    assert_eq!(run(&model, &request(4).packet(&datagram(53, longest + 1))).0, Outcome::CutFailed);
+}
+
+/// XDP hands over what is to be cut, before it is counted.
+#[test]
+fn what_is_to_be_cut_is_handed_over() {
+    let mut model = narrow_model(Method::MASQ);
+    model.set_tc(false);
+    let (outcome, _) = run(&model, &request(4).packet(&datagram(53, 1400)));
+    assert_eq!(outcome, Outcome::HandOverFragment);
+    model.set_tc(true);
+    let (outcome, left) = run(&model, &request(4).packet(&datagram(53, 1400)));
+    assert_eq!((outcome, left.len()), (Outcome::ForwardCut, 2));
+    assert_eq!(model.outcomes(Outcome::ForwardMasq), 2);
 }

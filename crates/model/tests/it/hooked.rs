@@ -252,7 +252,7 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.with_held(slot, use_it)
     }
 
-    fn with_saved<R>(&self, use_it: impl FnOnce(&mut rvs_core::hold::Bytes) -> R) -> Option<R> {
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut rvs_core::hold::Saved) -> R) -> Option<R> {
         self.tables.with_saved(use_it)
     }
 
