@@ -209,7 +209,7 @@ fn an_ipv6_network_has_one_share() {
 fn a_frame_that_is_too_long_is_not_held() {
     let model = model(RS, Method::MASQ);
     let most = limits::HOLD_FRAME as usize - eth::LEN - 20;
-    for (size, outcome) in [(most & !7, Outcome::FragmentHeld), (most + 8 & !7, Outcome::HoldTooLong)] {
+    for (size, outcome) in [(most & !7, Outcome::FragmentHeld), ((most + 8) & !7, Outcome::HoldTooLong)] {
         let fragments = request(5).fragments(&datagram(53, 19_000), size);
         assert_eq!(run(&model, &fragments[1]).0, outcome, "{size} bytes");
     }
