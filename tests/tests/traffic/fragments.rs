@@ -299,12 +299,6 @@ fn questions_over_a_small_way_by_nat() {
 }
 
 #[test]
-fn questions_over_a_small_way_by_dr() {
-    questions_over_a_small_way(Way::DR, Attach::Tc);
-    questions_over_a_small_way(Way::DR, Attach::Xdp);
-}
-
-#[test]
 fn questions_over_a_small_way_by_full_nat() {
     questions_over_a_small_way(Way::FULL_NAT, Attach::Tc);
     questions_over_a_small_way(Way::FULL_NAT, Attach::Xdp);
@@ -350,14 +344,6 @@ fn questions_out_of_order_by_dr() {
 fn questions_out_of_order_by_full_nat() {
     questions_out_of_order(Way::FULL_NAT, Attach::Tc);
     questions_out_of_order(Way::FULL_NAT, Attach::Xdp);
-}
-
-#[test]
-fn questions_out_of_order_through_tunnels() {
-    for way in [Way::IPIP, Way::GRE, Way::GUE] {
-        questions_out_of_order(way, Attach::Tc);
-        questions_out_of_order(way, Attach::Xdp);
-    }
 }
 
 #[test]
