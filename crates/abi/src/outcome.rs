@@ -87,6 +87,8 @@ outcomes! {
     HandOverRefresh = 25, HandOver, "hand_over_refresh", "the first packet of a connection, once a second, takes the stack's way and keeps the neighbour fresh";
     HandOverRoute = 26, HandOver, "hand_over_route", "route that XDP can't follow: taken up under TC";
 
+    HandOverFragment = 72, HandOver, "hand_over_fragment", "fragment before the first of its packet, or a first one while others wait, or a packet to be fragmented: taken up under TC";
+
     ForwardMasq = 32, Forward, "forward_masq", "request sent to a NAT destination";
     ForwardDr = 33, Forward, "forward_dr", "request sent to a direct-routing destination";
     ForwardTunnel = 34, Forward, "forward_tunnel", "request sent through a tunnel";
@@ -96,6 +98,9 @@ outcomes! {
     IcmpToClient = 37, Forward, "icmp_to_client", "ICMP error about a request sent on to the client";
 
     IcmpFromTunnel = 38, Forward, "icmp_from_tunnel", "ICMP error about a tunnel's packet sent to the client whose packet was inside";
+
+    ForwardCut = 42, Forward, "forward_cut", "larger than the MTU on its way, and may be fragmented: its fragments go on, and are counted once more";
+    FragmentHeld = 43, Forward, "fragment_held", "fragment that came before the first of its packet: held, and counted once more when it goes on behind that";
 
     ForwardFullNat = 44, Forward, "forward_full_nat", "request sent to a full NAT destination";
     ReplyFullNat = 45, Forward, "reply_full_nat", "reply of a full NAT destination sent to the client";
@@ -119,6 +124,9 @@ outcomes! {
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
     TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented was called too big, or an MTU too small to be true told";
     FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
+    CutFailed = 69, Drop, "cut_failed", "larger than the MTU on its way, and not to be fragmented here: IP options, too long, or too many fragments";
+    HoldFull = 70, Drop, "hold_full", "fragment that came before the first of its packet, and nothing free to hold one of its source";
+    HoldTooLong = 71, Drop, "hold_too_long", "fragment that came before the first of its packet, and is too long to be held";
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";

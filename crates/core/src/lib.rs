@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conn;
+mod cut;
 pub mod filter;
 mod forward;
 pub mod fragment;
@@ -15,6 +16,7 @@ pub mod fragment;
 mod frame;
 mod full_nat;
 mod guard;
+pub mod hold;
 mod icmp;
 pub mod mark;
 mod one_packet;

@@ -11,8 +11,8 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, guard, mark,
-    one_packet, parse, program,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, guard,
+    hold, mark, one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
@@ -266,6 +266,44 @@ pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// The stage for a fragment that came before the first of its packet (see [`crate::hold`]).
+#[inline(always)]
+pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, clock, .. } = scratch;
+        hold::hold(packet, tables, parsed, way, conn::ticks(*clock))
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage for a packet that is too large for its way: sends it in fragments (see [`crate::cut`]).
+#[inline(always)]
+pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, .. } = scratch;
+        cut::send(packet, tables, parsed, way)
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage for a first fragment that is ready: keeps where it goes.
+#[inline(always)]
+pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
+    let _kept = tables.with_scratch(|scratch| {
+        scratch.way.keep.keep(tables, &scratch.parsed, outcome, conn::ticks(scratch.clock));
+    });
+}
+
+/// The stage behind that: has those sent that came before it. `false`: it is lost.
+#[inline(always)]
+pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
+    let is_there = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, clock, .. } = scratch;
+        hold::release(packet, tables, parsed, way.keep.key(), conn::ticks(*clock))
+    });
+    is_there.unwrap_or(false)
+}
+
 /// The stage behind 2b and 2c for packets that leave through a tunnel.
 #[inline(always)]
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -407,6 +445,12 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
+        if let Ok(hop) = &hop
+            && method(flags) != Method::TUNNEL
+        {
+            way.notice.mtu = hop.mtu;
+            cut::check(packet, self.tables, parsed, hop)?;
+        }
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
         let mut bytes = u64::from(parsed.len);
@@ -416,8 +460,11 @@ impl<'a, T: Tables> Context<'a, T> {
             if parsed.protocol == proto::SCTP && method == Method::MASQ && dport != parsed.dport {
                 return Err(Outcome::FragmentedSctp);
             }
+            if hold::is_handed_over(self.tables, parsed, self.now) {
+                return Err(Outcome::HandOverFragment);
+            }
             bytes = fragment::bytes(parsed);
-            way.keep.keep(self.tables, parsed, (dest_id, service_id), method, (Addr::default(), self.now));
+            way.keep.write(parsed, (dest_id, service_id), method, (Addr::default(), self.now));
         }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
         // A first packet that was handed over comes again: the connection is in the state after it already.
@@ -620,14 +667,18 @@ impl<'a, T: Tables> Context<'a, T> {
         let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = hop.mtu;
+        cut::check(packet, self.tables, parsed, &hop)?;
         check(packet, parsed, &hop, 0)?;
+        if hold::is_handed_over(self.tables, parsed, self.now) {
+            return Err(Outcome::HandOverFragment);
+        }
         let (vport, _) = found.ports();
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP && vport != parsed.sport {
                 return Err(Outcome::FragmentedSctp);
             }
-            way.keep.keep(self.tables, parsed, found.ids(), Method::MASQ, (vip, self.now));
+            way.keep.write(parsed, found.ids(), Method::MASQ, (vip, self.now));
         }
         way.hop = hop;
         masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;

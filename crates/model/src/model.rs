@@ -8,7 +8,7 @@ use rvs_abi::map::Region;
 use rvs_abi::{Class, Outcome, ServiceKey, limits};
 use rvs_core::{Flow, NextHop, Packet, Verdict, fragment, pipeline};
 
-use crate::{Heap, HostTables, Memory, World};
+use crate::{Heap, Held, HostTables, Memory, World};
 
 /// A data plane over [`Heap`], with routes from a function and a clock that stands until it is set.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Model<R> {
     chance: Cell<u64>,
     error_budgets: Vec<Cell<u64>>,
     fragments: RefCell<BTreeMap<fragment::Key, fragment::Known>>,
+    held: Held,
+    is_tc: bool,
     packet_mark: u32,
 }
 
@@ -60,6 +62,14 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
         self.ingress
     }
 
+    fn held(&self) -> Option<&Held> {
+        Some(&self.model.held)
+    }
+
+    fn holds(&self) -> bool {
+        self.model.is_tc || self.is_second_look
+    }
+
     fn service_key(&self, key: &ServiceKey) -> Option<u32> {
         self.model.heap.service_key(key)
     }
@@ -91,6 +101,8 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
             chance: Cell::new(0),
             error_budgets,
             fragments: RefCell::default(),
+            held: Held::default(),
+            is_tc: false,
             packet_mark: 0,
         }
     }
@@ -115,6 +127,11 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
     /// Sets the CPU on which packets arrive; its part of statistics and counters is counted in.
     pub const fn set_cpu(&mut self, cpu: u32) {
         self.cpu = cpu;
+    }
+
+    /// Chooses TC, and not XDP, for packets that no other program has seen.
+    pub const fn set_tc(&mut self, is_tc: bool) {
+        self.is_tc = is_tc;
     }
 
     /// Sets the routes.

@@ -139,9 +139,27 @@ impl Head {
     }
 
     pub(crate) fn frame(&self, to: Mac, from: Mac, payload: &Payload) -> Vec<u8> {
-        let packet = self.packet(payload);
+        self.in_frame(to, from, &self.packet(payload))
+    }
+
+    fn in_frame(&self, to: Mac, from: Mac, packet: &[u8]) -> Vec<u8> {
         let kind = if self.source.is_ipv4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
-        rvs_wire::builder::ethernet(to, from, kind, &packet)
+        rvs_wire::builder::ethernet(to, from, kind, packet)
+    }
+
+    /// The packet in fragments of that identification, which carry `size` bytes each.
+    pub(crate) fn fragments(&self, payload: &Payload, size: usize, id: u16) -> Vec<Vec<u8>> {
+        let Self { ttl, tos, .. } = *self;
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let ip = Ipv4::new(source.octets(), destination.octets());
+                Ipv4 { ttl, tos, id, ..ip }.fragments(payload, size)
+            }
+            (source, destination) => {
+                let ip = Ipv6::new(octets_v6(source), octets_v6(destination));
+                Ipv6 { hop_limit: ttl, traffic_class: tos, ..ip }.fragments(payload, size, id.into())
+            }
+        }
     }
 }
 
@@ -268,6 +286,12 @@ impl Flow {
         self.frame(&self.ip(), Payload::Sctp(Sctp::new(self.cport, self.vport, kinds)))
     }
 
+    /// Packets of the client, each in a frame.
+    pub(crate) fn in_frames(&self, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let macs = (DIRECTOR_CLIENT_MAC, mac_of_client(self.cip));
+        packets.iter().map(|packet| self.ip().in_frame(macs.0, macs.1, packet)).collect()
+    }
+
     /// Anything of the client in a frame.
     pub(crate) fn frame(&self, ip: &Head, payload: Payload) -> Vec<u8> {
         ip.frame(DIRECTOR_CLIENT_MAC, mac_of_client(self.cip), &payload)
@@ -342,11 +366,33 @@ impl Replies {
         ip.frame(DIRECTOR_SERVER_MAC, server_mac(self.number), &payload)
     }
 
+    /// Packets of the server, each in a frame.
+    pub(crate) fn in_frames(&self, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let macs = (DIRECTOR_SERVER_MAC, server_mac(self.number));
+        packets.iter().map(|packet| self.ip().in_frame(macs.0, macs.1, packet)).collect()
+    }
+
     /// An error about a packet of the connection as the server got it, sent by the server itself or another host of its
     /// network.
     pub(crate) fn error(&self, from: u8, trouble: Trouble, got: &[u8]) -> Vec<u8> {
         let from = Self { number: from, rip: Family::of(self.rip).server(from), ..*self };
         from.frame(&from.ip(), trouble.about(got))
+    }
+}
+
+/// Where the identification of an IPv6 fragment is in its packet.
+pub(crate) fn fragment_id_at(packet: &[u8]) -> Option<usize> {
+    let is_fragment = packet.first()? >> 4 == 6 && *packet.get(6)? == ipv6::next::FRAGMENT;
+    (is_fragment && packet.len() >= ipv6::LEN + ipv6::fragment::LEN).then_some(ipv6::LEN + 4)
+}
+
+/// Where the data of a fragment begin in their packet, in bytes; 0 of what is no fragment.
+pub(crate) fn fragment_offset(packet: &[u8]) -> u16 {
+    let word = |at: usize| packet.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+    match fragment_id_at(packet) {
+        Some(at) => word(at - 2) & !7,
+        None if packet.first().is_some_and(|b| b >> 4 == 4) => (word(6) & 0x1fff) * 8,
+        None => 0,
     }
 }
 

@@ -278,6 +278,11 @@ impl<'a> Scene<'a> {
         self.world.exchange(Wire::Servers, &[frame], Rule::Same)
     }
 
+    /// Sends frames from the servers' side.
+    pub(crate) fn servers_send(&mut self, frames: &[Vec<u8>]) -> Result<Seen> {
+        self.world.exchange(Wire::Servers, frames, Rule::Same)
+    }
+
     /// Does something with a setting of all changed; afterwards it has its default again.
     pub(crate) fn with<T>(
         &mut self,

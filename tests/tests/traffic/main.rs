@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod documents;
 mod drain;
+mod fragments;
 mod links;
 mod load;
 mod method;

@@ -9,9 +9,9 @@ use rvs_abi::{
     Addr, Config, Dest, DestConns, Event, Outcome, Port, Program, Rule, Service, ServiceKey, Stats, limits,
 };
 use rvs_core::conn::Geometry;
-use rvs_core::fragment;
 use rvs_core::pipeline::{About, Scratch, Side};
 use rvs_core::{DestRecord, Flow, Link, NextHop, Packet, RuleRecord, ServiceRecord, Step, Verdict};
+use rvs_core::{fragment, hold};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
@@ -475,6 +475,66 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn holds(&self) -> bool {
+        !self.is_xdp
+    }
+
+    #[inline(always)]
+    fn held_word(&self, slot: u32) -> u64 {
+        // SAFETY: a live word of a map; other CPUs change it, hence volatile.
+        maps::HELD.get_ptr(slot).map_or(0, |held| unsafe { (&raw const (*held).word).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn swap_held_word(&self, slot: u32, old: u64, new: u64) -> bool {
+        // SAFETY: a live, aligned word of a map.
+        maps::HELD
+            .get_ptr_mut(slot)
+            .is_some_and(|held| unsafe { atomic::swap(&raw mut (*held).word, old, new) })
+    }
+
+    #[inline(always)]
+    fn held_is(&self, slot: u32, key: &fragment::Key) -> bool {
+        // SAFETY: a live record of a map; what another CPU is writing is of a word that has changed.
+        maps::HELD.get_ptr(slot).is_some_and(|held| unsafe { (*held).key == *key })
+    }
+
+    #[inline(always)]
+    fn set_held_key(&self, slot: u32, key: &fragment::Key) {
+        if let Some(held) = maps::HELD.get_ptr_mut(slot) {
+            // SAFETY: a live record of a map, which this CPU has claimed.
+            unsafe { (*held).key = *key };
+        }
+    }
+
+    #[inline(always)]
+    fn with_held<R>(&self, slot: u32, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R> {
+        let frame = maps::HELD_FRAMES.get_ptr_mut(slot)?;
+        // SAFETY: a live record of a map, which this CPU has claimed.
+        Some(use_it(unsafe { &mut *frame }))
+    }
+
+    #[inline(always)]
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> Option<R> {
+        let frame = maps::SAVED_FRAME.get_ptr_mut(0)?;
+        // SAFETY: this CPU's own part of the map, and one program runs on it at a time.
+        Some(use_it(unsafe { &mut *frame }))
+    }
+
+    #[inline(always)]
+    fn held_at(&self, group: u32) -> u32 {
+        maps::HELD_AT.get(group).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn set_held_at(&self, group: u32, now: u32) {
+        if let Some(at) = maps::HELD_AT.get_ptr_mut(group) {
+            // SAFETY: a live word of a map.
+            unsafe { at.write_volatile(now) };
+        }
+    }
+
+    #[inline(always)]
     fn note(&self, event: Event) {
         Self::count_at(event as u32);
     }
@@ -498,6 +558,8 @@ impl rvs_core::Tables for Tables {
             Program::Error => self.tail_call(Program::Error),
             Program::Fragment => self.tail_call(Program::Fragment),
             Program::Answer => self.tail_call(Program::Answer),
+            Program::Gather => self.tail_call(Program::Gather),
+            Program::Cut => self.tail_call(Program::Cut),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -592,6 +654,26 @@ impl rvs_core::Tables for Tables {
         } else {
             stage::rvs_tc_tunnel(self.context.cast())
         })
+    }
+
+    #[inline(always)]
+    fn hold<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_hold(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn keep(&self, about: Outcome) {
+        let _kept = stage::rvs_keep(about as u32);
+    }
+
+    #[inline(always)]
+    fn release<P: Packet>(&self, _packet: &mut P) -> bool {
+        !self.is_xdp && stage::rvs_tc_release(self.context.cast()) != 0
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 
 mod agent;
 mod forwarding;
+mod fragments;
 mod icmp;
 mod links;
 mod marks;
@@ -27,6 +28,7 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, settings::TESTS_OF_BOTH),
     (Part::All, forwarding::TESTS),
     (Part::All, forwarding::TESTS_OF_BOTH),
+    (Part::All, fragments::TESTS_OF_BOTH),
     (Part::All, marks::TESTS_OF_BOTH),
     (Part::One(0), marks::TESTS),
     (Part::All, tunnels::TESTS_OF_BOTH),
