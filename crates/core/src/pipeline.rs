@@ -276,7 +276,7 @@ pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// The stage for a packet that is too large for its way: sends it in fragments (see [`crate::cut`]).
+/// The stage for a packet that is too large for its way: sends it in fragments (see `crate::cut`).
 #[inline(always)]
 pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
