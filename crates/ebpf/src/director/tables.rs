@@ -241,7 +241,7 @@ struct Loop<'a, S> {
 /// The outcome that a stage returned as a number.
 #[inline(always)]
 pub(crate) fn outcome(number: u32) -> Outcome {
-    // SAFETY: the stages return nothing but numbers of outcomes.
+    // SAFETY: stages return, and programs hand over, nothing but numbers of outcomes.
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
 }
 
