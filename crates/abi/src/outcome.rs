@@ -79,6 +79,9 @@ outcomes! {
     MaybeMarked = 28, Pass, "maybe_marked", "may have a mark that a service is for; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
+    FtpRequest = 90, Pass, "ftp_request", "from the client of an FTP control connection; never the end of a packet";
+    FtpReply = 91, Pass, "ftp_reply", "from the server of an FTP control connection; never the end of a packet";
+    FtpLocalReply = 92, Pass, "ftp_local_reply", "likewise, by full NAT; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -88,6 +91,8 @@ outcomes! {
     HandOverRoute = 26, HandOver, "hand_over_route", "route that XDP can't follow: taken up under TC";
 
     HandOverFragment = 72, HandOver, "hand_over_fragment", "fragment before the first of its packet, or a first one while others wait, or a packet to be fragmented: taken up under TC";
+
+    HandOverFtp = 76, HandOver, "hand_over_ftp", "segment of an FTP control connection: taken up under TC";
 
     ForwardMasq = 32, Forward, "forward_masq", "request sent to a NAT destination";
     ForwardDr = 33, Forward, "forward_dr", "request sent to a direct-routing destination";
@@ -130,6 +135,9 @@ outcomes! {
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
+    FtpFull = 77, Drop, "ftp_full", "FTP: no room to note what a client asked its server for";
+    FtpBundle = 93, Drop, "ftp_bundle", "FTP: an address in a segment that is too long, or bundled with others; it comes again alone";
+    FtpShifted = 94, Drop, "ftp_shifted", "FTP: a control connection's sequence numbers have been shifted by 8 million already";
     ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
@@ -154,6 +162,9 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,
+    Outcome::FtpRequest,
+    Outcome::FtpReply,
+    Outcome::FtpLocalReply,
     Outcome::FullNat,
     Outcome::FullNatReply,
     Outcome::LocalPort,

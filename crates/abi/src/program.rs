@@ -16,10 +16,22 @@ pub enum Program {
     Gather = 4,
     /// For packets that are too large for their way and may be fragmented.
     Cut = 5,
+    /// For segments of FTP's control connections, under TC.
+    Ftp = 6,
+    /// Sends those on.
+    Heard = 7,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut];
+    pub const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Error,
+        Self::Fragment,
+        Self::Answer,
+        Self::Gather,
+        Self::Cut,
+        Self::Ftp,
+        Self::Heard,
+    ];
 }

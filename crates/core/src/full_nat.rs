@@ -7,7 +7,7 @@ use crate::conn::{self, Found, Key};
 use crate::forward::{address, check, client_option as option, full_nat as forward};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Scratch, Way, either};
-use crate::{DestRecord, Packet, Parsed, Tables, cut, hold};
+use crate::{DestRecord, Packet, Parsed, Tables, cut, ftp, hold};
 
 /// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
 /// another reply: [`Outcome::FromServer`].
@@ -154,6 +154,7 @@ impl<T: Tables> Context<'_, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
+        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpLocalReply)?;
         let (vip, (client, cport)) = (found.vip(), found.client());
         way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
         let hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;

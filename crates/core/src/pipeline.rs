@@ -11,8 +11,8 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, guard,
-    hold, mark, one_packet, parse, program,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, ftp,
+    guard, hold, mark, one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
@@ -51,6 +51,12 @@ pub struct Scratch {
     pub request: conn::Request,
     /// The turn of its scheduler, if it is not kept.
     pub turn: one_packet::Turn,
+    /// 1: it is one of FTP's data, which a control connection announced; it does not count as one that a client made.
+    pub is_announced: u64,
+    /// A connection between the same ends as that to be made.
+    pub same: conn::At,
+    /// Of a segment of an FTP control connection: what was found out about it.
+    pub ftp: ftp::Work,
 }
 
 /// How a packet goes on.
@@ -332,6 +338,7 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome
 pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
+        scratch.is_announced = 0;
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
         let chosen = context.choose(&scratch.parsed, scratch.mark, scratch.sender, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
@@ -353,7 +360,7 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
 pub fn insert<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let how = conn::insert(tables, &scratch.request);
-        if how == How::New {
+        if how == How::New && scratch.is_announced == 0 {
             let entry = &scratch.request.entry;
             tables.count(entry.service, entry.dest, &Stats { conns: 1, ..Stats::default() });
         }
@@ -445,6 +452,7 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
+        ftp::divert(self.tables, parsed, flags, Outcome::FtpRequest)?;
         if let Ok(hop) = &hop
             && method(flags) != Method::TUNNEL
         {
@@ -588,7 +596,7 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Writes down a connection to a destination (ipvs.md §2.4 step 7).
     #[inline(always)]
-    fn describe(
+    pub(crate) fn describe(
         &self,
         parsed: &Parsed,
         service: u32,
@@ -615,7 +623,9 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.vport = u16::from_ne_bytes(parsed.dport);
         entry.protocol = protocol;
         entry.family = parsed.family;
-        entry.flags = u16::from(dest.method()) | if masq { 0 } else { ConnFlags::NO_OUTPUT };
+        entry.flags = u16::from(dest.method())
+            | if masq { 0 } else { ConnFlags::NO_OUTPUT }
+            | ftp::flag(self.tables, parsed, masq);
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
@@ -652,13 +662,15 @@ impl<'a, T: Tables> Context<'a, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        if method(found.flags()) != Method::MASQ {
+        let flags = found.flags();
+        if method(flags) != Method::MASQ {
             // Under TC after XDP it has been seen already.
             if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
                 found.clear_no_output();
             }
             return Err(Outcome::ReplyUnchanged);
         }
+        ftp::divert(self.tables, parsed, flags, Outcome::FtpReply)?;
         let vip = found.vip();
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();

@@ -6,11 +6,11 @@
 
 use rvs_abi::{Class, Outcome, Program};
 
-use crate::guard;
 use crate::icmp::{answer, schedule};
 use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
+use crate::{ftp, guard};
 
 /// The program that goes on with packets that came to this outcome.
 #[inline(always)]
@@ -21,6 +21,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::LaterFragment => Some(Program::Fragment),
         Outcome::FragmentHeld => Some(Program::Gather),
         Outcome::ForwardCut => Some(Program::Cut),
+        Outcome::FtpRequest | Outcome::FtpReply | Outcome::FtpLocalReply => Some(Program::Ftp),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -94,6 +95,16 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             go_on(packet, tables, outcome)
         }
         Program::Cut => end_without_link(tables.cut(packet)),
+        // Under XDP nothing comes here: it hands over.
+        Program::Ftp | Program::Heard if !tables.holds() => end_without_link(Outcome::Inconsistent),
+        Program::Ftp => match ftp::handle(packet, tables, outcome) {
+            Outcome::Balanced => tables.go_on(packet, Program::Heard, outcome),
+            outcome => end_without_link(outcome),
+        },
+        Program::Heard => {
+            let outcome = ftp::send(packet, tables, outcome);
+            go_on(packet, tables, outcome)
+        }
         Program::Gather if outcome == Outcome::FragmentHeld => match tables.hold(packet) {
             // Its first fragment has come at this very moment.
             Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, Outcome::LaterFragment),
@@ -136,7 +147,13 @@ fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> 
     if outcome == Outcome::NoConnection {
         find_mark(tables);
     }
-    match connect(tables.prepare(), tables) {
+    let expected = tables.expected();
+    let prepared = if expected == Outcome::NoConnection { tables.prepare() } else { expected };
+    let connected = connect(prepared, tables);
+    if expected != Outcome::NoConnection && connected == Outcome::Balanced {
+        tables.arrived();
+    }
+    match connected {
         Outcome::Balanced => match tables.request(packet) {
             // Made, and gone at once: others are at work on the same slots.
             Outcome::NoConnection => Outcome::ConnContended,

@@ -13,6 +13,9 @@ const RETRIES: u32 = 4;
 /// A deadline is moved only when that many ticks (about half a second) are gained: most packets then write nothing.
 const REFRESH_TICKS: i64 = 8;
 
+/// See [`Found::change`].
+const CONTROLLED: u64 = 2;
+
 /// A connection that was found, alive at that moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<B> {
@@ -44,6 +47,20 @@ impl<B: Bucket> Found<B> {
     #[inline(always)]
     pub(crate) const fn with(self, word: Word) -> Self {
         Self { word, ..self }
+    }
+
+    /// Replaces its slot word, if it still is what was read last.
+    #[inline(always)]
+    pub(crate) fn swap(&self, new: Word) -> bool {
+        self.bucket.swap(self.slot, self.word, new)
+    }
+
+    /// The name of its controller, see [`crate::conn::control`]; 0: none.
+    #[inline(always)]
+    #[must_use]
+    pub fn control(&self) -> u32 {
+        let b = self.entry_word(at::PACKETS).to_ne_bytes();
+        u32::from_ne_bytes([b[4], b[5], b[6], b[7]])
     }
 
     /// A word of its entry.
@@ -109,10 +126,16 @@ impl<B: Bucket> Found<B> {
         if self.word.same_but_deadline(new) && (0..REFRESH_TICKS).contains(&gain) {
             return true;
         }
-        self.change(tables, event, now) != 0
+        let changed = self.change(tables, event, now);
+        // Here and not there: a program's stack is as deep as its calls.
+        if changed == CONTROLLED {
+            tables.keep_control(self.control(), now, self.word.remaining(now));
+        }
+        changed != 0
     }
 
-    /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it. 1: done.
+    /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it. 0: nothing was done; [`CONTROLLED`]:
+    /// it was, and the connection has a controller.
     #[inline(never)]
     fn change<T: Tables<Bucket = B>>(&mut self, tables: &T, event: Event, now: u64) -> u64 {
         for _ in 0..RETRIES {
@@ -126,7 +149,7 @@ impl<B: Bucket> Found<B> {
                 if delta != 0 {
                     tables.add_dest_conns(dest, delta);
                 }
-                return 1;
+                return if self.control() == 0 { 1 } else { CONTROLLED };
             }
             let again = self.bucket.word(self.slot);
             if !again.same_live(old) {

@@ -5,6 +5,7 @@
 mod bucket;
 mod maps;
 mod next_hop;
+mod records;
 mod stage;
 mod tables;
 
@@ -83,6 +84,8 @@ behind! {
     Answer: rvs_xdp_tell, rvs_tc_tell;
     Gather: rvs_xdp_gather, rvs_tc_gather;
     Cut: rvs_xdp_cut, rvs_tc_cut_up;
+    Ftp: rvs_xdp_listen, rvs_tc_listen;
+    Heard: rvs_xdp_heard, rvs_tc_heard;
 }
 
 #[inline(always)]

@@ -4,17 +4,15 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
-use rvs_abi::sched::{high, low};
-use rvs_abi::{
-    Addr, Config, Dest, DestConns, Event, Outcome, Port, Program, Rule, Service, ServiceKey, Stats, limits,
-};
+use rvs_abi::{Addr, Config, DestConns, Event, Outcome, Port, Program, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::{About, Scratch, Side};
-use rvs_core::{DestRecord, Flow, Link, NextHop, Packet, RuleRecord, ServiceRecord, Step, Verdict};
+use rvs_core::{Flow, Link, NextHop, Packet, Step, Verdict};
 use rvs_core::{fragment, hold};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
+use crate::records::{DestPointer, RulePointer, ServicePointer};
 use crate::{maps, next_hop, stage};
 
 /// The maps, seen by the program that handles one packet.
@@ -124,105 +122,6 @@ impl EbpfContext for Tables {
 #[inline(always)]
 pub(crate) fn port(ifindex: u32) -> Port {
     Port::from_word(maps::PORTS.get(ifindex).copied().unwrap_or(0))
-}
-
-/// A destination in map memory: a pointer that the kernel gave, valid for the program's whole run.
-#[derive(Clone, Copy)]
-pub(crate) struct DestPointer(pub(crate) *const Dest);
-
-/// A service in map memory.
-#[derive(Clone, Copy)]
-pub(crate) struct ServicePointer(*const Service);
-
-/// Reads a field of a record in map memory, once: user space changes it.
-macro_rules! field {
-    ($pointer:expr, $field:ident) => {
-        // SAFETY: the pointer is that of a live record in a map.
-        unsafe { (&raw const (*$pointer).$field).read_volatile() }
-    };
-}
-pub(crate) use field;
-
-impl DestRecord for DestPointer {
-    #[inline(always)]
-    fn addr(self) -> Addr {
-        field!(self.0, addr)
-    }
-    #[inline(always)]
-    fn port(self) -> u16 {
-        field!(self.0, port)
-    }
-    #[inline(always)]
-    fn method(self) -> u8 {
-        field!(self.0, method)
-    }
-    #[inline(always)]
-    fn flags(self) -> u16 {
-        field!(self.0, flags)
-    }
-    #[inline(always)]
-    fn tunnel(self) -> (u8, u8, u16) {
-        (field!(self.0, tunnel), field!(self.0, tunnel_flags), field!(self.0, tunnel_port))
-    }
-    #[inline(always)]
-    fn source(self) -> Addr {
-        field!(self.0, source)
-    }
-    #[inline(always)]
-    fn weight(self) -> u32 {
-        field!(self.0, weight)
-    }
-}
-
-impl ServiceRecord for ServicePointer {
-    #[inline(always)]
-    fn flags(self) -> u16 {
-        field!(self.0, flags)
-    }
-    #[inline(always)]
-    fn protocol(self) -> u8 {
-        field!(self.0, protocol)
-    }
-    #[inline(always)]
-    fn port(self) -> u16 {
-        field!(self.0, vport)
-    }
-    #[inline(always)]
-    fn table(self) -> (u32, u32) {
-        // SAFETY: the pointer is that of a live record in a map; both halves are of one aligned word.
-        let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };
-        (low(word), high(word))
-    }
-}
-
-/// A rule of the classifier in map memory.
-#[derive(Clone, Copy)]
-pub(crate) struct RulePointer(*const Rule);
-
-impl RuleRecord for RulePointer {
-    #[inline(always)]
-    fn is_between(self, source: Addr, destination: Addr) -> bool {
-        let (from, to) = (field!(self.0, source).0, field!(self.0, destination).0);
-        let (from_mask, to_mask) = (field!(self.0, source_mask).0, field!(self.0, destination_mask).0);
-        (source.0[0] ^ from[0]) & from_mask[0]
-            | (source.0[1] ^ from[1]) & from_mask[1]
-            | (destination.0[0] ^ to[0]) & to_mask[0]
-            | (destination.0[1] ^ to[1]) & to_mask[1]
-            == 0
-    }
-    #[inline(always)]
-    fn ports(self) -> [u16; 4] {
-        let (source, destination) = (field!(self.0, source_ports), field!(self.0, destination_ports));
-        [source[0], source[1], destination[0], destination[1]]
-    }
-    #[inline(always)]
-    fn kind(self) -> (u8, u8) {
-        (field!(self.0, protocol), field!(self.0, family))
-    }
-    #[inline(always)]
-    fn mark(self) -> u32 {
-        field!(self.0, mark)
-    }
 }
 
 /// Body of a loop, as the kernel calls it.
@@ -535,6 +434,34 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn ftp_ports(&self) -> [[u8; 2]; limits::FTP_PORTS] {
+        // SAFETY: as in `services_v6`.
+        let ports = unsafe { (&raw const (*self.config).ftp_ports).cast::<u32>().read_volatile() };
+        let [a, b, c, d] = ports.to_ne_bytes();
+        [[a, b], [c, d]]
+    }
+
+    #[inline(always)]
+    fn ftp_word(&self, index: u32) -> u64 {
+        // SAFETY: a live, aligned word of a map; others change it, hence volatile.
+        maps::FTP_CONTROLS.get_ptr(index).map_or(0, |word| unsafe { word.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_ftp_word(&self, index: u32, new: u64) {
+        if let Some(word) = maps::FTP_CONTROLS.get_ptr_mut(index) {
+            // SAFETY: a live, aligned word of a map.
+            unsafe { word.write_volatile(new) };
+        }
+    }
+
+    #[inline(always)]
+    fn swap_ftp_word(&self, index: u32, old: u64, new: u64) -> bool {
+        // SAFETY: a live, aligned word of a map.
+        maps::FTP_CONTROLS.get_ptr_mut(index).is_some_and(|word| unsafe { atomic::swap(word, old, new) })
+    }
+
+    #[inline(always)]
     fn note(&self, event: Event) {
         Self::count_at(event as u32);
     }
@@ -560,6 +487,8 @@ impl rvs_core::Tables for Tables {
             Program::Answer => self.tail_call(Program::Answer),
             Program::Gather => self.tail_call(Program::Gather),
             Program::Cut => self.tail_call(Program::Cut),
+            Program::Ftp => self.tail_call(Program::Ftp),
+            Program::Heard => self.tail_call(Program::Heard),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -664,6 +593,54 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
         if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn ftp_find(&self, step: Outcome) -> bool {
+        stage::rvs_ftp_find(step as u32) != 0
+    }
+
+    #[inline(always)]
+    fn ftp_look<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
+        if self.is_xdp {
+            Outcome::Inconsistent
+        } else {
+            outcome(stage::rvs_tc_ftp_look(self.context.cast(), step as u32))
+        }
+    }
+
+    #[inline(always)]
+    fn ftp_reuse(&self) -> bool {
+        stage::rvs_ftp_reuse() != 0
+    }
+
+    #[inline(always)]
+    fn ftp_rewrite<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
+        if self.is_xdp {
+            Outcome::Inconsistent
+        } else {
+            outcome(stage::rvs_tc_ftp_rewrite(self.context.cast(), step as u32))
+        }
+    }
+
+    #[inline(always)]
+    fn find_same(&self) -> bool {
+        stage::rvs_find_same() != 0
+    }
+
+    #[inline(always)]
+    fn expected(&self) -> Outcome {
+        outcome(stage::rvs_expected())
+    }
+
+    #[inline(always)]
+    fn arrived(&self) {
+        let _done = stage::rvs_arrived();
+    }
+
+    #[inline(always)]
+    fn keep_control(&self, name: u32, now: u64, ticks: i64) {
+        let _kept = stage::rvs_keep_control(name, now, ticks);
     }
 
     #[inline(always)]
