@@ -77,6 +77,8 @@ pub struct Known {
 pub struct Keep {
     key: Key,
     known: Known,
+    /// 1: it is kept, and what came before it goes on behind it, which for a tunnel's packet is done before that is in it.
+    pub(crate) gathered: u64,
 }
 
 impl Keep {
@@ -107,6 +109,7 @@ impl Keep {
         (vip, now): (Addr, u64),
     ) {
         self.set_key(parsed);
+        self.gathered = 0;
         self.known.vip = vip;
         self.known.other = Addr([0; 2]);
         self.known.dest = dest;
@@ -194,10 +197,8 @@ fn request<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let dest = context.tables.dest(known.dest).ok_or(Outcome::Inconsistent)?;
     let hop = context.hop_to(dest, known.dest, false)?;
-    if known.method != u32::from(Method::TUNNEL) {
-        way.notice.mtu = hop.mtu;
-        cut::check(packet, context.tables, parsed, &hop)?;
-    }
+    way.notice.mtu = hop.mtu;
+    cut::check(packet, context.tables, parsed, &hop, known.method as u8)?;
     let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
@@ -233,7 +234,7 @@ fn reply<P: Packet, T: Tables>(
     let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
     let hop = context.hop_to_client(client, from, false)?;
     way.notice.mtu = hop.mtu;
-    cut::check(packet, context.tables, parsed, &hop)?;
+    cut::check(packet, context.tables, parsed, &hop, Method::MASQ)?;
     check(packet, parsed, &hop, 0)?;
     let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);

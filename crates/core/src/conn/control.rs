@@ -13,14 +13,11 @@
 use rvs_abi::{ConnFlags, OVERFLOW_BUCKET};
 
 use crate::Tables;
+use crate::conn::At;
 use crate::conn::word::{LIVE, PROVEN};
-use crate::conn::{At, Found};
 
 /// Buckets whose number fits.
 const BUCKETS: u32 = 1 << 28;
-/// How often a slot word that others change is tried: they set a deadline too.
-const TRIES: usize = 4;
-
 /// The name of a connection that was found there; 0 if the table is too large for it.
 #[inline(always)]
 #[must_use]
@@ -52,22 +49,13 @@ pub fn keep<T: Tables>(tables: &T, name: u32, now: u64, ticks: i64) {
     if found.flags() & ConnFlags::FTP == 0 {
         return;
     }
-    for _ in 0..TRIES {
-        if extend(&found, now, ticks) {
-            return;
-        }
-    }
-}
-
-/// One try. `false`: somebody else changed it.
-#[inline(always)]
-fn extend<B: crate::conn::Bucket>(found: &Found<B>, now: u64, ticks: i64) -> bool {
     let old = found.now();
     if !old.is_live() || old.is_expired(now) || old.remaining(now) >= ticks {
-        return true;
+        return;
     }
     let new = old.owned(old.0, old.0 & (LIVE | PROVEN), old.state(), now.wrapping_add_signed(ticks));
-    found.with(old).swap(new)
+    // Once: whoever changed it meanwhile set a deadline too, and the next write of this connection comes soon.
+    let _extended = found.with(old).swap(new);
 }
 
 #[cfg(test)]

@@ -13,9 +13,6 @@ const RETRIES: u32 = 4;
 /// A deadline is moved only when that many ticks (about half a second) are gained: most packets then write nothing.
 const REFRESH_TICKS: i64 = 8;
 
-/// See [`Found::change`].
-const CONTROLLED: u64 = 2;
-
 /// A connection that was found, alive at that moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<B> {
@@ -126,16 +123,16 @@ impl<B: Bucket> Found<B> {
         if self.word.same_but_deadline(new) && (0..REFRESH_TICKS).contains(&gain) {
             return true;
         }
-        let changed = self.change(tables, event, now);
+        let changed = self.change(tables, event, now) != 0;
         // Here and not there: a program's stack is as deep as its calls.
-        if changed == CONTROLLED {
-            tables.keep_control(self.control(), now, self.word.remaining(now));
+        let control = self.control();
+        if changed && control != 0 {
+            tables.keep_control(control, now, self.word.remaining(now));
         }
-        changed != 0
+        changed
     }
 
-    /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it. 0: nothing was done; [`CONTROLLED`]:
-    /// it was, and the connection has a controller.
+    /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it. 1: done.
     #[inline(never)]
     fn change<T: Tables<Bucket = B>>(&mut self, tables: &T, event: Event, now: u64) -> u64 {
         for _ in 0..RETRIES {
@@ -149,7 +146,7 @@ impl<B: Bucket> Found<B> {
                 if delta != 0 {
                     tables.add_dest_conns(dest, delta);
                 }
-                return if self.control() == 0 { 1 } else { CONTROLLED };
+                return 1;
             }
             let again = self.bucket.word(self.slot);
             if !again.same_live(old) {

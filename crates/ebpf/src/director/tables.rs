@@ -596,6 +596,15 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn cut_outer<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if self.is_xdp {
+            Outcome::Inconsistent
+        } else {
+            outcome(stage::rvs_tc_cut_outer(self.context.cast()))
+        }
+    }
+
+    #[inline(always)]
     fn ftp_find(&self, step: Outcome) -> bool {
         stage::rvs_ftp_find(step as u32) != 0
     }

@@ -48,7 +48,6 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
 pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
     (&[35], "backup_only: synchronisation"),
     (&[43, 72], "persistence"),
-    (&[61], "pmtu_disc=0: what is too big is not fragmented yet"),
     (&[73], "port 0 needs persistence"),
     (&[75], "real servers on the director"),
 ];
