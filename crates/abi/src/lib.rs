@@ -35,12 +35,12 @@ pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
 pub use event::Event;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
-pub use port::Port;
+pub use port::{LOOPBACK, Port};
 pub use service::{Service, ServiceFlags, ServiceKey};
 pub use stats::Stats;
 
 /// Version of this layout. A daemon adopts pinned maps only when they carry the same.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// IP protocol numbers that the data plane knows.
 pub mod proto {

@@ -73,6 +73,7 @@ outcomes! {
     LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
+    Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -91,6 +92,9 @@ outcomes! {
 
     IcmpFromTunnel = 38, Forward, "icmp_from_tunnel", "ICMP error about a tunnel's packet sent to the client whose packet was inside";
 
+    LocalNode = 39, Forward, "local_node", "request left to this director's own stack, which is the destination";
+    ReplyLocal = 40, Forward, "reply_local", "reply of a NAT destination left to this director's own stack, which is the client";
+
     TruncatedTransport = 48, Drop, "truncated_transport", "TCP, UDP, SCTP or ICMP header cut short or inconsistent";
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
     DestinationGone = 50, Drop, "destination_gone", "the connection's destination was removed";
@@ -104,6 +108,7 @@ outcomes! {
     TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented was called too big, or an MTU too small to be true told";
     FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
+    LoopbackAddress = 67, Drop, "loopback_address", "a packet that would carry a loopback address from one host to another";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
 }
 
@@ -121,6 +126,7 @@ pub const STEPS: &[Outcome] = &[
     Outcome::LaterFragment,
     Outcome::Tunnel,
     Outcome::TunnelError,
+    Outcome::Local,
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,

@@ -8,13 +8,13 @@
     reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"
 )]
 
-use rvs_abi::{Addr, Method, Outcome, Stats};
+use rvs_abi::{Addr, ConnFlags, Method, Outcome, Stats};
 
 use crate::forward::masq::{End, rewrite_address};
 use crate::forward::{address, check};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Way};
-use crate::{DestRecord, Packet, Parsed, Tables};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables};
 
 /// How long a first fragment is remembered, in ticks: 2 s. Identifications come again, those of IPv4 soon.
 const LIFE_TICKS: u32 = 30;
@@ -53,7 +53,7 @@ pub struct Known {
     vip: Addr,
     dest: u32,
     service: u32,
-    /// [`Method`].
+    /// [`Method`], and [`ConnFlags::LOCAL_CLIENT`].
     method: u32,
     /// When the first fragment came, in ticks, the lower half.
     since: u32,
@@ -89,6 +89,13 @@ impl Keep {
         self.known.since = now as u32;
         tables.keep_fragment(&self.key, &self.known);
     }
+}
+
+/// The method of a connection with those flags, and whether its client is this host.
+#[inline(always)]
+#[must_use]
+pub(crate) const fn known_method(flags: u16) -> u8 {
+    (flags & (ConnFlags::METHOD | ConnFlags::LOCAL_CLIENT)) as u8
 }
 
 /// Bytes that a fragment adds to those of its packet: for the first all but a fragment header, for others the payload.
@@ -134,17 +141,22 @@ fn request<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     let dest = context.tables.dest(known.dest).ok_or(Outcome::Inconsistent)?;
-    let hop = context.hop_to(dest, known.dest, false)?;
+    let is_here = context.is_here(dest);
+    let hop = if is_here { NextHop::default() } else { context.hop_to(dest, known.dest, false)? };
     let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
     way.notice.mtu = hop.mtu;
     let method = known.method as u8;
+    if is_here {
+        way.local.request(method, dest.addr(), [0; 2]);
+        return Ok(Outcome::Local);
+    }
     if method != Method::MASQ {
         return Context::<T>::transmit(packet, parsed, dest, method, way);
     }
     check(packet, parsed, &hop, 0)?;
-    rewrite_address(packet, parsed, End::Destination, dest.addr())?;
+    rewrite_address(packet, parsed, End::Destination, dest.addr(), true)?;
     address(packet, &hop.link)?;
     Ok(Outcome::ForwardMasq)
 }
@@ -157,12 +169,18 @@ fn reply<P: Packet, T: Tables>(
     known: &Known,
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
+    let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
+    if context.tables.is_local() || known.method & u32::from(ConnFlags::LOCAL_CLIENT) != 0 {
+        context.hop_to_self()?;
+        context.tables.count(known.service, known.dest, &delta);
+        way.local.reply(known.vip, [0; 2]);
+        return Ok(Outcome::Local);
+    }
     let hop = context.hop_to_client(parsed.destination, known.vip, false)?;
     check(packet, parsed, &hop, 0)?;
-    let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
-    rewrite_address(packet, parsed, End::Source, known.vip)?;
+    rewrite_address(packet, parsed, End::Source, known.vip, true)?;
     address(packet, &hop.link)?;
     Ok(Outcome::ReplyMasq)
 }

@@ -3,6 +3,7 @@
 use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, proto};
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
+use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
 use crate::forward::{check, direct_route, masq, tunnel};
 use crate::icmp::{self, answer, quoted, relay};
@@ -29,6 +30,8 @@ pub struct Scratch {
     pub clock: u64,
     /// 1: its connection was made by this very packet, and is in the state after it.
     pub is_fresh: u64,
+    /// 1: this host made it.
+    pub is_local: u64,
     /// How it goes on.
     pub way: Way,
     /// The connection to be made.
@@ -42,6 +45,8 @@ pub struct Way {
     pub hop: NextHop,
     /// The tunnel that it leaves through.
     pub tunnel: Tunnel,
+    /// What is done to one from or for this host's own stack.
+    pub local: Local,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
@@ -91,6 +96,9 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     if outcome == Outcome::Tunnel {
         outcome = tables.tunnel(packet);
+    }
+    if outcome == Outcome::Local {
+        outcome = tables.local(packet);
     }
     let leaves = match outcome.class() {
         Class::Forward => true,
@@ -143,6 +151,7 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         scratch.clock = tables.now();
         scratch.is_fresh = 0;
+        scratch.is_local = u64::from(tables.is_local());
         let outcome = parse(packet, tables, &mut scratch.parsed);
         if !matches!(
             outcome,
@@ -159,7 +168,7 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         if !from_server && outcome != Outcome::IcmpError && !filter::has(tables, parsed.destination) {
             return Outcome::NotOurs;
         }
-        if is_martian(parsed) {
+        if is_martian(parsed) && !(tables.is_local() && local::is_loopback(parsed.source)) {
             return Outcome::MartianSource;
         }
         scratch.way.notice = Notice { from: parsed.destination, mtu: 0, hops: 1 };
@@ -294,6 +303,16 @@ pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// The stage behind 2a, 2b and 2e for packets from or for this host's own stack.
+#[inline(always)]
+pub fn local<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, .. } = scratch;
+        either(local::deliver(packet, tables, parsed, &way.local, &mut way.hop))
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
 /// Stage 2d, for ICMP errors that may be about a tunnel's packet.
 #[inline(always)]
 pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -339,7 +358,9 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         let chosen = context.choose(&scratch.parsed);
         context.end_previous(&scratch.parsed);
         match chosen {
-            Ok((service, dest)) => context.describe(&scratch.parsed, service, dest, &mut scratch.request),
+            Ok((service, dest)) => {
+                context.describe(&scratch.parsed, service, dest, scratch.is_local, &mut scratch.request)
+            }
             Err(outcome) => Some(outcome),
         }
     });
@@ -434,7 +455,8 @@ impl<'a, T: Tables> Context<'a, T> {
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
-        let hop = self.hop_to(dest, dest_id, begins);
+        let hop =
+            if self.is_here(dest) { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
         if let Err(outcome) = hop
             && outcome.class() == Class::HandOver
         {
@@ -461,6 +483,14 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }
+        // Asked again: what is kept over all this takes room on the stack.
+        if self.is_here(dest) {
+            way.local.request(method, dest.addr(), dport);
+            return Ok(Outcome::Local);
+        }
+        if self.tables.is_local() && local::is_loopback(parsed.source) {
+            return Err(Outcome::LoopbackAddress);
+        }
         let hop = hop?;
         way.hop = hop;
         way.notice.mtu = hop.mtu;
@@ -477,6 +507,18 @@ impl<'a, T: Tables> Context<'a, T> {
     pub(crate) fn hop_to(&self, dest: T::Dest, id: u32, begins: bool) -> Result<NextHop, Outcome> {
         let flow = Flow { to: dest.addr(), from: Addr::default(), dest: Some(id), begins, now: self.clock };
         self.tables.next_hop(&flow)
+    }
+
+    /// Whether packets to a destination are to be left to this host's stack. Under XDP there is no way to it.
+    #[inline(always)]
+    pub(crate) fn is_here(&self, dest: T::Dest) -> bool {
+        self.tables.reaches_stack() && dest.flags() & DestFlags::LOCAL != 0
+    }
+
+    /// The way to a client on this host.
+    #[inline(always)]
+    pub(crate) fn hop_to_self(&self) -> Result<NextHop, Outcome> {
+        if self.tables.reaches_stack() { Ok(NextHop::default()) } else { Err(Outcome::HandOverRoute) }
     }
 
     /// Sends a packet by a method that leaves it as it is. [`Outcome::Tunnel`]: that stage is to send it.
@@ -595,6 +637,7 @@ impl<'a, T: Tables> Context<'a, T> {
         parsed: &Parsed,
         service: u32,
         dest_id: u32,
+        is_local: u64,
         request: &mut conn::Request,
     ) -> Option<Outcome> {
         let dest = self.tables.dest(dest_id)?;
@@ -616,7 +659,8 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.vport = u16::from_ne_bytes(parsed.dport);
         entry.protocol = protocol;
         entry.family = parsed.family;
-        entry.flags = u16::from(dest.method()) | if masq { 0 } else { ConnFlags::NO_OUTPUT };
+        let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
+        entry.flags = u16::from(dest.method()) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
@@ -660,6 +704,9 @@ impl<'a, T: Tables> Context<'a, T> {
             return Err(Outcome::ReplyUnchanged);
         }
         let vip = found.vip();
+        if self.tables.is_local() || found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
+            return self.answer_here(parsed, found, way);
+        }
         // Routed as if it came from the director (`snat_reroute`).
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
@@ -679,6 +726,28 @@ impl<'a, T: Tables> Context<'a, T> {
         way.hop = hop;
         masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;
         Ok(Outcome::ReplyMasq)
+    }
+
+    /// A reply to a client on this host, or of a destination on this host.
+    #[inline(always)]
+    fn answer_here(
+        &self,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+        way: &mut Way,
+    ) -> Result<Outcome, Outcome> {
+        self.hop_to_self()?;
+        let (vip, (vport, _)) = (found.vip(), found.ports());
+        self.note_reply(parsed, found)?;
+        if parsed.is(Signal::FRAGMENT) {
+            if parsed.protocol == proto::SCTP && vport != parsed.sport {
+                return Err(Outcome::FragmentedSctp);
+            }
+            let method = fragment::known_method(found.flags());
+            way.keep.keep(self.tables, parsed, found.ids(), method, (vip, self.now));
+        }
+        way.local.reply(vip, vport);
+        Ok(Outcome::Local)
     }
 
     /// Where packets to a client leave, as if they came from `from` here.

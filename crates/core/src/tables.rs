@@ -17,6 +17,11 @@ pub trait Tables {
 
     /// Whether another program has looked at this packet before: under TC, where XDP passed it on.
     fn is_second_look(&self) -> bool;
+    /// Whether the packet is one that this host made, on its way out.
+    fn is_local(&self) -> bool;
+    /// Whether packets can be handed to this host's stack with other addresses than they came with: not under XDP, where the
+    /// program under TC would look at them once more.
+    fn reaches_stack(&self) -> bool;
     /// Number of IPv4 services.
     fn services_v4(&self) -> u32;
     /// Number of the interface that the packet came in on.
@@ -117,6 +122,15 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::tunnel(packet, self)
+    }
+
+    /// [`pipeline::local`], likewise.
+    #[inline(always)]
+    fn local<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::local(packet, self)
     }
 
     /// [`pipeline::tunnel_error`], likewise.

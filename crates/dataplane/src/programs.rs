@@ -26,6 +26,9 @@ const TC: &str = "rvs_tc";
 /// What XDP passed on.
 const TC_AFTER_XDP: &str = "rvs_tc_after_xdp";
 
+/// What this host sends.
+const LOCAL: &str = "rvs_local";
+
 /// How many ICMP errors may be sent, for each CPU.
 const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
 
@@ -75,7 +78,7 @@ impl Programs {
     /// Loads them over the maps pinned in `directory`; maps that are not there are made and pinned.
     pub(crate) fn load(directory: &Path, capacity: &Capacity) -> Result<Self> {
         let mut ebpf = create(directory, capacity)?;
-        let infos = [XDP, TC, TC_AFTER_XDP]
+        let infos = [XDP, TC, TC_AFTER_XDP, LOCAL]
             .into_iter()
             .map(|name| load(&mut ebpf, name).map_err(|e| refusal(name, e)))
             .collect::<Result<Vec<_>>>()?;
@@ -92,7 +95,12 @@ impl Programs {
         let classifier =
             |name| Ok::<_, Error>(self.classifier(name)?.fd().map_err(|e| refusal(name, e))?.as_fd());
         let xdp: BorrowedFd<'_> = self.xdp()?.fd().map_err(|e| refusal(XDP, e))?.as_fd();
-        Ok(hooks::Programs { xdp, tc: classifier(TC)?, tc_after_xdp: classifier(TC_AFTER_XDP)? })
+        Ok(hooks::Programs {
+            xdp,
+            tc: classifier(TC)?,
+            tc_after_xdp: classifier(TC_AFTER_XDP)?,
+            local: classifier(LOCAL)?,
+        })
     }
 
     fn xdp(&self) -> Result<&Xdp> {
@@ -123,6 +131,11 @@ impl Programs {
     /// Runs the program under TC behind XDP.
     pub(crate) fn run_tc_after_xdp(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
         self.run_classifier(TC_AFTER_XDP, packet, ifindex, repeat)
+    }
+
+    /// Runs the program for what this host sends.
+    pub(crate) fn run_local(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.run_classifier(LOCAL, packet, ifindex, repeat)
     }
 
     /// See [`crate::Kernel::age_error_budgets`].

@@ -20,12 +20,14 @@ pub struct Model<R> {
     chance: Cell<u64>,
     error_budgets: Vec<Cell<u64>>,
     fragments: RefCell<BTreeMap<fragment::Key, fragment::Known>>,
+    is_xdp: bool,
 }
 
 /// What one packet sees.
 struct Site<'a, R> {
     model: &'a Model<R>,
     is_second_look: bool,
+    is_local: bool,
     ingress: u32,
 }
 
@@ -67,6 +69,14 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
         (self.model.routes)(flow)
     }
 
+    fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    fn reaches_stack(&self) -> bool {
+        self.is_local || self.is_second_look || !self.model.is_xdp
+    }
+
     fn is_second_look(&self) -> bool {
         self.is_second_look
     }
@@ -85,6 +95,7 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
             chance: Cell::new(0),
             error_budgets,
             fragments: RefCell::default(),
+            is_xdp: false,
         }
     }
 
@@ -110,6 +121,11 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
         self.cpu = cpu;
     }
 
+    /// Has packets come in under XDP, where those for this host's own stack are handed over; otherwise under TC.
+    pub const fn set_xdp(&mut self, is_xdp: bool) {
+        self.is_xdp = is_xdp;
+    }
+
     /// Sets the routes.
     pub fn set_routes(&mut self, routes: R) {
         self.routes = routes;
@@ -133,8 +149,18 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
         verdict
     }
 
+    /// Handles a packet that this host made, as the program on the way out does: what it has no interest in is not counted.
+    pub fn egress<P: Packet>(&self, packet: &mut P) -> Verdict {
+        let site = Site { model: self, is_second_look: false, is_local: true, ingress: rvs_abi::LOOPBACK };
+        let verdict = pipeline::ingress(packet, &HostTables::new(&self.heap, site));
+        if verdict.outcome.class() != Class::Pass || verdict.outcome == Outcome::ReplyUnchanged {
+            self.count(verdict.outcome);
+        }
+        verdict
+    }
+
     fn decide<P: Packet>(&self, packet: &mut P, ingress: u32, is_second_look: bool) -> Verdict {
-        let site = Site { model: self, is_second_look, ingress };
+        let site = Site { model: self, is_second_look, is_local: false, ingress };
         pipeline::ingress(packet, &HostTables::new(&self.heap, site))
     }
 

@@ -13,6 +13,7 @@ mod documents;
 mod drain;
 mod links;
 mod load;
+mod local;
 mod method;
 mod neighbours;
 mod other_traffic;

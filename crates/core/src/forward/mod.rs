@@ -5,6 +5,7 @@
 )]
 
 pub(crate) mod direct_route;
+pub(crate) mod local;
 pub(crate) mod masq;
 pub(crate) mod tunnel;
 

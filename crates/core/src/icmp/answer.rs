@@ -4,7 +4,7 @@
 use rvs_abi::{Addr, Event, Outcome, proto};
 use rvs_wire::{checksum, eth, icmp, ipv4, ipv6, tcp, udp};
 
-use crate::forward::{address, decrement_ttl};
+use crate::forward::{address, decrement_ttl, local};
 use crate::icmp::{budget, pseudo};
 use crate::packet::Encap;
 use crate::pipeline::Notice;
@@ -124,6 +124,10 @@ pub(crate) fn compose<P: Packet, T: Tables>(
 /// no packet is routed here), to the neighbour that the packet came from. Not inlined, for its room on the stack.
 #[inline(never)]
 fn way_back<P: Packet, T: Tables>(packet: &P, tables: &T, flow: &Flow, link: &mut Link) -> bool {
+    if tables.is_local() {
+        *link = local::to_stack().link;
+        return true;
+    }
     if let Ok(hop) = tables.next_hop(flow) {
         *link = hop.link;
         return true;

@@ -1,15 +1,15 @@
 //! Errors about balanced packets, sent on to the end they are for (ipvs.md §2.8).
 
-use rvs_abi::{Addr, Method, Outcome, Stats};
+use rvs_abi::{Addr, ConnFlags, Method, Outcome, Stats};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp, ipv6};
 
 use crate::conn::Found;
 use crate::forward::masq::{End, rewrite_address};
-use crate::forward::{address, check};
+use crate::forward::{address, check, local};
 use crate::icmp::pseudo;
 use crate::pipeline::{Context, Way, method};
-use crate::{DestRecord, Packet, Parsed, Tables, sum};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, sum};
 
 /// An error about a request: whoever sent it, the client sees it come from the service.
 ///
@@ -29,13 +29,21 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     }
     let (dest, service) = found.ids();
     let vip = found.vip();
-    let hop = context.hop_to_client(outer.destination, vip, false)?;
-    check(packet, outer, &hop, 0)?;
+    let is_from_here = context.tables.is_local();
+    let stays = is_from_here || found.flags() & ConnFlags::LOCAL_CLIENT != 0;
+    let hop = if stays {
+        let hop = context.hop_to_self()?;
+        if is_from_here { hop } else { local::to_stack() }
+    } else {
+        let hop = context.hop_to_client(outer.destination, vip, false)?;
+        check(packet, outer, &hop, 0)?;
+        hop
+    };
     check_sum(packet, context.tables, outer)?;
     let bytes = u64::from(outer.len);
     context.tables.count(service, dest, &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
     let (vport, _) = found.ports();
-    rewrite(packet, outer, quoted, End::Source, vip, vport)?;
+    rewrite(packet, outer, quoted, (End::Source, !stays), vip, vport)?;
     way.hop = hop;
     address(packet, &hop.link)?;
     Ok(Outcome::IcmpToClient)
@@ -68,7 +76,8 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let (dest_id, service) = found.ids();
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-    let hop = context.hop_to(dest, dest_id, false)?;
+    let stays = context.is_here(dest);
+    let hop = if stays { NextHop::default() } else { context.hop_to(dest, dest_id, false)? };
     let method = method(found.flags());
     if method == Method::MASQ {
         check_sum(packet, context.tables, outer)?;
@@ -77,15 +86,20 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     context.tables.count(service, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
     found.count_packet();
     way.hop = hop;
+    if stays && method != Method::MASQ {
+        return Ok(Outcome::IcmpToServer);
+    }
     if method != Method::MASQ {
         return match Context::<T>::transmit(packet, outer, dest, method, way)? {
             Outcome::Tunnel => Ok(Outcome::Tunnel),
             _ => Ok(Outcome::IcmpToServer),
         };
     }
-    check(packet, outer, &hop, 0)?;
+    if !stays {
+        check(packet, outer, &hop, 0)?;
+    }
     let (_, dport) = found.ports();
-    rewrite(packet, outer, quoted, End::Destination, dest.addr(), dport)?;
+    rewrite(packet, outer, quoted, (End::Destination, !stays), dest.addr(), dport)?;
     address(packet, &hop.link)?;
     Ok(Outcome::IcmpToServer)
 }
@@ -105,17 +119,17 @@ pub(crate) fn check_sum<P: Packet, T: Tables>(
 }
 
 /// Rewrites one end of the error, and the other end of the packet that it quotes: there they are exchanged. The quoted
-/// transport checksum stays as it is (ipvs.md §2.8).
+/// transport checksum stays as it is (ipvs.md §2.8). `hops`: it makes a hop here.
 #[inline(always)]
 fn rewrite<P: Packet>(
     packet: &mut P,
     outer: &Parsed,
     quoted: &Parsed,
-    end: End,
+    (end, hops): (End, bool),
     new_address: Addr,
     new_port: [u8; 2],
 ) -> Result<(), Outcome> {
-    let outside = rewrite_address(packet, outer, end, new_address)?;
+    let outside = rewrite_address(packet, outer, end, new_address, hops)?;
     let inside = rewrite_quoted(packet, outer, quoted, end, new_address, new_port);
     let inside = inside.ok_or(Outcome::RewriteFailed)?;
     // ICMPv6 covers the addresses outside too (RFC 4443 §2.3).

@@ -9,12 +9,12 @@ mod stage;
 mod tables;
 
 use aya_ebpf::bindings::{
-    TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1, xdp_action,
+    BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1, xdp_action,
 };
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use rvs_abi::Class;
+use rvs_abi::{Class, LOOPBACK, Outcome};
 use rvs_core::{Link, pipeline};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
@@ -29,7 +29,7 @@ const AF_INET6: u32 = 10;
 /// Packets as the driver hands them in.
 #[xdp]
 pub fn rvs_xdp(context: XdpContext) -> u32 {
-    let Some(tables) = Tables::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
+    let Some(tables) = Tables::<false>::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
     let mut packet = Xdp::new(context.ctx).from(tables::port(tables.ingress));
     let verdict = pipeline::ingress(&mut packet, &tables);
     tables.count_outcome(verdict.outcome);
@@ -58,10 +58,41 @@ pub fn rvs_tc_after_xdp(context: TcContext) -> i32 {
     tc(&context, true)
 }
 
+/// Packets on their way out, for those that this host made: replies of its own servers, requests of its own clients.
+#[classifier]
+pub fn rvs_local(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the kernel's context is valid for the program's whole run.
+    let (came_in, mark) = unsafe { ((*skb).ingress_ifindex, (*skb).tc_index) };
+    // What came in somewhere was looked at there. What this host made passes here once for each interface that is above another.
+    if came_in != 0 || mark == SEEN {
+        return TC_ACT_UNSPEC;
+    }
+    let Some(tables) = Tables::of_local(skb) else { return TC_ACT_UNSPEC };
+    let verdict = pipeline::ingress(&mut Skb::new(skb), &tables);
+    let class = verdict.outcome.class();
+    if class == Class::Pass && verdict.outcome != Outcome::ReplyUnchanged {
+        return TC_ACT_UNSPEC;
+    }
+    tables.count_outcome(verdict.outcome);
+    // SAFETY: as above; the kernel lets programs under TC write this field.
+    unsafe { (*skb).tc_index = SEEN };
+    match verdict.link.ifindex {
+        0 if class == Class::Drop => TC_ACT_SHOT,
+        0 => TC_ACT_UNSPEC,
+        // SAFETY: as above.
+        LOOPBACK if unsafe { (*skb).ifindex } == LOOPBACK => TC_ACT_UNSPEC,
+        _ => send(&verdict.link),
+    }
+}
+
+/// Mark of a packet of this host that has been looked at, in a field that only classifiers of TC use: "rv".
+const SEEN: u32 = 0x7276;
+
 #[inline(always)]
 fn tc(context: &TcContext, after_xdp: bool) -> i32 {
     let skb = context.skb.skb;
-    let Some(tables) = Tables::of_skb(skb, after_xdp) else { return TC_ACT_UNSPEC };
+    let Some(tables) = Tables::<false>::of_skb(skb, after_xdp) else { return TC_ACT_UNSPEC };
     let verdict = pipeline::ingress(&mut Skb::new(skb), &tables);
     let class = verdict.outcome.class();
     if !(after_xdp && class == Class::Pass) {
@@ -78,8 +109,10 @@ fn tc(context: &TcContext, after_xdp: bool) -> i32 {
 #[inline(always)]
 fn send(link: &Link) -> i32 {
     if link.resolved != 0 {
+        // The loopback interface is the way to this host's own stack.
+        let flags = if link.ifindex == LOOPBACK { u64::from(BPF_F_INGRESS) } else { 0 };
         // SAFETY: a helper that takes numbers.
-        return unsafe { bpf_redirect(link.ifindex, 0) as i32 };
+        return unsafe { bpf_redirect(link.ifindex, flags) as i32 };
     }
     let is_v4 = link.gateway.is_v4();
     let address = link.gateway.words();

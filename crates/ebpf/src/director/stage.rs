@@ -15,7 +15,7 @@ const INCONSISTENT: u32 = Outcome::Inconsistent as u32;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_reply(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::reply(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -23,7 +23,7 @@ pub extern "C" fn rvs_xdp_reply(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
     pipeline::reply(&mut Skb::new(context), &tables) as u32
 }
 
@@ -31,7 +31,7 @@ pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, is_second_look: u32) -> 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::request(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -39,7 +39,7 @@ pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::request(&mut Skb::new(context), &tables) as u32
 }
 
@@ -47,7 +47,7 @@ pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_icmp(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::icmp(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -55,7 +55,7 @@ pub extern "C" fn rvs_xdp_icmp(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
     pipeline::icmp(&mut Skb::new(context), &tables) as u32
 }
 
@@ -63,7 +63,7 @@ pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, is_second_look: u32) -> u
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_fragment(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::fragment(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -71,7 +71,7 @@ pub extern "C" fn rvs_xdp_fragment(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::fragment(&mut Skb::new(context), &tables) as u32
 }
 
@@ -79,7 +79,7 @@ pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_tunnel(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::tunnel(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -87,7 +87,7 @@ pub extern "C" fn rvs_xdp_tunnel(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_tunnel(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::tunnel(&mut Skb::new(context), &tables) as u32
 }
 
@@ -95,7 +95,7 @@ pub extern "C" fn rvs_tc_tunnel(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_tunnel_error(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::tunnel_error(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -103,7 +103,7 @@ pub extern "C" fn rvs_xdp_tunnel_error(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_tunnel_error(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::tunnel_error(&mut Skb::new(context), &tables) as u32
 }
 
@@ -111,7 +111,7 @@ pub extern "C" fn rvs_tc_tunnel_error(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_answer(context: *mut xdp_md, about: u32) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return 0 };
     u32::from(pipeline::answer(&mut Xdp::new(context), &tables, outcome(about)))
 }
 
@@ -119,7 +119,63 @@ pub extern "C" fn rvs_xdp_answer(context: *mut xdp_md, about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return 0 };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return 0 };
+    u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
+}
+
+/// The stage for what is left to this host's own stack, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_deliver(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::local(&mut Skb::new(context), &tables) as u32
+}
+
+/// The same for what comes from there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_local_deliver(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
+    pipeline::local(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2a for what this host sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_local_reply(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
+    pipeline::reply(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2b for what this host sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_local_request(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
+    pipeline::request(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2c for what this host sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_local_icmp(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
+    pipeline::icmp(&mut Skb::new(context), &tables) as u32
+}
+
+/// Stage 2e for what this host sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_local_fragment(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
+    pipeline::fragment(&mut Skb::new(context), &tables) as u32
+}
+
+/// The last stage for what this host sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_local_answer(context: *mut __sk_buff, about: u32) -> u32 {
+    let Some(tables) = Tables::of_local(context) else { return 0 };
     u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
 }
 
@@ -127,7 +183,7 @@ pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_find(side: u32) -> u32 {
-    let Some(tables) = Tables::without_packet() else { return 0 };
+    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
     let side = if side == Side::Client as u32 { Side::Client } else { Side::Server };
     u32::from(pipeline::find(&tables, side))
 }
@@ -136,7 +192,7 @@ pub extern "C" fn rvs_find(side: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_prepare() -> u32 {
-    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
     pipeline::prepare(&tables) as u32
 }
 
@@ -144,6 +200,6 @@ pub extern "C" fn rvs_prepare() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_insert() -> u32 {
-    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
     pipeline::insert(&tables) as u32
 }

@@ -4,7 +4,9 @@ use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Port, Service, ServiceKey, Stats, limits};
+use rvs_abi::{
+    Addr, Config, Dest, DestConns, Event, LOOPBACK, Outcome, Port, Service, ServiceKey, Stats, limits,
+};
 use rvs_core::conn::Geometry;
 use rvs_core::fragment;
 use rvs_core::pipeline::{Scratch, Side};
@@ -14,8 +16,9 @@ use rvs_ebpf::atomic;
 use crate::bucket::Bucket;
 use crate::{maps, next_hop, stage};
 
-/// The maps, seen by the program that handles one packet.
-pub(crate) struct Tables {
+/// The maps, seen by the program that handles one packet: with `LOCAL` under TC on the way out, for what this host makes.
+/// Types of their own, so that stages of both are compiled for what they are.
+pub(crate) struct Tables<const LOCAL: bool = false> {
     /// The program's context, for helpers.
     pub(crate) context: *mut c_void,
     /// Interface that the packet came in on.
@@ -27,7 +30,15 @@ pub(crate) struct Tables {
     config: *const Config,
 }
 
-impl Tables {
+impl Tables<true> {
+    /// For a packet that this host made, on its way out. Routed as what comes from here.
+    #[inline(always)]
+    pub(crate) fn of_local(context: *mut __sk_buff) -> Option<Self> {
+        Some(Self { context: context.cast(), ingress: LOOPBACK, ..Self::without_packet()? })
+    }
+}
+
+impl<const LOCAL: bool> Tables<LOCAL> {
     /// For a packet under XDP. `None` only if the map of the configuration were empty.
     #[inline(always)]
     pub(crate) fn of_xdp(context: *mut xdp_md) -> Option<Self> {
@@ -158,14 +169,17 @@ impl ServiceRecord for ServicePointer {
 
 /// Body of a loop, as the kernel calls it.
 #[inline(never)]
-extern "C" fn round<S: Step<Tables>>(round: u32, context: *mut Loop<'_, S>) -> i64 {
+extern "C" fn round<const LOCAL: bool, S: Step<Tables<LOCAL>>>(
+    round: u32,
+    context: *mut Loop<'_, LOCAL, S>,
+) -> i64 {
     // SAFETY: `repeat` passed a pointer to its own `Loop`, which lives until the loop ends.
     let context = unsafe { &mut *context };
     i64::from(context.step.step(context.tables, round))
 }
 
-struct Loop<'a, S> {
-    tables: &'a Tables,
+struct Loop<'a, const LOCAL: bool, S> {
+    tables: &'a Tables<LOCAL>,
     step: &'a mut S,
 }
 
@@ -176,7 +190,7 @@ pub(crate) fn outcome(number: u32) -> Outcome {
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
 }
 
-impl rvs_core::Tables for Tables {
+impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     type Bucket = Bucket;
     type Dest = DestPointer;
     type Service = ServicePointer;
@@ -190,6 +204,16 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn is_second_look(&self) -> bool {
         self.is_second_look
+    }
+
+    #[inline(always)]
+    fn is_local(&self) -> bool {
+        LOCAL
+    }
+
+    #[inline(always)]
+    fn reaches_stack(&self) -> bool {
+        !self.is_xdp
     }
 
     #[inline(always)]
@@ -320,6 +344,8 @@ impl rvs_core::Tables for Tables {
     fn reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
         outcome(if self.is_xdp {
             stage::rvs_xdp_reply(self.context.cast())
+        } else if LOCAL {
+            stage::rvs_local_reply(self.context.cast())
         } else {
             stage::rvs_tc_reply(self.context.cast(), u32::from(self.is_second_look))
         })
@@ -329,6 +355,8 @@ impl rvs_core::Tables for Tables {
     fn request<P: Packet>(&self, _packet: &mut P) -> Outcome {
         outcome(if self.is_xdp {
             stage::rvs_xdp_request(self.context.cast())
+        } else if LOCAL {
+            stage::rvs_local_request(self.context.cast())
         } else {
             stage::rvs_tc_request(self.context.cast())
         })
@@ -338,6 +366,8 @@ impl rvs_core::Tables for Tables {
     fn icmp<P: Packet>(&self, _packet: &mut P) -> Outcome {
         outcome(if self.is_xdp {
             stage::rvs_xdp_icmp(self.context.cast())
+        } else if LOCAL {
+            stage::rvs_local_icmp(self.context.cast())
         } else {
             stage::rvs_tc_icmp(self.context.cast(), u32::from(self.is_second_look))
         })
@@ -352,6 +382,8 @@ impl rvs_core::Tables for Tables {
     fn fragment_stage<P: Packet>(&self, _packet: &mut P) -> Outcome {
         outcome(if self.is_xdp {
             stage::rvs_xdp_fragment(self.context.cast())
+        } else if LOCAL {
+            stage::rvs_local_fragment(self.context.cast())
         } else {
             stage::rvs_tc_fragment(self.context.cast())
         })
@@ -363,6 +395,19 @@ impl rvs_core::Tables for Tables {
             stage::rvs_xdp_tunnel(self.context.cast())
         } else {
             stage::rvs_tc_tunnel(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn local<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if self.is_xdp {
+            // What goes to the stack is handed over before.
+            return Outcome::Inconsistent;
+        }
+        outcome(if LOCAL {
+            stage::rvs_local_deliver(self.context.cast())
+        } else {
+            stage::rvs_tc_deliver(self.context.cast())
         })
     }
 
@@ -379,6 +424,8 @@ impl rvs_core::Tables for Tables {
     fn answer<P: Packet>(&self, _packet: &mut P, about: Outcome) -> bool {
         let sent = if self.is_xdp {
             stage::rvs_xdp_answer(self.context.cast(), about as u32)
+        } else if LOCAL {
+            stage::rvs_local_answer(self.context.cast(), about as u32)
         } else {
             stage::rvs_tc_answer(self.context.cast(), about as u32)
         };
@@ -424,7 +471,7 @@ impl rvs_core::Tables for Tables {
         let mut context = Loop { tables: self, step };
         // SAFETY: the callback takes what is passed here, and the loop is over before `context` is.
         unsafe {
-            bpf_loop(rounds, round::<S> as *mut c_void, (&raw mut context).cast(), 0);
+            bpf_loop(rounds, round::<LOCAL, S> as *mut c_void, (&raw mut context).cast(), 0);
         }
     }
 }

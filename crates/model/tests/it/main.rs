@@ -11,6 +11,7 @@ mod audit;
 mod fill;
 mod fragments;
 mod hooked;
+mod local;
 mod malformed;
 mod races;
 mod schedulers;

@@ -4,6 +4,7 @@
 mod agent;
 mod forwarding;
 mod icmp;
+mod local;
 mod objects;
 mod path;
 mod schedulers;
@@ -24,6 +25,7 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, forwarding::TESTS),
     (Part::All, forwarding::TESTS_OF_BOTH),
     (Part::All, tunnels::TESTS_OF_BOTH),
+    (Part::All, local::TESTS_OF_BOTH),
     (Part::One(0), states::TESTS),
     (Part::All, states::TESTS_OF_BOTH),
     (Part::One(1), schedulers::TESTS),
@@ -43,5 +45,4 @@ pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
     (&[61], "pmtu_disc=0"),
     (&[71], "firewall marks"),
     (&[73], "port 0"),
-    (&[75], "real servers on the director"),
 ];
