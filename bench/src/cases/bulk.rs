@@ -111,7 +111,7 @@ fn add(report: &mut Report, name: &str, with: &str, series: &Series, to: Option<
 fn cluster(set: Set) -> Result<Cluster> {
     let builder = match set.method {
         ForwardingMethod::Masq => Cluster::routed(1),
-        ForwardingMethod::Dr | ForwardingMethod::Tunnel => {
+        ForwardingMethod::Dr | ForwardingMethod::Tunnel | ForwardingMethod::FullNat => {
             Cluster::switched(1).replies(Replies::PastDirector)
         }
     };

@@ -99,7 +99,12 @@ impl Service {
 
 /// A service that takes turns.
 pub(crate) fn add_service(key: ServiceKey) -> Command {
-    Command::AddService(VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() })
+    Command::AddService(VirtualService {
+        key,
+        scheduler: Scheduler::Rr,
+        flags: SchedulerFlags::default(),
+        one_packet: false,
+    })
 }
 
 /// A destination of weight 1.

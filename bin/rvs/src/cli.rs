@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rvs_ipvsadm::Tool;
 
-use crate::{agent, connections, demo, director, ipvsadm, output, services, status};
+use crate::{agent, connections, demo, director, ipvsadm, marks, output, services, status, sysctl};
 
 /// It could not be done.
 const FAILED: u8 = 1;
@@ -35,6 +35,10 @@ enum Command {
     Services(services::Args),
     /// Show connections
     Connections(connections::Args),
+    /// Show or change the settings that IPVS has in net.ipv4.vs
+    Sysctl(sysctl::Args),
+    /// Show or change the rules that give packets a firewall mark
+    Marks(marks::Args),
     /// Run on a real server: show servers there the client's address instead of the director's
     Agent(agent::Args),
     /// Build small clusters on this machine, send real traffic through them, show what happened, clean up
@@ -65,6 +69,8 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => exit(status::run(&args)),
         Command::Services(args) => exit(services::run(&args)),
         Command::Connections(args) => exit(connections::run(&args)),
+        Command::Sysctl(args) => exit(sysctl::run(&args)),
+        Command::Marks(args) => exit(marks::run(&args)),
         Command::Agent(args) => exit(agent::run(&args)),
         Command::Demo(args) => exit(demo::run(&args)),
     }

@@ -10,6 +10,7 @@ mod connections;
 mod demo;
 mod director;
 mod ipvsadm;
+mod marks;
 mod names;
 mod notify;
 mod output;
@@ -17,6 +18,7 @@ mod services;
 mod signals;
 mod socket;
 mod status;
+mod sysctl;
 mod table;
 
 use std::env;

@@ -53,6 +53,7 @@ impl Names for System {
             Protocol::Tcp => (SOCK_STREAM, IPPROTO_TCP),
             Protocol::Udp => (SOCK_DGRAM, IPPROTO_UDP),
             Protocol::Sctp => (SOCK_STREAM, IPPROTO_SCTP),
+            Protocol::Mark => return None,
         };
         let hints = AddrInfoHints { address: AF_INET, socktype, protocol, ..AddrInfoHints::default() };
         let mut found = getaddrinfo(None, Some(name), Some(hints)).ok()?;
@@ -75,6 +76,8 @@ impl Names for System {
             Protocol::Tcp => by_flags(0),
             Protocol::Udp => by_flags(NI_DGRAM),
             Protocol::Sctp => sctp_name(&fs::read_to_string(SERVICES).ok()?, port),
+            // Packets of any protocol: no list knows a name.
+            Protocol::Mark => None,
         };
         self.ports.borrow_mut().entry((port, protocol)).or_insert_with(look_up).clone()
     }

@@ -103,7 +103,12 @@ mod tests {
     fn services_with_their_destinations() {
         let key = "203.0.113.10:80/tcp".parse().unwrap();
         let service = ServiceListing {
-            service: VirtualService { key, scheduler: Scheduler::Wlc, flags: SchedulerFlags::default() },
+            service: VirtualService {
+                key,
+                scheduler: Scheduler::Wlc,
+                flags: SchedulerFlags::default(),
+                one_packet: false,
+            },
             destinations: vec![dest("10.0.0.3:80", 2, 5), dest("10.0.0.2:80", 0, 0)],
             counters: Counters { conns: 20, ..Counters::default() },
             rates: Rates { cps: 4, in_pps: 60, ..Rates::default() },

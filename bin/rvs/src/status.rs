@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use rvs_abi::STEPS;
-use rvs_control::api::{Attach, CounterClass, CounterListing, CounterTable, Fill, LimitReached, Status};
+use rvs_control::api::{
+    Attach, CounterClass, CounterListing, CounterTable, EventListing, Fill, LimitReached, Status,
+};
 
 use crate::table::{Align, Table};
 use crate::{output, socket};
@@ -78,6 +80,7 @@ fn text(status: &Status) -> String {
     let head =
         format!("director {instance}: version {version}, process {pid}, up {uptime}, kernel {kernel}\n");
     let mut parts = vec![head, interfaces(status), capacity(status)];
+    parts.push(events(status));
     parts.extend(list("Limits reached since the start", status.limits_reached.iter().map(limit_reached)));
     parts.extend(list("Warnings", status.warnings.iter().cloned()));
     parts.join("\n")
@@ -114,6 +117,15 @@ fn capacity(status: &Status) -> String {
     for (name, fill) in rows {
         let Fill { used, maximum } = fill;
         table.row([name.to_owned(), used.to_string(), maximum.to_string(), percent(fill)]);
+    }
+    table.render()
+}
+
+fn events(status: &Status) -> String {
+    let mut table =
+        Table::new([("Times", Align::Right), ("Event", Align::Left), ("Explanation", Align::Left)]);
+    for EventListing { name, count, text } in &status.events {
+        table.row([count.to_string(), name.clone(), text.clone()]);
     }
     table.render()
 }
@@ -165,6 +177,10 @@ mod tests {
                 connections: Fill { used: 524_288, maximum: 1_048_576 },
             },
             limits_reached: Vec::new(),
+            events: (5..)
+                .zip(rvs_abi::Event::ALL)
+                .map(|(count, event)| EventListing::new(event, count))
+                .collect(),
             warnings: Vec::new(),
         }
     }
@@ -182,6 +198,12 @@ Table           Used  Maximum    Fill
 services           1    32768   0.0 %
 destinations       3    65536   0.0 %
 connections   524288  1048576  50.0 %
+
+Times  Event          Explanation
+    5  evicted        a connection of one packet made room for a new one in the full table
+    6  error_sent     a dropped packet was answered with an ICMP error
+    7  error_limited  a dropped packet was not answered: too many errors to that address, or at all
+    8  expired        a packet ended its connection, whose destination is removed (expire_nodest_conn)
 ";
         assert_eq!(text(&status()), expected);
     }

@@ -24,8 +24,8 @@ pub struct Config {
     pub services_v4: u32,
     /// IPv6 services that exist, likewise.
     pub services_v6: u32,
-    /// For later use; zero.
-    pub spare: u32,
+    /// [`crate::Settings`].
+    pub settings: u32,
     /// Buckets of the connection table.
     pub buckets: u32,
     /// Buckets of its overflow table.
@@ -38,12 +38,28 @@ pub struct Config {
     pub services_max: u32,
     /// Zero.
     pub zero: u32,
+    /// 1: there are destinations of full NAT, or were; else no reply is looked for by the director's ports.
+    pub full_nat: u32,
+    /// Words of `LOCAL_PORTS` less one; a power of two less one.
+    pub local_ports_mask: u32,
     /// Secret of the connection table's hash; constant while the table lives.
     pub hash_seed: [u64; 3],
     /// Time-outs in ticks, by [`Timeout`].
     pub timeouts: [u32; 32],
     /// Time-outs that `--set` changes, in seconds: TCP established, FIN_WAIT, UDP; and a spare word.
     pub set_timeouts_s: [u32; 4],
+    /// IPv4 services by mark; they are among [`Self::services_v4`] too.
+    pub marks_v4: u32,
+    /// IPv6 services by mark, likewise.
+    pub marks_v6: u32,
+    /// Services at TCP port 21. 0: no packet to another port can be FTP's data (ipvs.md §2.5 step 3).
+    pub ftp_services: u32,
+    /// Services at port 0. 0: nobody looks for one (ipvs.md §2.5 step 4).
+    pub any_port_services: u32,
+    /// The classifier's list in force, [`crate::mark::list`].
+    pub rules: u32,
+    /// For later use; zero.
+    pub spare_marks: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 40 + 24 + 128 + 16);
+const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16 + 24);

@@ -18,6 +18,8 @@ impl ConnFlags {
     pub const LOCAL_CLIENT: u16 = 0x0008;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
+    /// Of this packet alone; no connection that is kept has it.
+    pub const ONE_PACKET: u16 = 0x2000;
 }
 
 /// A connection. Written once, before it becomes visible; afterwards only `packets` and `NO_OUTPUT` change.
@@ -44,12 +46,30 @@ pub struct ConnEntry {
     pub service: u32,
     /// Port of the destination, network order.
     pub dport: u16,
-    /// For later use (full NAT's port, time-out, address); zero.
-    pub spare: [u16; 3],
+    /// Full NAT: the director's port towards the destination, network order.
+    pub lport: u16,
+    /// For later use (a time-out); zero.
+    pub spare: u16,
+    /// Full NAT: number of the director's address, see [`crate::Locals`]; 0: that on the way to the destination.
+    pub local: u16,
     /// Packets from the client.
     pub packets: u32,
     /// For later use (the controlling entry); zero.
     pub control: u32,
+}
+
+/// The director's addresses that a full NAT service uses: numbers in the map `LOCAL_ADDRESSES`, of which 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Locals {
+    /// First of those of IPv4.
+    pub first_v4: u16,
+    /// How many of IPv4; 0: the director's own address on the way to each destination.
+    pub count_v4: u16,
+    /// First of those of IPv6.
+    pub first_v6: u16,
+    /// How many of IPv6; 0 likewise.
+    pub count_v6: u16,
 }
 
 /// The top bit of a bucket's number: it is one of the overflow table.

@@ -17,6 +17,8 @@ impl Method {
     pub const TUNNEL: u8 = 2;
     /// Direct routing.
     pub const DR: u8 = 3;
+    /// Full NAT, which IPVS lacks: like NAT, and from an address of the director's.
+    pub const FULL_NAT: u8 = 5;
 }
 
 /// Kinds of tunnels, numbered as in IPVS (ipvs.md §1.2).

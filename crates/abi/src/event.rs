@@ -10,16 +10,59 @@ pub enum Event {
     ErrorSent = 97,
     /// It would have been, but so many were sent to that address, or at all, that this one was not.
     ErrorLimited = 98,
+    /// Full NAT: a segment that was to tell the server the client's address had no room for one more TCP option.
+    ClientOptionNoRoom = 99,
+    /// A packet ended its connection, whose destination is removed (`expire_nodest_conn`).
+    Expired = 103,
+    /// A rule of the classifier gave a packet its mark.
+    Classified = 102,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 3] = [Self::Evicted, Self::ErrorSent, Self::ErrorLimited];
+    pub const ALL: [Self; 6] = [
+        Self::Evicted,
+        Self::ErrorSent,
+        Self::ErrorLimited,
+        Self::ClientOptionNoRoom,
+        Self::Classified,
+        Self::Expired,
+    ];
+
+    /// Its name in listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::ErrorSent => "error_sent",
+            Self::ErrorLimited => "error_limited",
+            Self::ClientOptionNoRoom => "client_unsaid",
+            Self::Classified => "classified",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// One line that explains it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Evicted => "a connection of one packet made room for a new one in the full table",
+            Self::ErrorSent => "a dropped packet was answered with an ICMP error",
+            Self::ErrorLimited => {
+                "a dropped packet was not answered: too many errors to that address, or at all"
+            }
+            Self::ClientOptionNoRoom => "full NAT: a TCP header had no room for the client's address",
+            Self::Classified => "a rule of the classifier gave a packet its mark",
+            Self::Expired => {
+                "a packet ended its connection, whose destination is removed (expire_nodest_conn)"
+            }
+        }
+    }
 }
 
 // Outcomes are below, the map's values end above.
 const _: () = {
-    assert!((Event::ErrorLimited as u32) < crate::limits::COUNTERS);
+    assert!((Event::Expired as u32) < crate::limits::COUNTERS);
     let mut i = 0;
     while i < crate::OUTCOMES.len() {
         assert!((crate::OUTCOMES[i] as u32) < Event::Evicted as u32);

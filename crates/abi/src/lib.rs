@@ -21,22 +21,26 @@ mod dest;
 mod event;
 pub mod limits;
 pub mod map;
+pub mod mark;
 mod outcome;
 mod port;
 pub mod sched;
 mod service;
+mod setting;
 mod stats;
 
 pub use addr::Addr;
 pub use client::{CLIENT_OUTCOMES, CLIENTS, ClientAddress, ClientOutcome, DIRECTORS, DirectorPrefix};
 pub use config::{Config, Timeout};
-pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
+pub use conn::{Bucket, ConnEntry, ConnFlags, Locals, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
 pub use event::Event;
+pub use mark::Rule;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
 pub use port::{LOOPBACK, Port};
 pub use service::{Service, ServiceFlags, ServiceKey};
+pub use setting::Settings;
 pub use stats::Stats;
 
 /// Version of this layout. A daemon adopts pinned maps only when they carry the same.

@@ -14,6 +14,12 @@ pub const SCHED_WORDS_PER_DEST: u32 = 16;
 pub const CPUS_MAX: u32 = 1024;
 /// Words of the address filter: 2^16 bits.
 pub const FILTER_WORDS: u32 = 1024;
+/// Words of `MARKED`: three bit maps as large as the address filter.
+pub const MARKED_WORDS: u32 = 3 * FILTER_WORDS;
+/// Rules of the classifier.
+pub const RULES_MAX: u32 = 256;
+/// Lists of rules that `CLASSIFIER` has room for: the one in force, and those that packets in flight may still read.
+pub const RULE_LISTS: u32 = 4;
 /// Interfaces that are known by number. Frames to those with higher ones go by way of TC.
 pub const PORTS: u32 = 1 << 16;
 /// Entries of a CPU's cache of next hops.
@@ -24,6 +30,10 @@ pub const NEIGHBOUR_MARKS: u32 = 4096;
 pub const ERROR_BUDGETS: u32 = 1024;
 /// Fragmented packets of which is known where their first fragment went. The oldest give way.
 pub const FRAGMENTS: u32 = 1 << 16;
+/// Addresses of the director for full NAT, and one that is none.
+pub const LOCAL_ADDRESSES: u32 = 4096;
+/// The director's ports that full NAT uses: below those that Linux takes for its own connections.
+pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
 /// Counters per CPU in `COUNTERS`.
 pub const COUNTERS: u32 = 128;
 /// Directors, or networks of them, whose word about a client a server takes.

@@ -21,15 +21,23 @@ pub enum Region {
     Conns,
     /// [`crate::Bucket`]: its overflow.
     ConnOverflow,
+    /// Who uses a port of the director's for full NAT: words of `rvs_core::conn::local`.
+    LocalPorts,
+    /// [`crate::Addr`] by number: the director's addresses for full NAT.
+    LocalAddresses,
     /// [`crate::Stats`]: one part per CPU, then one part of zero points (`-Z`).
     Stats,
     /// Counters of outcomes: [`crate::limits::COUNTERS`] words per CPU.
     Counters,
+    /// Bits by address, for services by mark: see [`crate::mark`].
+    Marked,
+    /// [`crate::Rule`]: the lists of the classifier.
+    Classifier,
 }
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Config,
         Self::Filter,
         Self::Ports,
@@ -39,8 +47,12 @@ impl Region {
         Self::SchedTables,
         Self::Conns,
         Self::ConnOverflow,
+        Self::LocalPorts,
+        Self::LocalAddresses,
         Self::Stats,
         Self::Counters,
+        Self::Marked,
+        Self::Classifier,
     ];
 
     /// Name of the map.
@@ -56,8 +68,12 @@ impl Region {
             Self::SchedTables => "SCHED_TABLES",
             Self::Conns => "CONNS",
             Self::ConnOverflow => "CONN_OVERFLOW",
+            Self::LocalPorts => "LOCAL_PORTS",
+            Self::LocalAddresses => "LOCAL_ADDRESSES",
             Self::Stats => "STATS",
             Self::Counters => "COUNTERS",
+            Self::Marked => "MARKED",
+            Self::Classifier => "CLASSIFIER",
         }
     }
 
@@ -70,7 +86,15 @@ impl Region {
             Self::Dests => size_of::<crate::Dest>() / 8,
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
-            Self::Filter | Self::Ports | Self::DestConns | Self::SchedTables | Self::Counters => 1,
+            Self::LocalAddresses => size_of::<crate::Addr>() / 8,
+            Self::Classifier => size_of::<crate::Rule>() / 8,
+            Self::LocalPorts
+            | Self::Filter
+            | Self::Ports
+            | Self::DestConns
+            | Self::SchedTables
+            | Self::Counters
+            | Self::Marked => 1,
         }
     }
 }

@@ -69,8 +69,12 @@ outcomes! {
     IcmpNoConnection = 19, Pass, "icmp_no_connection", "ICMP error about a packet of no connection";
     IcmpQuote = 20, Pass, "icmp_quote", "ICMP error whose quoted packet can't be told: cut short, a later fragment, or of another protocol";
 
+    OnePacket = 30, Pass, "one_packet", "a datagram that is scheduled by itself; never the end of a packet";
+    FtpPort = 29, Pass, "ftp_port", "another port at the address of an FTP service, which needs persistence: left to the stack";
+
     IcmpError = 21, Pass, "icmp_error", "an ICMP error; never the end of a packet";
     LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
+    MaybeMarked = 28, Pass, "maybe_marked", "may have a mark that a service is for; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
     Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
@@ -94,6 +98,15 @@ outcomes! {
 
     LocalNode = 39, Forward, "local_node", "request left to this director's own stack, which is the destination";
     ReplyLocal = 40, Forward, "reply_local", "reply of a NAT destination left to this director's own stack, which is the client";
+    ForwardFullNat = 44, Forward, "forward_full_nat", "request sent to a full NAT destination";
+    ReplyFullNat = 45, Forward, "reply_full_nat", "reply of a full NAT destination sent to the client";
+
+    FullNat = 80, Pass, "full_nat", "goes on to full NAT; never the end of a packet";
+    FullNatReply = 81, Pass, "full_nat_reply", "goes on as a reply of full NAT; never the end of a packet";
+    LocalPort = 83, Pass, "local_port", "may be a reply of full NAT; never the end of a packet";
+    ClientOption = 84, Pass, "client_option", "goes on to tell the server who the client is; never the end of a packet";
+    Classified = 85, Pass, "classified", "has no connection yet, and its mark is known; never the end of a packet";
+    Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
 
     TruncatedTransport = 48, Drop, "truncated_transport", "TCP, UDP, SCTP or ICMP header cut short or inconsistent";
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
@@ -107,6 +120,10 @@ outcomes! {
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
     TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented was called too big, or an MTU too small to be true told";
     FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
+    NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
+    NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
+    FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
+    ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
     LoopbackAddress = 67, Drop, "loopback_address", "a packet that would carry a loopback address from one host to another";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
@@ -122,12 +139,20 @@ const _: () = {
 
 /// The outcomes between two steps of the programs, with which no packet ends.
 pub const STEPS: &[Outcome] = &[
+    Outcome::OnePacket,
     Outcome::IcmpError,
     Outcome::LaterFragment,
+    Outcome::MaybeMarked,
+    Outcome::Classified,
     Outcome::Tunnel,
     Outcome::TunnelError,
     Outcome::Local,
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,
+    Outcome::FullNat,
+    Outcome::FullNatReply,
+    Outcome::Reserve,
+    Outcome::LocalPort,
+    Outcome::ClientOption,
 ];

@@ -29,6 +29,9 @@
 pub const HEADER_WORDS: u32 = 4;
 /// Buckets of `sh` (ipvs.md §6.13).
 pub const SH_BUCKETS: u32 = 256;
+/// Among a table's options, beside the scheduler's own three: the service schedules each datagram by itself
+/// ([`crate::ServiceFlags::ONE_PACKET`]). For the control plane; programs ask the service's record.
+pub const ONE_PACKET: u8 = 1 << 3;
 /// An empty bucket.
 pub const NO_INDEX: u32 = u32::MAX;
 

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::Addr;
+use crate::{Addr, Locals};
 
 /// Key of `SERVICE_KEYS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -16,8 +16,14 @@ pub struct ServiceKey {
     pub protocol: u8,
     /// [`crate::family`].
     pub family: u8,
-    /// Zero.
+    /// Zero; of a real server [`Self::REAL_SERVER`].
     pub zero: u32,
+}
+
+impl ServiceKey {
+    /// In [`Self::zero`]: the key is a NAT destination's address and port, and its value a destination's id. Such keys are
+    /// there only while [`crate::Settings::NAT_ICMP_SEND`] is set.
+    pub const REAL_SERVER: u32 = 1;
 }
 
 /// Bits of [`Service::flags`].
@@ -29,6 +35,8 @@ impl ServiceFlags {
     pub const USED: u16 = 1;
     /// The service was removed; destinations in the trash still name it (ipvs.md §1.3).
     pub const REMOVED: u16 = 2;
+    /// Each datagram is scheduled by itself, and no connection is kept (ipvs.md §4.6).
+    pub const ONE_PACKET: u16 = 4;
 }
 
 /// A virtual service, by id.
@@ -53,8 +61,10 @@ pub struct Service {
     pub table: u32,
     /// Words that its table occupies there.
     pub table_words: u32,
+    /// The director's addresses that full NAT uses.
+    pub locals: Locals,
     /// For later use; zero.
-    pub spare: [u64; 4],
+    pub spare: [u64; 3],
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && size_of::<Service>() == 64);

@@ -6,8 +6,8 @@ use std::mem::{offset_of, size_of};
 
 use rvs_abi::map::Region;
 use rvs_abi::{
-    ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, OUTCOMES,
-    Service, ServiceKey, Stats,
+    ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, Locals,
+    OUTCOMES, Rule, Service, ServiceKey, Stats,
 };
 
 /// Writes down a record. All fields must be named: the pattern has no rest.
@@ -22,28 +22,23 @@ macro_rules! record {
 
 fn layout() -> Result<String, std::fmt::Error> {
     let mut text = format!("version {ABI_VERSION}\n");
-    record!(
-        text,
-        Config {
-            abi_version,
-            services_v4,
-            services_v6,
-            spare,
-            buckets,
-            overflow_buckets,
-            stats_rows,
-            cpus,
-            services_max,
-            zero,
-            hash_seed,
-            timeouts,
-            set_timeouts_s,
-        }
-    );
+    config(&mut text)?;
     record!(text, ServiceKey { vip, vport, protocol, family, zero });
     record!(
         text,
-        Service { vip, vport, protocol, family, flags, scheduler, sched_flags, table, table_words, spare }
+        Service {
+            vip,
+            vport,
+            protocol,
+            family,
+            flags,
+            scheduler,
+            sched_flags,
+            table,
+            table_words,
+            locals,
+            spare
+        }
     );
     record!(
         text,
@@ -83,14 +78,73 @@ fn layout() -> Result<String, std::fmt::Error> {
             dest,
             service,
             dport,
+            lport,
             spare,
+            local,
             packets,
             control,
         }
     );
+    record!(text, Locals { first_v4, count_v4, first_v6, count_v6 });
+    rule(&mut text)?;
     record!(text, ClientAddress { addr, port, zero });
     record!(text, DirectorPrefix { bits, family, addr });
     record!(text, Stats { conns, in_packets, out_packets, in_bytes, out_bytes, spare });
+    maps_and_counters(&mut text)?;
+    Ok(text)
+}
+
+fn config(text: &mut String) -> std::fmt::Result {
+    record!(
+        text,
+        Config {
+            abi_version,
+            services_v4,
+            services_v6,
+            settings,
+            buckets,
+            overflow_buckets,
+            stats_rows,
+            cpus,
+            services_max,
+            zero,
+            full_nat,
+            local_ports_mask,
+            hash_seed,
+            timeouts,
+            set_timeouts_s,
+            marks_v4,
+            marks_v6,
+            ftp_services,
+            any_port_services,
+            rules,
+            spare_marks,
+        }
+    );
+    Ok(())
+}
+
+fn rule(text: &mut String) -> std::fmt::Result {
+    record!(
+        text,
+        Rule {
+            source,
+            source_mask,
+            destination,
+            destination_mask,
+            source_ports,
+            destination_ports,
+            protocol,
+            family,
+            given,
+            mark,
+            spare,
+        }
+    );
+    Ok(())
+}
+
+fn maps_and_counters(text: &mut String) -> std::fmt::Result {
     writeln!(text, "\nmaps, words of a value")?;
     for region in Region::ALL {
         writeln!(text, "  {:>4} {}", region.value_words(), region.name())?;
@@ -102,7 +156,7 @@ fn layout() -> Result<String, std::fmt::Error> {
     for event in Event::ALL {
         writeln!(text, "  {:>4} {event:?}", event as u32)?;
     }
-    Ok(text)
+    Ok(())
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What can be asked of a director: one variant per command of `ipvsadm` that changes something.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{DestKey, Destination, ServiceKey, VirtualService};
+use crate::{DestKey, Destination, MarkRule, ServiceKey, VirtualService};
 
 /// A change. A list of them applies whole or not at all (design §3, invariant 6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,26 @@ pub enum Command {
     },
     /// `--set`
     SetTimeouts(TimeoutsUpdate),
+    /// `rvs sysctl NAME=VALUE ...`
+    SetSettings {
+        /// New values by name ([`crate::Setting`]); the others stay.
+        settings: BTreeMap<String, u32>,
+    },
+    /// Adds a rule that gives packets a mark.
+    AddMarkRule {
+        /// The number that it shall have, those from there on move behind it; the last when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u32>,
+        /// The rule.
+        rule: MarkRule,
+    },
+    /// Removes one.
+    DeleteMarkRule {
+        /// Its number; the first has 1.
+        number: u32,
+    },
+    /// Removes all of them.
+    ClearMarkRules,
 }
 
 /// New time-outs in seconds; 0 keeps the old one (`--set tcp tcpfin udp`).

@@ -18,11 +18,13 @@ pub enum ForwardingMethod {
     Dr,
     /// Tunnel (`-i`, shown as `Tunnel`), of the kind that the destination's [`Tunnel`] says.
     Tunnel,
+    /// Full NAT, which IPVS lacks: NAT, and from an address of the director's (`--fullnat`, shown as `FullNat`).
+    FullNat,
 }
 
 impl ForwardingMethod {
     /// Every method there is.
-    pub const ALL: &'static [Self] = &[Self::Masq, Self::Dr, Self::Tunnel];
+    pub const ALL: &'static [Self] = &[Self::Masq, Self::Dr, Self::Tunnel, Self::FullNat];
 
     /// The name in JSON and in configuration files.
     #[must_use]
@@ -31,6 +33,7 @@ impl ForwardingMethod {
             Self::Masq => "masq",
             Self::Dr => "dr",
             Self::Tunnel => "tunnel",
+            Self::FullNat => "fullnat",
         }
     }
 }
@@ -46,7 +49,9 @@ impl FromStr for ForwardingMethod {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL.iter().copied().find(|method| method.name() == name).ok_or_else(|| {
-            CommandError::invalid(format_args!("forwarding method `{name}': expected masq, dr or tunnel"))
+            CommandError::invalid(format_args!(
+                "forwarding method `{name}': expected masq, dr, tunnel or fullnat"
+            ))
         })
     }
 }
@@ -116,6 +121,6 @@ mod tests {
         let error = "10.0.0.2".parse::<DestKey>().unwrap_err();
         assert_eq!(error.to_string(), "destination `10.0.0.2': expected ADDRESS:PORT");
         let error = "nat".parse::<ForwardingMethod>().unwrap_err();
-        assert_eq!(error.to_string(), "forwarding method `nat': expected masq, dr or tunnel");
+        assert_eq!(error.to_string(), "forwarding method `nat': expected masq, dr, tunnel or fullnat");
     }
 }

@@ -10,12 +10,16 @@ mod destination;
 mod error;
 pub mod limits;
 mod listing;
+mod mark;
 mod service;
+mod setting;
 mod tunnel;
 
 pub use command::{Command, TimeoutsUpdate};
 pub use destination::{DestKey, Destination, ForwardingMethod};
 pub use error::CommandError;
 pub use listing::{ConnListing, Counters, DestListing, Listing, Rates, ServiceListing, Timeouts};
+pub use mark::{MarkRule, MarkRules, PortRange, Prefix};
 pub use service::{Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};
+pub use setting::{SETTING_PREFIX, Setting, Settings};
 pub use tunnel::{Tunnel, TunnelChecksum};

@@ -4,6 +4,8 @@
 pub const WEIGHT_MAX: u32 = 2_147_483_647;
 /// Largest connection threshold (ipvs.md §1.2).
 pub const THRESHOLD_MAX: u32 = 2_147_483_647;
+/// Rules that give packets a mark.
+pub const MARK_RULES_MAX: usize = 256;
 /// Longest time-out that `--set` takes, in seconds: 31 days (ipvs.md §10.2).
 pub const TIMEOUT_S_MAX: u32 = 2_678_400;
 /// Destinations of one service: the bound of every scheduler's search.

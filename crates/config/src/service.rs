@@ -1,7 +1,7 @@
 //! Virtual services (ipvs.md §1.1).
 
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ pub enum Protocol {
     Udp,
     /// Protocol number 132.
     Sctp,
+    /// None: the service is for a firewall mark, whatever the protocol ([`ServiceKey::marked`]).
+    #[serde(skip)]
+    Mark,
 }
 
 impl Protocol {
@@ -31,6 +34,7 @@ impl Protocol {
             Self::Tcp => 6,
             Self::Udp => 17,
             Self::Sctp => 132,
+            Self::Mark => 0,
         }
     }
 
@@ -52,6 +56,7 @@ impl Protocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Sctp => "sctp",
+            Self::Mark => "mark",
         }
     }
 }
@@ -63,6 +68,7 @@ impl fmt::Display for Protocol {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
             Self::Sctp => "SCTP",
+            Self::Mark => "FWM",
         })
     }
 }
@@ -79,8 +85,10 @@ impl FromStr for Protocol {
     }
 }
 
-/// What a virtual service is known by: protocol, address and port.
+/// What a virtual service is known by: protocol, address and port; or address family and firewall mark, of which IPVS's
+/// own lists say protocol 0 and the mark as an address (ipvs.md §7.1), and so does this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "KeyForm", into = "KeyForm")]
 pub struct ServiceKey {
     /// Transport protocol.
     pub protocol: Protocol,
@@ -90,22 +98,118 @@ pub struct ServiceKey {
     pub port: u16,
 }
 
+/// An address family, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FamilyName {
+    Ipv4,
+    Ipv6,
+}
+
+/// The two forms in JSON.
+#[derive(Serialize, Deserialize)]
+struct KeyForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<FamilyName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<Protocol>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+}
+
+impl From<ServiceKey> for KeyForm {
+    fn from(key: ServiceKey) -> Self {
+        let ServiceKey { protocol, address, port } = key;
+        match key.mark() {
+            Some(mark) => {
+                let family = if address.is_ipv4() { FamilyName::Ipv4 } else { FamilyName::Ipv6 };
+                Self { mark: Some(mark), family: Some(family), protocol: None, address: None, port: None }
+            }
+            None => Self {
+                mark: None,
+                family: None,
+                protocol: Some(protocol),
+                address: Some(address),
+                port: Some(port),
+            },
+        }
+    }
+}
+
+impl TryFrom<KeyForm> for ServiceKey {
+    type Error = CommandError;
+
+    fn try_from(form: KeyForm) -> Result<Self, Self::Error> {
+        let missing = |field: &str| CommandError::invalid(format_args!("missing field `{field}`"));
+        let KeyForm { mark, family, protocol, address, port } = form;
+        let Some(mark) = mark else {
+            return Ok(Self {
+                protocol: protocol.ok_or_else(|| missing("protocol"))?,
+                address: address.ok_or_else(|| missing("address"))?,
+                port: port.ok_or_else(|| missing("port"))?,
+            });
+        };
+        if protocol.is_some() || address.is_some() || port.is_some() {
+            let expected = "expected no protocol, address or port beside a mark";
+            return Err(CommandError::invalid(format_args!("service of mark {mark}: {expected}")));
+        }
+        let is_ipv6 = family.ok_or_else(|| missing("family"))? == FamilyName::Ipv6;
+        Self::marked(mark, is_ipv6).ok_or_else(|| CommandError::invalid(format_args!("{ZERO_MARK}")))
+    }
+}
+
+const ZERO_MARK: &str = "service of mark 0: expected 1 to 4294967295";
+
+impl ServiceKey {
+    /// The service for a firewall mark and an address family; `None` for mark 0, which is none.
+    #[must_use]
+    pub fn marked(mark: u32, is_ipv6: bool) -> Option<Self> {
+        let address =
+            if is_ipv6 { IpAddr::V6(u128::from(mark).into()) } else { IpAddr::V4(Ipv4Addr::from_bits(mark)) };
+        (mark != 0).then_some(Self { protocol: Protocol::Mark, address, port: 0 })
+    }
+
+    /// The mark, if it is a service for one.
+    #[must_use]
+    pub fn mark(&self) -> Option<u32> {
+        match (self.protocol, self.address) {
+            (Protocol::Mark, IpAddr::V4(v4)) => Some(v4.to_bits()),
+            (Protocol::Mark, IpAddr::V6(v6)) => u32::try_from(v6.to_bits()).ok(),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(mark) = self.mark() {
+            return write!(f, "mark {mark}/{}", if self.address.is_ipv4() { "ipv4" } else { "ipv6" });
+        }
         write!(f, "{}/{}", SocketAddr::new(self.address, self.port), self.protocol.name())
     }
 }
 
-/// Reads what `Display` writes: `10.0.0.1:80/tcp`, `[2001:db8::1]:53/udp`.
+/// Reads what `Display` writes: `10.0.0.1:80/tcp`, `[2001:db8::1]:53/udp`, `mark 7/ipv4`.
 impl FromStr for ServiceKey {
     type Err = CommandError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mark = text.strip_prefix("mark ").and_then(|rest| rest.rsplit_once('/'));
+        if let Some((mark, family @ ("ipv4" | "ipv6"))) = mark
+            && let Some(key) = mark.parse().ok().and_then(|mark| Self::marked(mark, family == "ipv6"))
+        {
+            return Ok(key);
+        }
         let parsed = text.rsplit_once('/').and_then(|(address, protocol)| {
             Some((address.parse::<SocketAddr>().ok()?, protocol.parse().ok()?))
         });
         let Some((address, protocol)) = parsed else {
-            let expected = "expected ADDRESS:PORT/PROTOCOL, the protocol tcp, udp or sctp";
+            let expected =
+                "expected ADDRESS:PORT/PROTOCOL, the protocol tcp, udp or sctp, or mark N/ipv4, mark N/ipv6";
             return Err(CommandError::invalid(format_args!("service `{text}': {expected}")));
         };
         Ok(Self { protocol, address: address.ip(), port: address.port() })
@@ -199,6 +303,9 @@ pub struct VirtualService {
     /// The scheduler's options.
     #[serde(default)]
     pub flags: SchedulerFlags,
+    /// Each UDP datagram is scheduled by itself (`-o`, ipvs.md §4.6).
+    #[serde(default)]
+    pub one_packet: bool,
 }
 
 #[cfg(test)]
@@ -223,15 +330,33 @@ mod tests {
 
     #[test]
     fn service_keys_are_read_back() {
-        for text in ["10.0.0.1:80/tcp", "10.0.0.1:0/udp", "[2001:db8::1]:53/udp", "10.0.0.1:3868/sctp"] {
+        for text in [
+            "10.0.0.1:80/tcp",
+            "10.0.0.1:0/udp",
+            "[2001:db8::1]:53/udp",
+            "10.0.0.1:3868/sctp",
+            "mark 7/ipv4",
+            "mark 4294967295/ipv6",
+        ] {
             assert_eq!(text.parse::<ServiceKey>().unwrap().to_string(), text);
         }
-        for text in ["", "10.0.0.1:80", "10.0.0.1/tcp", "10.0.0.1:80/dccp", "10.0.0.1:65536/tcp", "x:80/tcp"]
-        {
+        for text in [
+            "",
+            "10.0.0.1:80",
+            "10.0.0.1/tcp",
+            "10.0.0.1:80/dccp",
+            "10.0.0.1:65536/tcp",
+            "x:80/tcp",
+            "mark 0/ipv4",
+            "mark 7",
+            "mark x/ipv6",
+        ] {
             let error = text.parse::<ServiceKey>().unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("service `{text}': expected ADDRESS:PORT/PROTOCOL, the protocol tcp, udp or sctp")
+                format!(
+                    "service `{text}': expected ADDRESS:PORT/PROTOCOL, the protocol tcp, udp or sctp, or mark N/ipv4, mark N/ipv6"
+                )
             );
         }
     }

@@ -5,9 +5,9 @@
 use std::fmt::Debug;
 
 use rvs_config::{
-    Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing, Rates,
-    Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum,
-    VirtualService,
+    Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing,
+    MarkRule, MarkRules, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Setting,
+    Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -24,7 +24,7 @@ fn key() -> ServiceKey {
 }
 
 fn service() -> VirtualService {
-    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0) }
+    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0), one_packet: false }
 }
 
 fn destination() -> Destination {
@@ -40,7 +40,7 @@ fn destination() -> Destination {
 
 #[test]
 fn commands_about_services() {
-    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0"#);
+    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0,"one_packet":false"#);
     same(&Command::AddService(service()), &format!(r#"{{"command":"add-service",{attributes}}}"#));
     same(&Command::EditService(service()), &format!(r#"{{"command":"edit-service",{attributes}}}"#));
     same(
@@ -51,6 +51,9 @@ fn commands_about_services() {
     same(&Command::Zero { service: None }, r#"{"command":"zero","service":null}"#);
     let update = TimeoutsUpdate { tcp_s: 1, tcp_fin_s: 2, udp_s: 3 };
     same(&Command::SetTimeouts(update), r#"{"command":"set-timeouts","tcp_s":1,"tcp_fin_s":2,"udp_s":3}"#);
+    let settings = [("sloppy_tcp".to_owned(), 1), ("conn_reuse_mode".to_owned(), 0)].into();
+    let text = r#"{"command":"set-settings","settings":{"conn_reuse_mode":0,"sloppy_tcp":1}}"#;
+    same(&Command::SetSettings { settings }, text);
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn listings() {
     };
     let json = format!(
         concat!(
-            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"destinations":[{}],{}}}],"#,
+            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"one_packet":false,"destinations":[{}],{}}}],"#,
             r#""conn_table_size":4096,"timeouts":{{"tcp_s":900,"tcp_fin_s":120,"udp_s":300}}}}"#
         ),
         KEY, dest_json, traffic
@@ -172,4 +175,67 @@ fn connections() {
         r#""destination":"10.0.0.2","dport":80,"method":"masq","state":"ESTABLISHED","expires_s":899,"packets":3}"#
     );
     same(&conn, json);
+}
+
+/// The example of the documentation.
+#[test]
+fn settings_in_a_list_of_commands() {
+    let page = include_str!("../../../docs/settings.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(example).unwrap();
+    let commands: Vec<Command> = serde_json::from_value(value["commands"].clone()).unwrap();
+    let settings = [("expire_nodest_conn".to_owned(), 1), ("sloppy_tcp".to_owned(), 1)].into();
+    assert_eq!(commands, [Command::SetSettings { settings }]);
+    for setting in Setting::ALL {
+        assert!(page.contains(&format!("`{setting}`")), "{setting}");
+    }
+}
+
+#[test]
+fn services_by_mark() {
+    for (family, is_ipv6) in [("ipv4", false), ("ipv6", true)] {
+        let key = ServiceKey::marked(7, is_ipv6).unwrap();
+        same(&key, &format!(r#"{{"mark":7,"family":"{family}"}}"#));
+        assert_eq!((key.mark(), key.address.is_ipv6()), (Some(7), is_ipv6));
+    }
+    assert_eq!(ServiceKey::marked(0, false), None);
+    assert_eq!(key().mark(), None);
+    for (json, expected) in [
+        (r#"{"mark":0,"family":"ipv4"}"#, "service of mark 0: expected 1 to 4294967295"),
+        (r#"{"mark":7}"#, "missing field `family`"),
+        (
+            r#"{"mark":7,"family":"ipv4","port":80}"#,
+            "service of mark 7: expected no protocol, address or port beside a mark",
+        ),
+        (r#"{"address":"10.0.0.1","port":80}"#, "missing field `protocol`"),
+        (r#"{"protocol":"tcp","port":80}"#, "missing field `address`"),
+        (r#"{"protocol":"tcp","address":"10.0.0.1"}"#, "missing field `port`"),
+    ] {
+        assert_eq!(serde_json::from_str::<ServiceKey>(json).unwrap_err().to_string(), expected);
+    }
+    assert!(
+        serde_json::from_str::<ServiceKey>(r#"{"protocol":"mark","address":"0.0.0.7","port":0}"#).is_err()
+    );
+}
+
+#[test]
+fn commands_about_marks() {
+    let rule = MarkRule {
+        mark: 7,
+        source: None,
+        destination: Some("203.0.113.0/24".parse().unwrap()),
+        protocol: Some(Protocol::Tcp),
+        source_ports: None,
+        ports: Some("80-90".parse().unwrap()),
+    };
+    let json = r#"{"mark":7,"destination":"203.0.113.0/24","protocol":"tcp","ports":{"first":80,"last":90}}"#;
+    let add = |number| Command::AddMarkRule { number, rule };
+    same(&add(None), &format!(r#"{{"command":"add-mark-rule","rule":{json}}}"#));
+    same(&add(Some(2)), &format!(r#"{{"command":"add-mark-rule","number":2,"rule":{json}}}"#));
+    same(&Command::DeleteMarkRule { number: 3 }, r#"{"command":"delete-mark-rule","number":3}"#);
+    same(&Command::ClearMarkRules, r#"{"command":"clear-mark-rules"}"#);
+    same(
+        &MarkRules { rules: vec![rule], rules_max: 256 },
+        &format!(r#"{{"rules":[{json}],"rules_max":256}}"#),
+    );
 }

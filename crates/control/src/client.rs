@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use rvs_config::{Command, ConnListing, Listing, ServiceKey, ServiceListing, Timeouts};
+use rvs_config::{Command, ConnListing, Listing, MarkRules, ServiceKey, ServiceListing, Timeouts};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{Applied, ConnPage, ConnQuery, CounterTable, ErrorBody, Status, Stopped};
+use crate::api::{Applied, ConnPage, ConnQuery, CounterTable, ErrorBody, SettingTable, Status, Stopped};
 use crate::http::{AnswerDecoder, JSON, Received};
 use crate::limits;
 use crate::{Error, unix};
@@ -74,6 +74,10 @@ impl Client {
     /// # Errors
     /// See [`Client`]; [`Error::Answered`] with status 404 when there is no such service.
     pub fn service(&mut self, key: &ServiceKey) -> Result<ServiceListing, Error> {
+        if let Some(mark) = key.mark() {
+            let kind = if key.address.is_ipv4() { "mark-ipv4" } else { "mark-ipv6" };
+            return self.get(&format!("/v1/services/{kind}/{mark}"));
+        }
         let endpoint = core::net::SocketAddr::new(key.address, key.port).to_string();
         // Brackets are not allowed in a path (RFC 3986 §3.3).
         let endpoint = endpoint.replace('[', "%5B").replace(']', "%5D");
@@ -128,12 +132,28 @@ impl Client {
         self.get("/v1/counters")
     }
 
+    /// The rules that give packets a mark.
+    ///
+    /// # Errors
+    /// See [`Client`].
+    pub fn marks(&mut self) -> Result<MarkRules, Error> {
+        self.get("/v1/marks")
+    }
+
     /// Time-outs in force.
     ///
     /// # Errors
     /// See [`Client`].
     pub fn timeouts(&mut self) -> Result<Timeouts, Error> {
         self.get("/v1/timeouts")
+    }
+
+    /// Settings in force.
+    ///
+    /// # Errors
+    /// See [`Client`].
+    pub fn settings(&mut self) -> Result<SettingTable, Error> {
+        self.get("/v1/settings")
     }
 
     /// The director's OpenAPI document.

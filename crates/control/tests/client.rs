@@ -18,7 +18,12 @@ use support::{CONNS, Dir, Director};
 fn add_service(number: u32) -> Command {
     let address = Ipv4Addr::from(0xC612_0000 + number).into();
     let key = ServiceKey { protocol: Protocol::Tcp, address, port: 80 };
-    Command::AddService(VirtualService { key, scheduler: Scheduler::Wrr, flags: SchedulerFlags(0) })
+    Command::AddService(VirtualService {
+        key,
+        scheduler: Scheduler::Wrr,
+        flags: SchedulerFlags(0),
+        one_packet: false,
+    })
 }
 
 fn key(number: u32) -> ServiceKey {

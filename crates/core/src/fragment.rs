@@ -10,6 +10,7 @@
 
 use rvs_abi::{Addr, ConnFlags, Method, Outcome, Stats};
 
+use crate::forward::full_nat::rewrite_addresses;
 use crate::forward::masq::{End, rewrite_address};
 use crate::forward::{address, check};
 use crate::parse::Signal;
@@ -51,6 +52,8 @@ impl Key {
 pub struct Known {
     /// The connection's virtual address, for a reply; zero for a request.
     vip: Addr,
+    /// Full NAT: the director's address for a request, the client's for a reply.
+    other: Addr,
     dest: u32,
     service: u32,
     /// [`Method`], and [`ConnFlags::LOCAL_CLIENT`].
@@ -83,10 +86,18 @@ impl Keep {
         self.key.id = parsed.fragment_id;
         self.key.protocol = u32::from(parsed.protocol);
         self.known.vip = vip;
+        self.known.other = Addr::default();
         self.known.dest = dest;
         self.known.service = service;
         self.known.method = u32::from(method);
         self.known.since = now as u32;
+        tables.keep_fragment(&self.key, &self.known);
+    }
+
+    /// The same for full NAT, which rewrites the other end too.
+    #[inline(always)]
+    pub(crate) fn with_other_end<T: Tables>(&mut self, tables: &T, other: Addr) {
+        self.known.other = other;
         tables.keep_fragment(&self.key, &self.known);
     }
 }
@@ -152,6 +163,14 @@ fn request<P: Packet, T: Tables>(
         way.local.request(method, dest.addr(), [0; 2]);
         return Ok(Outcome::Local);
     }
+    if method == Method::FULL_NAT {
+        check(packet, parsed, &hop, 0)?;
+        way.ends.source = known.other;
+        way.ends.destination = dest.addr();
+        rewrite_addresses(packet, parsed, &way.ends, true)?;
+        address(packet, &hop.link)?;
+        return Ok(Outcome::ForwardFullNat);
+    }
     if method != Method::MASQ {
         return Context::<T>::transmit(packet, parsed, dest, method, way);
     }
@@ -176,11 +195,16 @@ fn reply<P: Packet, T: Tables>(
         way.local.reply(known.vip, [0; 2]);
         return Ok(Outcome::Local);
     }
-    let hop = context.hop_to_client(parsed.destination, known.vip, false)?;
+    let is_full = known.method as u8 == Method::FULL_NAT;
+    let client = if is_full { known.other } else { parsed.destination };
+    let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
+    let hop = context.hop_to_client(client, from, false)?;
     check(packet, parsed, &hop, 0)?;
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
-    rewrite_address(packet, parsed, End::Source, known.vip, true)?;
+    way.ends.source = known.vip;
+    way.ends.destination = client;
+    rewrite_addresses(packet, parsed, &way.ends, true)?;
     address(packet, &hop.link)?;
-    Ok(Outcome::ReplyMasq)
+    Ok(if is_full { Outcome::ReplyFullNat } else { Outcome::ReplyMasq })
 }

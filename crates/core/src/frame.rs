@@ -105,9 +105,9 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         Some(())
     }
 
-    fn trim(&mut self, frame_len: u32) -> Option<()> {
+    fn resize(&mut self, frame_len: u32) -> Option<()> {
         let len = frame_len as usize;
-        if len > self.len {
+        if len > MAX {
             return None;
         }
         self.len = len;

@@ -13,11 +13,17 @@ mod forward;
 pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
+mod full_nat;
 mod icmp;
+pub mod mark;
+mod one_packet;
 mod packet;
 mod parse;
 pub mod pipeline;
+mod reuse;
 pub mod sched;
+mod server;
+mod service;
 pub mod state;
 mod sum;
 mod tables;
@@ -26,7 +32,7 @@ mod tables;
 pub use frame::Frame;
 pub use packet::{Encap, Packet};
 pub use parse::{Parsed, Signal, parse};
-pub use tables::{DestRecord, Flow, Link, NextHop, ServiceRecord, Step, Tables};
+pub use tables::{DestRecord, Flow, Link, NextHop, RuleRecord, ServiceRecord, Step, Tables};
 
 use rvs_abi::Outcome;
 

@@ -53,8 +53,8 @@ pub trait Packet {
     /// Takes away bytes behind the Ethernet header.
     fn pull(&mut self, len: u32) -> Option<()>;
 
-    /// Cuts the frame down to its first bytes.
-    fn trim(&mut self, frame_len: u32) -> Option<()>;
+    /// Cuts the frame down to its first bytes, or adds bytes at its end, which are to be written.
+    fn resize(&mut self, frame_len: u32) -> Option<()>;
 
     /// Makes the first bytes of the frame readable, as far as there are so many.
     fn reach(&mut self, len: u32);

@@ -1,18 +1,25 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, ServiceFlags, ServiceKey, Stats, proto};
+use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, Settings, Stats, limits, proto};
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
+use crate::forward::full_nat::NewEnds;
 use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
-use crate::forward::{check, direct_route, masq, tunnel};
+use crate::forward::{check, client_option, direct_route, masq, tunnel};
 use crate::icmp::{self, answer, quoted, relay};
 use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, parse,
+    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
+    one_packet, parse,
 };
+
+pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
+pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
+pub use crate::one_packet::one_packet;
+pub use crate::server::server;
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -34,8 +41,12 @@ pub struct Scratch {
     pub is_local: u64,
     /// How it goes on.
     pub way: Way,
+    /// Its mark, when a service is looked for; 0: none.
+    pub mark: u32,
     /// The connection to be made.
     pub request: conn::Request,
+    /// The turn of its scheduler, if it is not kept.
+    pub turn: one_packet::Turn,
 }
 
 /// How a packet goes on.
@@ -47,6 +58,12 @@ pub struct Way {
     pub tunnel: Tunnel,
     /// What is done to one from or for this host's own stack.
     pub local: Local,
+    /// Of full NAT, and of an error's quoted packet: the ends that it leaves with.
+    pub ends: NewEnds,
+    /// Of full NAT, 1: it tells the server who the client is.
+    pub tells_client: u64,
+    /// Of an ICMP error: the ends that itself leaves with, without ports.
+    pub outer: NewEnds,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
@@ -72,8 +89,20 @@ pub struct Notice {
 #[inline(always)]
 pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let mut outcome = receive(packet, tables);
+    if outcome == Outcome::MaybeMarked {
+        outcome = match tables.classify() {
+            Outcome::NoConnection => Outcome::Classified,
+            outcome => outcome,
+        };
+    }
+    if outcome == Outcome::LocalPort {
+        outcome = tables.local_reply(packet);
+    }
     if outcome == Outcome::FromServer {
         outcome = tables.reply(packet);
+        if outcome == Outcome::Balanced && tables.settings() & Settings::NAT_ICMP_SEND != 0 {
+            outcome = tables.server();
+        }
     }
     if outcome == Outcome::IcmpError {
         outcome = icmp_error(packet, tables);
@@ -82,13 +111,19 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     if outcome == Outcome::NoConnection {
-        outcome = connect(tables);
+        find_mark(tables);
+        outcome = Outcome::Classified;
+    }
+    if outcome == Outcome::Classified {
+        outcome = connect(tables.prepare(), tables);
         if outcome == Outcome::Balanced {
             outcome = tables.request(packet);
             // Made, and gone at once: others are at work on the same slots.
             if outcome == Outcome::NoConnection {
                 outcome = Outcome::ConnContended;
             }
+        } else if outcome == Outcome::OnePacket {
+            outcome = tables.one_packet(packet);
         }
     }
     if outcome == Outcome::LaterFragment {
@@ -99,6 +134,12 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     if outcome == Outcome::Local {
         outcome = tables.local(packet);
+    }
+    if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
+        outcome = tables.full_nat_stage(packet, outcome);
+    }
+    if outcome == Outcome::ClientOption {
+        outcome = tables.client_option(packet);
     }
     let leaves = match outcome.class() {
         Class::Forward => true,
@@ -116,20 +157,33 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 /// An ICMP error: to the client, to the real server, or about a tunnel's packet.
 #[inline(always)]
 fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    match tables.icmp(packet) {
-        Outcome::TunnelError => tables.tunnel_error(packet),
-        Outcome::Tunnel => match tables.tunnel(packet) {
+    let mut outcome = tables.icmp(packet);
+    if outcome == Outcome::TunnelError {
+        outcome = tables.tunnel_error(packet);
+        if outcome == Outcome::NoConnection {
+            // It was looked at as a tunnel's: what is quoted is read anew.
+            let _read = tables.icmp(packet);
+        }
+    }
+    if outcome == Outcome::NoConnection {
+        outcome = icmp::schedule::begin_by_error(packet, tables);
+    }
+    if outcome == Outcome::Tunnel {
+        outcome = match tables.tunnel(packet) {
             Outcome::ForwardTunnel => Outcome::IcmpToServer,
             outcome => outcome,
-        },
-        outcome => outcome,
+        };
     }
+    outcome
 }
 
-/// Makes a connection for a packet that has none. [`Outcome::Balanced`]: it has one now.
+/// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
 #[inline(always)]
-fn connect<T: Tables>(tables: &T) -> Outcome {
-    let mut outcome = tables.prepare();
+pub(crate) fn connect<T: Tables>(prepared: Outcome, tables: &T) -> Outcome {
+    let mut outcome = prepared;
+    if outcome == Outcome::Reserve {
+        outcome = tables.reserve();
+    }
     if outcome == Outcome::Balanced {
         outcome = tables.insert();
         for _ in 1..conn::ATTEMPTS {
@@ -138,11 +192,25 @@ fn connect<T: Tables>(tables: &T) -> Outcome {
             }
         }
     }
+    if outcome == Outcome::Balanced && prepared == Outcome::Reserve {
+        outcome = tables.publish();
+    }
     outcome
 }
 
+/// The mark of a packet whose addresses are known.
+#[inline(always)]
+pub(crate) fn find_mark<T: Tables>(tables: &T) {
+    if tables.mark_services(true) | tables.mark_services(false) != 0 {
+        // Whether there is a service for it, the next stage asks once more.
+        let _known = tables.classify();
+    } else {
+        let _none = tables.with_scratch(|scratch| scratch.mark = 0);
+    }
+}
+
 /// Stage 1: parses, and tells traffic apart that has nothing to do with any service. [`Outcome::FromServer`] is a packet
-/// that may be a reply.
+/// that may be a reply, [`Outcome::LocalPort`] one that may be of full NAT.
 #[inline(always)]
 fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
     if tables.services_v4() | tables.services_v6() == 0 {
@@ -165,15 +233,29 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         }
         let from_server = filter::has(tables, parsed.source);
         // Who sends an ICMP error may be any router on the way (ipvs.md §2.8).
+        let mut concern = mark::KNOWN;
         if !from_server && outcome != Outcome::IcmpError && !filter::has(tables, parsed.destination) {
-            return Outcome::NotOurs;
+            if tables.mark_services(parsed.is_v4()) == 0 {
+                return Outcome::NotOurs;
+            }
+            concern = mark::concerns(tables, parsed, outcome, tables.packet_mark());
+            if concern == mark::NONE {
+                return Outcome::NotOurs;
+            }
         }
         if is_martian(parsed) && !(tables.is_local() && local::is_loopback(parsed.source)) {
             return Outcome::MartianSource;
         }
         scratch.way.notice = Notice { from: parsed.destination, mtu: 0, hops: 1 };
+        if concern == mark::MAYBE {
+            return Outcome::MaybeMarked;
+        }
         // Replies first, as on IPVS's hooks (ipvs.md §2.1).
-        if from_server && outcome == Outcome::Balanced { Outcome::FromServer } else { outcome }
+        if !from_server || outcome != Outcome::Balanced {
+            return outcome;
+        }
+        let is_local = limits::LOCAL_PORTS.contains(&u16::from_be_bytes(parsed.dport));
+        if is_local && tables.full_nat() != 0 { Outcome::LocalPort } else { Outcome::FromServer }
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -220,14 +302,14 @@ pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         Some(Err(outcome)) => return outcome,
         None => return Outcome::Inconsistent,
     }
-    if tables.find(Side::Server) {
+    if tables.find(Side::Server) || tables.full_nat() != 0 && tables.find_local(About::Quoted) {
         return about_quoted(packet, tables, Side::Server);
     }
     if tables.find(Side::Client) {
         return about_quoted(packet, tables, Side::Client);
     }
     // It may be one of GUE.
-    if is_quoted_datagram(tables) { Outcome::TunnelError } else { Outcome::IcmpNoConnection }
+    if is_quoted_datagram(tables) { Outcome::TunnelError } else { icmp::schedule::unknown(tables) }
 }
 
 /// Whether the quoted packet is of UDP. A number and no `Option` of one: kernel 6.1 does not know that there is scratch
@@ -323,7 +405,7 @@ pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome
         icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
     });
     if is_tunnel != Some(true) {
-        return if is_datagram { Outcome::IcmpNoConnection } else { Outcome::IcmpQuote };
+        return if is_datagram { icmp::schedule::unknown(tables) } else { Outcome::IcmpQuote };
     }
     if !tables.find(Side::Client) {
         return Outcome::IcmpNoConnection;
@@ -355,11 +437,15 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed);
+        let chosen = context.choose(&scratch.parsed, scratch.mark, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
-                context.describe(&scratch.parsed, service, dest, scratch.is_local, &mut scratch.request)
+                let Scratch { parsed, is_local, request, turn, .. } = scratch;
+                let described = context.describe(parsed, service, dest, *is_local, request)?;
+                // Full NAT keeps the connection all the same: a reply has no other way back.
+                let is_one = turn.is_one_packet() && described != Outcome::Reserve;
+                Some(if is_one { Outcome::OnePacket } else { described })
             }
             Err(outcome) => Some(outcome),
         }
@@ -403,7 +489,7 @@ fn is_martian(parsed: &Parsed) -> bool {
 
 /// The outcome of a step, whether it went well or not.
 #[inline(always)]
-fn either(result: Result<Outcome, Outcome>) -> Outcome {
+pub(crate) fn either(result: Result<Outcome, Outcome>) -> Outcome {
     result.unwrap_or_else(|outcome| outcome)
 }
 
@@ -415,12 +501,12 @@ pub(crate) struct Context<'a, T: Tables> {
     /// The same in ticks.
     pub(crate) now: u64,
     /// Whether the packet's connection was made by this very packet.
-    is_fresh: bool,
+    pub(crate) is_fresh: bool,
 }
 
 impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
-    const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
+    pub(crate) const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
         Self { tables, clock, now: conn::ticks(clock), is_fresh }
     }
 
@@ -435,7 +521,7 @@ impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
-        if parsed.is(Signal::RENEWS) && Self::is_over(&found) { None } else { Some(found) }
+        if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
@@ -449,8 +535,8 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-        if dest.flags() & DestFlags::AVAILABLE == 0 {
-            return Err(Outcome::DestinationGone);
+        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
+            self.check_dest(parsed, dest)?;
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
@@ -498,6 +584,12 @@ impl<'a, T: Tables> Context<'a, T> {
             check(packet, parsed, &hop, 0)?;
             masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
             return Ok(Outcome::ForwardMasq);
+        }
+        if method == Method::FULL_NAT {
+            // Its packet is counted.
+            let is_early = found.packets() <= client_option::SEGMENTS;
+            way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+            return self.leave_by_full_nat(parsed, found, dest, way);
         }
         Self::transmit(packet, parsed, dest, method, way)
     }
@@ -562,58 +654,30 @@ impl<'a, T: Tables> Context<'a, T> {
         found.touch(self.tables, Event::new(event, repeated), self.now)
     }
 
-    /// Whether a connection may be replaced by one between the same ends (ipvs.md §2.3 with `conn_reuse_mode` 1).
-    #[inline(always)]
-    fn is_over(found: &Found<T::Bucket>) -> bool {
-        const OVER: u32 = 1 << state::tcp::TIME_WAIT | 1 << state::tcp::CLOSE | 1 << state::sctp::CLOSED;
-        OVER >> (found.state() & 31) & 1 != 0
-    }
-
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
     #[inline(always)]
-    fn choose(&self, parsed: &Parsed) -> Result<(u32, u32), Outcome> {
-        if !parsed.is(Signal::BEGINS) {
+    fn choose(&self, parsed: &Parsed, mark: u32, turn: &mut one_packet::Turn) -> Result<(u32, u32), Outcome> {
+        if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
                 proto::AH | proto::ESP => Outcome::NoKeyExchange,
                 _ if parsed.is(Signal::RESETS) => Outcome::Rst,
                 _ => Outcome::NoSyn,
             });
         }
-        let (id, service) = self.service(parsed).ok_or(Outcome::NoService)?;
+        let (id, service) = self.service(parsed, mark).ok_or(Outcome::NoService)?;
         if parsed.sport == FTP_DATA {
             return Err(Outcome::FtpDataPort);
         }
-        let request = sched::Request { client: parsed.source, cport: parsed.sport };
-        let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
-        Ok((id, dest))
-    }
-
-    /// The service of a packet (ipvs.md §2.5 step 2).
-    #[inline(always)]
-    fn service(&self, parsed: &Parsed) -> Option<(u32, T::Service)> {
-        let key = ServiceKey {
-            vip: parsed.destination,
-            vport: u16::from_ne_bytes(parsed.dport),
-            protocol: parsed.protocol,
-            family: parsed.family,
-            zero: 0,
-        };
-        let id = self.tables.service_id(&key)?;
-        let service = self.tables.service(id)?;
-        let in_use = service.flags() & (ServiceFlags::USED | ServiceFlags::REMOVED) == ServiceFlags::USED;
-        in_use.then_some((id, service))
-    }
-
-    /// Ends a connection between the same ends, if the packet begins another (ipvs.md §2.3).
-    #[inline(always)]
-    fn end_previous(&self, parsed: &Parsed) {
-        if parsed.is(Signal::RENEWS)
-            && let Some(found) = self.find(parsed)
-            && Self::is_over(&found)
-        {
-            // If this fails, somebody else just changed it; the insert then finds a twin, and the packet joins it.
-            let _ended = found.expire(self.tables);
+        if service.protocol() == rvs_abi::mark::PROTOCOL {
+            filter::learn(self.tables, parsed.destination);
+        } else {
+            Self::check_port(parsed.dport, service.port().to_ne_bytes())?;
         }
+        let request = sched::Request { client: parsed.source, cport: parsed.sport };
+        turn.begin(self.tables, service, parsed);
+        let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
+        turn.end(self.tables);
+        Ok((id, dest))
     }
 
     /// The connection of a client's packet.
@@ -642,7 +706,11 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Option<Outcome> {
         let dest = self.tables.dest(dest_id)?;
         let protocol = parsed.protocol;
-        let masq = dest.method() == Method::MASQ;
+        // Where one end is this host, NAT does what full NAT is for.
+        let is_near = is_local != 0 || dest.flags() & DestFlags::LOCAL != 0;
+        let method = if is_near && dest.method() == Method::FULL_NAT { Method::MASQ } else { dest.method() };
+        let is_full = method == Method::FULL_NAT;
+        let masq = is_full || method == Method::MASQ;
         let direction = if masq { Direction::Input } else { Direction::InputOnly };
         let next = state::Event::new(parsed.row, direction).next(0);
         let client = parsed.source;
@@ -660,14 +728,16 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.protocol = protocol;
         entry.family = parsed.family;
         let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
-        entry.flags = u16::from(dest.method()) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
+        entry.flags = u16::from(method) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
-        entry.spare = [0; 3];
+        entry.lport = 0;
+        entry.spare = 0;
+        entry.local = 0;
         entry.packets = 0;
         entry.control = 0;
-        Some(Outcome::Balanced)
+        Some(if is_full { Outcome::Reserve } else { Outcome::Balanced })
     }
 
     /// The connection of a packet from a real server (ipvs.md §2.7 step 4).
@@ -707,11 +777,11 @@ impl<'a, T: Tables> Context<'a, T> {
         if self.tables.is_local() || found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
             return self.answer_here(parsed, found, way);
         }
-        // Routed as if it came from the director (`snat_reroute`).
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };
-        let hop = self.hop_to_client(parsed.destination, vip, parsed.is(Signal::RENEWS))?;
+        let from = self.reply_from(parsed, vip);
+        let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = hop.mtu;
         check(packet, parsed, &hop, 0)?;
@@ -750,6 +820,12 @@ impl<'a, T: Tables> Context<'a, T> {
         Ok(Outcome::Local)
     }
 
+    /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.
+    #[inline(always)]
+    pub(crate) fn reply_from(&self, parsed: &Parsed, vip: Addr) -> Addr {
+        if self.tables.settings() & Settings::SNAT_REROUTE == 0 { parsed.source } else { vip }
+    }
+
     /// Where packets to a client leave, as if they came from `from` here.
     #[inline(always)]
     pub(crate) fn hop_to_client(&self, client: Addr, from: Addr, begins: bool) -> Result<NextHop, Outcome> {
@@ -758,7 +834,7 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Counts a reply and moves its connection along; `false` if that ended in this very moment.
     #[inline(always)]
-    fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<bool, Outcome> {
+    pub(crate) fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<bool, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
         if dest.flags() & DestFlags::AVAILABLE != 0 {
@@ -779,4 +855,4 @@ pub(crate) const fn method(flags: u16) -> u8 {
 }
 
 /// Port 20, network order.
-const FTP_DATA: [u8; 2] = [0, 20];
+pub(crate) const FTP_DATA: [u8; 2] = [0, 20];

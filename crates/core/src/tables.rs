@@ -1,6 +1,6 @@
 //! What the pipeline needs besides the packet: maps, clock, routes.
 
-use rvs_abi::{Addr, DestConns, Event, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Event, Locals, Outcome, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
@@ -14,6 +14,8 @@ pub trait Tables {
     type Dest: DestRecord;
     /// Handle of a service.
     type Service: ServiceRecord;
+    /// Handle of a rule of the classifier.
+    type Rule: RuleRecord;
 
     /// Whether another program has looked at this packet before: under TC, where XDP passed it on.
     fn is_second_look(&self) -> bool;
@@ -24,6 +26,8 @@ pub trait Tables {
     fn reaches_stack(&self) -> bool;
     /// Number of IPv4 services.
     fn services_v4(&self) -> u32;
+    /// [`rvs_abi::Settings`]. Beside the numbers of services: whoever asks finds it in the cache.
+    fn settings(&self) -> u32;
     /// Number of the interface that the packet came in on.
     fn ingress(&self) -> u32;
     /// Number of IPv6 services.
@@ -32,8 +36,35 @@ pub trait Tables {
     fn geometry(&self) -> Option<Geometry>;
     /// A time-out in ticks, by index in `Config::timeouts`.
     fn timeout(&self, index: u32) -> u32;
+    /// Not 0: there may be connections of full NAT.
+    fn full_nat(&self) -> u32;
+    /// Words of the map of the director's ports less one; a power of two less one.
+    fn local_ports_mask(&self) -> u32;
+    /// A word of that map, see [`crate::conn::local`].
+    fn local_port(&self, index: u32) -> Option<u64>;
+    /// Replaces such a word if it still is `old`; says whether it was.
+    fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool;
+    /// An address of the director's by its number.
+    fn local_address(&self, number: u32) -> Option<Addr>;
     /// A word of the address filter.
     fn filter_word(&self, index: u32) -> u64;
+
+    /// Number of services by mark, of IPv4 or IPv6.
+    fn mark_services(&self, is_v4: bool) -> u32;
+    /// The mark that the packet has of its own; 0: none, or it can't be known here.
+    fn packet_mark(&self) -> u32;
+    /// A word of `MARKED`, see [`rvs_abi::mark`].
+    fn marked_word(&self, index: u32) -> u64;
+    /// Sets bits in a word of `MARKED`, atomically.
+    fn learn(&self, index: u32, bits: u64);
+    /// The classifier's list in force, [`rvs_abi::mark::list`].
+    fn rules(&self) -> u32;
+    /// A rule of the classifier.
+    fn rule(&self, index: u32) -> Option<Self::Rule>;
+    /// Number of services at TCP port 21.
+    fn ftp_services(&self) -> u32;
+    /// Number of services at port 0.
+    fn any_port_services(&self) -> u32;
 
     /// A bucket of the connection table.
     fn bucket(&self, index: u32) -> Option<Self::Bucket>;
@@ -106,6 +137,60 @@ pub trait Tables {
         pipeline::find(self, side)
     }
 
+    /// [`pipeline::find_local`], likewise.
+    #[inline(always)]
+    fn find_local(&self, about: pipeline::About) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::find_local(self, about)
+    }
+
+    /// [`pipeline::local_reply`], likewise.
+    #[inline(always)]
+    fn local_reply<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::local_reply(packet, self)
+    }
+
+    /// [`pipeline::reserve`], likewise.
+    #[inline(always)]
+    fn reserve(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::reserve(self)
+    }
+
+    /// [`pipeline::publish`], likewise.
+    #[inline(always)]
+    fn publish(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::publish(self)
+    }
+
+    /// [`pipeline::full_nat`], likewise.
+    #[inline(always)]
+    fn full_nat_stage<P: Packet>(&self, packet: &mut P, step: Outcome) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::full_nat(packet, self, step)
+    }
+
+    /// [`pipeline::client_option`], likewise.
+    #[inline(always)]
+    fn client_option<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::client_option(packet, self)
+    }
+
     /// [`pipeline::fragment`], likewise.
     #[inline(always)]
     fn fragment_stage<P: Packet>(&self, packet: &mut P) -> Outcome
@@ -151,6 +236,15 @@ pub trait Tables {
         pipeline::answer(packet, self, outcome)
     }
 
+    /// [`crate::mark::classify`], likewise.
+    #[inline(always)]
+    fn classify(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        crate::mark::classify(self)
+    }
+
     /// [`pipeline::prepare`], likewise.
     #[inline(always)]
     fn prepare(&self) -> Outcome
@@ -167,6 +261,42 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::insert(self)
+    }
+
+    /// [`pipeline::one_packet`], likewise.
+    #[inline(always)]
+    fn one_packet<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::one_packet(packet, self)
+    }
+
+    /// [`pipeline::take_quoted`], likewise.
+    #[inline(always)]
+    fn take_quoted(&self)
+    where
+        Self: Sized,
+    {
+        pipeline::take_quoted(self);
+    }
+
+    /// [`pipeline::give_quoted_back`], likewise.
+    #[inline(always)]
+    fn give_quoted_back(&self)
+    where
+        Self: Sized,
+    {
+        pipeline::give_quoted_back(self);
+    }
+
+    /// [`pipeline::server`], likewise.
+    #[inline(always)]
+    fn server(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::server(self)
     }
 
     /// Nanoseconds of the data plane's clock. Asked once for each packet.
@@ -206,14 +336,34 @@ pub trait DestRecord: Copy {
     fn tunnel(self) -> (u8, u8, u16);
     /// The director's address on the way to it; zero when unknown.
     fn source(self) -> Addr;
+    /// Its weight; 0: quiesced.
+    fn weight(self) -> u32;
 }
 
 /// A service's record.
 pub trait ServiceRecord: Copy {
     /// [`rvs_abi::ServiceFlags`].
     fn flags(self) -> u16;
+    /// IP protocol number; [`rvs_abi::mark::PROTOCOL`] of a service by mark.
+    fn protocol(self) -> u8;
+    /// Virtual port, network order.
+    fn port(self) -> u16;
     /// First word of its scheduler table, and how many words it has, as one read of both (they change together).
     fn table(self) -> (u32, u32);
+    /// The director's addresses that its full NAT uses.
+    fn locals(self) -> Locals;
+}
+
+/// A rule of the classifier, read field by field.
+pub trait RuleRecord: Copy {
+    /// Whether it takes packets between these addresses.
+    fn is_between(self, source: Addr, destination: Addr) -> bool;
+    /// First and last source port, first and last destination port, host order.
+    fn ports(self) -> [u16; 4];
+    /// IP protocol number, and [`rvs_abi::family`]; 0 for any.
+    fn kind(self) -> (u8, u8);
+    /// The mark; not 0.
+    fn mark(self) -> u32;
 }
 
 /// The body of a bounded loop (the verifier wants loops of many rounds to be calls).

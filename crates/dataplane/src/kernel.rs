@@ -220,6 +220,14 @@ impl Kernel {
         self.programs.run_tc(frame, ifindex, repeat)
     }
 
+    /// As [`Kernel::run_tc`], once, for a packet that comes with a mark.
+    ///
+    /// # Errors
+    /// As [`Kernel::run_xdp`].
+    pub fn run_tc_marked(&self, frame: &[u8], ifindex: u32, mark: u32) -> Result<TestRun> {
+        self.programs.run_tc_marked(frame, ifindex, mark)
+    }
+
     /// As [`Kernel::run_tc`], the program under TC on interfaces that have one under XDP too.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ impl Memory for Maps {
         };
         result.map_err(|e| MemoryError {
             reason: match e.raw_os_error() {
-                Some(libc::E2BIG) => format!("full: {} services", self.service_keys.max_entries()),
+                Some(libc::E2BIG) => format!("full: {} keys", self.service_keys.max_entries()),
                 _ => e.to_string(),
             },
         })

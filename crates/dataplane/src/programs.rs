@@ -125,12 +125,17 @@ impl Programs {
 
     /// Runs the program under TC.
     pub(crate) fn run_tc(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.run_classifier(TC, packet, ifindex, repeat)
+        self.run_classifier(TC, packet, ifindex, 0, repeat)
+    }
+
+    /// Runs the program under TC, for a packet with a mark.
+    pub(crate) fn run_tc_marked(&self, packet: &[u8], ifindex: u32, mark: u32) -> Result<TestRun> {
+        self.run_classifier(TC, packet, ifindex, mark, 1)
     }
 
     /// Runs the program under TC behind XDP.
     pub(crate) fn run_tc_after_xdp(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.run_classifier(TC_AFTER_XDP, packet, ifindex, repeat)
+        self.run_classifier(TC_AFTER_XDP, packet, ifindex, 0, repeat)
     }
 
     /// Runs the program for what this host sends.
@@ -160,10 +165,12 @@ impl Programs {
         name: &'static str,
         packet: &[u8],
         ifindex: u32,
+        mark: u32,
         repeat: u32,
     ) -> Result<TestRun> {
         // The beginning of `struct __sk_buff`, up to and with `ifindex`.
         let mut context = [0_u32; 11];
+        context[2] = mark;
         context[10] = ifindex;
         let program = self.classifier(name)?;
         run(packet, context.as_bytes(), repeat, |options| program.test_run(options))
@@ -207,7 +214,7 @@ fn create(directory: &Path, capacity: &Capacity) -> Result<Ebpf> {
     for region in Region::ALL {
         loader.map_max_entries(region.name(), capacity.entries(region));
     }
-    loader.map_max_entries(SERVICE_KEYS, capacity.services);
+    loader.map_max_entries(SERVICE_KEYS, capacity.service_keys());
     loader.load(OBJECT).map_err(|e| refused_maps(&e))
 }
 

@@ -138,7 +138,7 @@ fn compare(instance: &Instance, capacity: &Capacity) -> Result<Vec<String>> {
                 found.0, found.1, found.2
             )));
         }
-        let wanted = region.map_or(capacity.services, |region| capacity.entries(region));
+        let wanted = region.map_or(capacity.service_keys(), |region| capacity.entries(region));
         if info.max_entries != wanted {
             differing.push(format!("{name} {} instead of {wanted}", info.max_entries));
         }

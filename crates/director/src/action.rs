@@ -3,9 +3,10 @@
 use core::fmt;
 
 use rvs_abi::{Dest, DestFlags, Service, ServiceFlags};
-use rvs_config::{ServiceKey, Timeouts};
+use rvs_config::{ServiceKey, Settings, Timeouts};
 
 use crate::carry::Carry;
+use crate::marks::{RuleList, Special};
 use crate::row::Row;
 use crate::state::{DestId, Family, ServiceId};
 
@@ -95,12 +96,33 @@ pub enum Action {
         /// How the state goes over.
         carry: Carry,
     },
+    /// Tells the programs which services there are to look for beside those at the packet's address and port.
+    Special {
+        /// So far.
+        old: Special,
+        /// From now on.
+        new: Special,
+    },
+    /// Puts other rules of the classifier in force.
+    Rules {
+        /// So far.
+        old: RuleList,
+        /// From now on.
+        new: RuleList,
+    },
     /// Sets the time-outs.
     Timeouts {
         /// So far.
         old: Timeouts,
         /// From now on.
         new: Timeouts,
+    },
+    /// Changes the settings.
+    Settings {
+        /// So far.
+        old: Settings,
+        /// From now on.
+        new: Settings,
     },
 }
 
@@ -119,11 +141,28 @@ impl fmt::Display for Action {
             Self::Key { key, new: Some(id), .. } => write!(f, "packets to {key} find {id}"),
             Self::Key { key, new: None, .. } => write!(f, "packets to {key} find nothing"),
             Self::Switch { id, old, new, .. } => write!(f, "{id}: switch the table from {old} to {new}"),
+            Self::Special { new, .. } => {
+                let Special { marks: [v4, v6], ftp, any_port } = new;
+                write!(
+                    f,
+                    "services by mark: IPv4 {v4}, IPv6 {v6}; at port 21: {ftp}; at any port: {any_port}"
+                )
+            }
+            Self::Rules { old, new } => {
+                write!(f, "mark rules: {} in place of {}", new.rules.len(), old.rules.len())
+            }
             Self::Timeouts { old, new } => write!(
                 f,
                 "time-outs: tcp {} -> {} s, fin {} -> {} s, udp {} -> {} s",
                 old.tcp_s, new.tcp_s, old.tcp_fin_s, new.tcp_fin_s, old.udp_s, new.udp_s
             ),
+            Self::Settings { old, new } => {
+                write!(f, "settings:")?;
+                old.iter()
+                    .zip(new.iter())
+                    .filter(|(old, new)| old != new)
+                    .try_for_each(|((setting, old), (_, new))| write!(f, " {setting} {old} -> {new}"))
+            }
         }
     }
 }

@@ -16,7 +16,9 @@ use crate::convert::{dest_key, dest_record, key_record, removed_forwarding, serv
 use crate::error::AdoptError;
 use crate::execute::{read_table, write_dest, write_service, write_services, write_timeouts};
 use crate::filter;
+use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
+use crate::settings::{self, RealServers};
 use crate::space::Ranges;
 use crate::state::{DestId, Family, Live, LiveCounts, ServiceId, ServiceState, Space, State, Trashed};
 use crate::tables;
@@ -26,6 +28,10 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
     let config = records::config(memory);
     let space = check_shape(memory, &config)?;
     let [tcp_s, tcp_fin_s, udp_s, _] = config.set_timeouts_s;
+    let settings = settings::from_word(config.settings);
+    let settings =
+        settings.ok_or_else(|| corrupt("CONFIG", format_args!("unknown settings {:#x}", config.settings)))?;
+    let rules = RuleList::read(memory).map_err(|what| corrupt("mark rules", what))?;
     let mut reader = Reader {
         memory,
         listed: BTreeSet::new(),
@@ -33,9 +39,13 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
             services: BTreeMap::new(),
             ids: BTreeMap::new(),
             live: LiveCounts::default(),
+            special: Special::default(),
             space,
             filter: BTreeMap::new(),
             timeouts: Timeouts { tcp_s, tcp_fin_s, udp_s },
+            settings,
+            real_servers: RealServers::default(),
+            rules,
         },
     };
     reader.services()?;
@@ -80,13 +90,15 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
         }
     }
     write_timeouts(memory, &state.timeouts);
+    state.special.write(memory);
+    state.rules.repair(memory);
     for family in Family::ALL {
         write_services(memory, family, state.live.get(family));
     }
     for (id, service) in state.services.iter().filter(|(_, service)| service.live.is_some()) {
         memory.set_service_key(&key_record(&service.key), Some(id.0))?;
     }
-    Ok(())
+    settings::repair(memory, state)
 }
 
 fn without_route(record: &Dest) -> Dest {
@@ -119,7 +131,11 @@ fn check_shape<M: Memory>(memory: &M, config: &Config) -> Result<Space, AdoptErr
         return Err(AdoptError::Shape { what });
     }
     expect(Region::DestConns, dests.into())?;
+    expect(Region::LocalPorts, u64::from(config.local_ports_mask) + 1)?;
+    expect(Region::LocalAddresses, limits::LOCAL_ADDRESSES.into())?;
     expect(Region::Filter, limits::FILTER_WORDS.into())?;
+    expect(Region::Marked, limits::MARKED_WORDS.into())?;
+    expect(Region::Classifier, u64::from(limits::RULES_MAX * limits::RULE_LISTS))?;
     expect(Region::Stats, rows * (u64::from(config.cpus) + 1))?;
     let words = Ranges::new(entries(Region::SchedTables)?);
     Ok(Space { services: Ranges::new(services), dests: Ranges::new(dests), words })
@@ -166,7 +182,7 @@ impl<M: Memory> Reader<'_, M> {
             read_table(self.memory, table).ok_or_else(|| corrupt(key, "its table is outside the map"))?;
         let contents = tables::read(&words).map_err(|what| corrupt(key, what))?;
         let mut members = Members::default();
-        for (dest, weight, (method, tunnel)) in contents.list.into_iter().rev() {
+        for &(dest, weight, (method, tunnel)) in contents.list.iter().rev() {
             let address =
                 self.listed(id, dest).map_err(|what| corrupt(key, format_args!("{dest} {what}")))?;
             if members.get(&address).is_some() {
@@ -174,7 +190,8 @@ impl<M: Memory> Reader<'_, M> {
             }
             members.push(Member { id: dest, key: address, method, tunnel, weight });
         }
-        Ok(Live { scheduler: contents.scheduler, flags: contents.flags, members, table })
+        let tables::Contents { scheduler, flags, one_packet, .. } = contents;
+        Ok(Live { scheduler, flags, one_packet, members, table })
     }
 
     /// Identity of a destination that a table names.
@@ -221,7 +238,9 @@ impl<M: Memory> Reader<'_, M> {
     fn derive(self) -> State {
         let mut state = self.state;
         for (id, service) in &state.services {
+            let _servers = state.real_servers.change(None, Some(service));
             *state.live.get_mut(service.family()) += u32::from(service.live.is_some());
+            state.special = state.special.plus(Special::of(service));
             state.space.services.take_at(id.0, 1);
             for member in service.members().chain(service.trash.values().map(|trashed| &trashed.member)) {
                 state.space.dests.take_at(member.id.0, 1);

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use rvs_config::{
-    Command, DestKey, Destination, Scheduler, SchedulerFlags, ServiceKey, Timeouts, TimeoutsUpdate,
-    VirtualService,
+    Command, DestKey, Destination, MarkRule, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts,
+    TimeoutsUpdate, VirtualService,
 };
 use rvs_model::Memory;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,12 @@ pub struct Change {
     pub services: Vec<Target>,
     /// The time-outs.
     pub timeouts: Timeouts,
+    /// The settings. `None`: they stay; a journal from before there were any says nothing of them.
+    #[serde(default)]
+    pub settings: Option<Settings>,
+    /// The rules that give packets a mark. `None`: they stay, likewise.
+    #[serde(default)]
+    pub rules: Option<Vec<MarkRule>>,
     /// Whose counters begin at zero, of services that exist before and after.
     pub zeroed: Zeroed,
 }
@@ -49,6 +55,9 @@ pub struct Attributes {
     pub scheduler: Scheduler,
     /// The scheduler's options.
     pub flags: SchedulerFlags,
+    /// Whether each datagram is scheduled by itself.
+    #[serde(default)]
+    pub one_packet: bool,
     /// Its destinations in the order in which they joined: the newest last.
     pub destinations: Vec<Destination>,
 }
@@ -68,6 +77,7 @@ impl Target {
         let live = service.live.as_ref().map(|live| Attributes {
             scheduler: live.scheduler,
             flags: live.flags,
+            one_packet: live.one_packet,
             destinations: live.members.oldest_first().map(Member::destination).collect(),
         });
         Self { key: service.key, live }
@@ -82,7 +92,8 @@ impl Target {
             commands.extend(actual.map(|_| Command::DeleteService { service: key }));
             return;
         };
-        let attributes = VirtualService { key, scheduler: target.scheduler, flags: target.flags };
+        let Attributes { scheduler, flags, one_packet, .. } = *target;
+        let attributes = VirtualService { key, scheduler, flags, one_packet };
         match actual {
             None => {
                 commands.push(Command::AddService(attributes));
@@ -90,7 +101,7 @@ impl Target {
                 commands.extend(target.destinations.iter().map(add));
             }
             Some(live) => {
-                if (live.scheduler, live.flags) != (target.scheduler, target.flags) {
+                if (live.scheduler, live.flags, live.one_packet) != (scheduler, flags, one_packet) {
                     commands.push(Command::EditService(attributes));
                 }
                 list_commands(key, live, &target.destinations, commands);
@@ -134,6 +145,19 @@ impl<M: Memory> Director<M> {
         let Timeouts { tcp_s, tcp_fin_s, udp_s } = change.timeouts;
         if change.timeouts != self.state.timeouts {
             commands.push(Command::SetTimeouts(TimeoutsUpdate { tcp_s, tcp_fin_s, udp_s }));
+        }
+        if let Some(settings) = change.settings
+            && settings != self.state.settings
+        {
+            let settings = settings.iter().map(|(setting, value)| (setting.name().to_owned(), value));
+            commands.push(Command::SetSettings { settings: settings.collect() });
+        }
+        if let Some(rules) = &change.rules
+            && *rules != self.state.rules.rules
+        {
+            commands.push(Command::ClearMarkRules);
+            let add = |rule: &MarkRule| Command::AddMarkRule { number: None, rule: *rule };
+            commands.extend(rules.iter().map(add));
         }
         match &change.zeroed {
             Zeroed::All => commands.push(Command::Zero { service: None }),

@@ -4,13 +4,16 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use rvs_config::limits::{THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
 use rvs_config::{
-    CommandError, Destination, ForwardingMethod, ServiceKey, TimeoutsUpdate, Tunnel, TunnelChecksum,
-    VirtualService,
+    CommandError, Destination, ForwardingMethod, Protocol, ServiceKey, TimeoutsUpdate, Tunnel,
+    TunnelChecksum, VirtualService,
 };
 
 /// A new service, after it is known not to exist.
 pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
     let key = &service.key;
+    if key.mark().is_some() {
+        return flags(service);
+    }
     if is_mapped(key.address) {
         let what =
             format!("service {key}: an IPv4-mapped address is in no packet, expected the IPv4 address");
@@ -20,7 +23,17 @@ pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
         let what = format!("service {key}: port 0 (any port) needs persistence, which is not supported yet");
         return Err(CommandError::NotSupported { what });
     }
-    flags(service)
+    flags(service)?;
+    one_packet(service)
+}
+
+/// `ipvsadm` refuses it for others (ipvs.md §10.2); it would have no effect (§4.6).
+pub(crate) fn one_packet(service: &VirtualService) -> Result<(), CommandError> {
+    if service.one_packet && service.key.protocol != Protocol::Udp {
+        let what = format!("service {}: one-packet scheduling is for UDP only", service.key);
+        return Err(CommandError::Invalid { what });
+    }
+    Ok(())
 }
 
 /// The scheduler's options: three bits.

@@ -23,6 +23,10 @@ pub(crate) fn key_record(key: &ServiceKey) -> rvs_abi::ServiceKey {
 /// A service's identity; `None` if the record's protocol or family is none that this version writes.
 pub(crate) fn service_key(record: &Service) -> Option<ServiceKey> {
     let address = address(record.vip, record.family)?;
+    if record.protocol == rvs_abi::mark::PROTOCOL {
+        let by_mark = ServiceKey { protocol: Protocol::Mark, address, port: u16::from_be(record.vport) };
+        return ServiceKey::marked(by_mark.mark()?, address.is_ipv6()).filter(|key| *key == by_mark);
+    }
     Some(ServiceKey {
         protocol: Protocol::from_number(record.protocol)?,
         address,
@@ -46,6 +50,7 @@ pub(crate) fn service_record(service: &ServiceState) -> Service {
         record.sched_flags = live.flags.0;
         record.table = live.table.at;
         record.table_words = live.table.words;
+        record.flags |= if live.one_packet { ServiceFlags::ONE_PACKET } else { 0 };
     } else {
         record.flags |= ServiceFlags::REMOVED;
     }
@@ -86,6 +91,7 @@ pub(crate) const fn forwarding(member: &Member) -> Forwarding {
         ForwardingMethod::Masq => Method::MASQ,
         ForwardingMethod::Tunnel => Method::TUNNEL,
         ForwardingMethod::Dr => Method::DR,
+        ForwardingMethod::FullNat => Method::FULL_NAT,
     };
     let tunnel = match member.tunnel {
         Tunnel::Ipip => TunnelType::IPIP,
@@ -134,6 +140,7 @@ const fn method_from_number(number: u8) -> Option<ForwardingMethod> {
         Method::MASQ => Some(ForwardingMethod::Masq),
         Method::TUNNEL => Some(ForwardingMethod::Tunnel),
         Method::DR => Some(ForwardingMethod::Dr),
+        Method::FULL_NAT => Some(ForwardingMethod::FullNat),
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
 //! The director: state, and the inputs that change it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use rvs_config::{Command, CommandError};
+use rvs_config::{Command, CommandError, Setting};
 use rvs_model::{Memory, records};
 
 use crate::action::Action;
@@ -28,6 +28,7 @@ pub struct Director<M> {
     pub(crate) trash_scan_at: Option<u64>,
     estimate_at: Option<u64>,
     limits_reached: u64,
+    pub(crate) purge: bool,
 }
 
 /// How much of each limit is in use.
@@ -79,6 +80,7 @@ impl<M: Memory> Director<M> {
             trash_scan_at: None,
             estimate_at: None,
             limits_reached: 0,
+            purge: false,
         };
         let ids: Vec<ServiceId> = director.state.services.keys().copied().collect();
         let rows: Vec<Row> = ids.iter().flat_map(|id| rows(*id, director.state.services.get(id))).collect();
@@ -157,10 +159,14 @@ impl<M: Memory> Director<M> {
 
     /// The state follows the memory.
     fn conclude(&mut self, outcome: Outcome, now: u64) {
-        let Outcome { services, live, space, retired, filter, timeouts, zeroed } = outcome;
+        let Outcome { services, live, space, retired, filter, timeouts, settings, special, rules, zeroed } =
+            outcome;
+        let mut servers = BTreeSet::new();
         self.state.live = live;
         self.state.space = space;
         self.state.timeouts = timeouts;
+        self.state.special = special;
+        self.state.rules = rules;
         for (bit, count) in filter {
             if count == 0 {
                 self.state.filter.remove(&bit);
@@ -169,7 +175,12 @@ impl<M: Memory> Director<M> {
             }
         }
         for (id, service) in services {
-            let before = rows(id, self.state.services.get(&id));
+            let old = self.state.services.get(&id);
+            servers.append(&mut self.state.real_servers.change(old, Some(&service)));
+            // A destination that was in the trash before may be there again, and some that joined now.
+            self.purge |= settings.is_on(Setting::ExpireNodestConn)
+                && old.is_some_and(|old| service.trash.keys().any(|key| !old.trash.contains_key(key)));
+            let before = rows(id, old);
             let after = rows(id, Some(&service));
             if service.is_needed() {
                 self.state.ids.insert(service.key, id);
@@ -184,6 +195,7 @@ impl<M: Memory> Director<M> {
                 .for_each(|row| self.estimators.stop(row));
             self.start_estimators(after);
         }
+        self.conclude_settings(settings, &servers);
         zeroed.into_iter().for_each(|row| self.estimators.zero(row));
         retired.into_iter().for_each(|retired| self.retire(retired, now));
     }

@@ -5,14 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rvs_config::{Command, CommandError, ServiceKey, Timeouts, TimeoutsUpdate, VirtualService};
+use rvs_config::{
+    Command, CommandError, MarkRule, ServiceKey, Settings, Timeouts, TimeoutsUpdate, VirtualService,
+};
 
 use crate::action::Block;
 use crate::carry::Carry;
 use crate::check;
 use crate::edit::Edit;
+use crate::marks::RuleList;
 use crate::members::Members;
 use crate::row::Row;
+use crate::settings;
 use crate::state::{DestId, Live, ServiceId, ServiceState, Space, State};
 
 /// The state as a list of commands changes it.
@@ -24,6 +28,8 @@ pub(crate) struct Draft<'a> {
     added: BTreeMap<ServiceKey, ServiceId>,
     pub(crate) space: Space,
     pub(crate) timeouts: Timeouts,
+    pub(crate) settings: Settings,
+    pub(crate) rules: Vec<MarkRule>,
     /// Counters that begin at zero.
     pub(crate) zeroed: BTreeSet<Row>,
     /// The command being carried out.
@@ -58,6 +64,8 @@ impl<'a> Draft<'a> {
             added: BTreeMap::new(),
             space: actual.space.clone(),
             timeouts: actual.timeouts,
+            settings: actual.settings,
+            rules: actual.rules.rules.clone(),
             zeroed: BTreeSet::new(),
             index: 0,
         }
@@ -80,6 +88,13 @@ impl<'a> Draft<'a> {
                 self.live_keys().iter().try_for_each(|key| self.zero(key))
             }
             Command::SetTimeouts(update) => self.set_timeouts(update),
+            Command::SetSettings { settings } => settings::change(&mut self.settings, settings),
+            Command::AddMarkRule { number, rule } => RuleList::add(&mut self.rules, *number, rule),
+            Command::DeleteMarkRule { number } => RuleList::delete(&mut self.rules, *number),
+            Command::ClearMarkRules => {
+                self.rules.clear();
+                Ok(())
+            }
         }
     }
 
@@ -151,7 +166,8 @@ impl<'a> Draft<'a> {
         let draft = self.touch(id, &key);
         draft.carry = Carry::bound(service.scheduler, &members);
         draft.dirty = true;
-        draft.state.live = Some(Live { scheduler: service.scheduler, flags: service.flags, members, table });
+        let VirtualService { scheduler, flags, one_packet, .. } = *service;
+        draft.state.live = Some(Live { scheduler, flags, one_packet, members, table });
         // Counters of a service that is made again begin at zero, and so do those of its removed destinations when they
         // come back (ipvs.md §1.3). Nothing counts on these meanwhile (§9.1).
         let dests: Vec<Row> = draft.state.trash.values().map(|gone| Row::Dest(gone.member.id)).collect();
@@ -176,6 +192,7 @@ impl<'a> Draft<'a> {
             return Err(CommandError::NoSuchService { service: service.key });
         };
         check::flags(service)?;
+        check::one_packet(service)?;
         if edit.live.scheduler != service.scheduler {
             edit.live.scheduler = service.scheduler;
             *edit.carry = Carry::bound(service.scheduler, &edit.live.members);
@@ -183,6 +200,10 @@ impl<'a> Draft<'a> {
         }
         if edit.live.flags != service.flags {
             edit.live.flags = service.flags;
+            *edit.dirty = true;
+        }
+        if edit.live.one_packet != service.one_packet {
+            edit.live.one_packet = service.one_packet;
             *edit.dirty = true;
         }
         Ok(())

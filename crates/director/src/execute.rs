@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Dest, DestFlags, Service, ServiceFlags, Timeout, TunnelType};
+use rvs_abi::{Dest, DestFlags, Method, Service, ServiceFlags, Timeout, TunnelType};
 use rvs_config::Timeouts;
 use rvs_model::{Memory, MemoryError, records, ticks_u32};
 use zerocopy::transmute;
@@ -19,6 +19,7 @@ use crate::carry::Carry;
 use crate::convert::key_record;
 use crate::filter;
 use crate::row::{self, Row};
+use crate::settings;
 use crate::state::{DestId, Family, ServiceId};
 
 const DEST_WORDS: usize = size_of::<Dest>() / 8;
@@ -45,7 +46,10 @@ impl Action {
                 return memory.set_service_key(&key_record(key), new.map(|id| id.0));
             }
             Self::Switch { id, old, new, carry } => switch(memory, *id, *old, *new, carry),
+            Self::Special { new, .. } => new.write(memory),
+            Self::Rules { new, .. } => new.write(memory),
             Self::Timeouts { new, .. } => write_timeouts(memory, new),
+            Self::Settings { new, .. } => settings::write(memory, new),
         }
         Ok(())
     }
@@ -67,8 +71,9 @@ impl Action {
             Self::Filter { bit, set } => Some(Self::Filter { bit, set: !set }),
             Self::Services { family, old, new } => Some(Self::Services { family, old: new, new: old }),
             Self::Key { key, command, old, new } => Some(Self::Key { key, command, old: new, new: old }),
+            Self::Special { old, new } => Some(Self::Special { old: new, new: old }),
             // Comes after the last action that can fail.
-            Self::Switch { .. } | Self::Timeouts { .. } => None,
+            Self::Rules { .. } | Self::Switch { .. } | Self::Timeouts { .. } | Self::Settings { .. } => None,
         }
     }
 }
@@ -108,12 +113,24 @@ pub(crate) fn write_dest<M: Memory>(memory: &M, id: DestId, old: &Dest, new: &De
         record.flags |= known.flags & DestFlags::LOCAL;
     }
     let words: [u64; DEST_WORDS] = transmute!(record);
+    if new.method == Method::FULL_NAT {
+        begin_full_nat(memory);
+    }
     // A packet in between must not find a GUE tunnel whose port is gone already.
     let leaves_gue = old.flags & DestFlags::AVAILABLE != 0
         && old.tunnel == TunnelType::GUE
         && new.tunnel != TunnelType::GUE;
     let appears = new.flags & DestFlags::AVAILABLE != 0 && !leaves_gue;
     write_record(memory, Region::Dests, id.0, words, DEST_FLAGS, appears);
+}
+
+/// Tells the programs to look for replies at the director's own ports: from now on, as connections outlive destinations.
+fn begin_full_nat<M: Memory>(memory: &M) {
+    let mut config = records::config(memory);
+    if config.full_nat == 0 {
+        config.full_nat = 1;
+        records::write_config(memory, &config);
+    }
 }
 
 /// Writes a service's record.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rvs_abi::{Dest, Service};
-use rvs_config::{CommandError, Timeouts};
+use rvs_config::{CommandError, MarkRule, Settings, Timeouts};
 
 use crate::action::{Action, Block};
 use crate::change::Zeroed;
@@ -11,6 +11,7 @@ use crate::convert::{dest_record, service_record};
 use crate::draft::{Draft, ServiceDraft};
 use crate::error::Refusal;
 use crate::filter;
+use crate::marks::{RuleList, Special};
 use crate::members::Member;
 use crate::plan::{Outcome, Plan, Retired};
 use crate::row::Row;
@@ -37,10 +38,10 @@ struct Steps {
 }
 
 pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
-    let Draft { actual, touched, mut space, timeouts, zeroed, .. } = draft;
+    let Draft { actual, touched, mut space, timeouts, settings, rules, zeroed, .. } = draft;
     let mut steps = Steps::default();
     let mut services = BTreeMap::new();
-    let mut live = actual.live;
+    let (mut live, mut special) = (actual.live, actual.special);
     for (id, mut service) in touched {
         let before = actual.services.get(&id);
         steps.table(id, &mut service, &mut space.words)?;
@@ -50,17 +51,23 @@ pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
         let count = live.get_mut(service.state.family());
         *count += u32::from(service.state.live.is_some());
         *count -= u32::from(before.is_some_and(|before| before.live.is_some()));
+        let gone = before.map_or_else(Special::default, Special::of);
+        special = special.plus(Special::of(&service.state)).minus(gone);
         services.insert(id, service.state);
     }
     steps.zero(&zeroed);
     let filter = steps.filter(actual);
     steps.count_services(actual.live, live);
+    steps.special(actual.special, special);
     steps.timeouts(actual.timeouts, timeouts);
+    steps.settings(actual.settings, settings);
+    let rules = steps.rules(&actual.rules, rules);
     let recounted = recounted(actual, &services, &zeroed);
     let Steps { prepare, keys, switch, remove, retired, decisions, .. } = steps;
     let actions = [prepare, keys, switch, remove].into_iter().flatten().collect();
     let zeroed = zeroed.into_iter().collect();
-    let outcome = Outcome { services, live, space, retired, filter, timeouts, zeroed };
+    let outcome =
+        Outcome { services, live, space, retired, filter, timeouts, settings, special, rules, zeroed };
     Ok(Plan { actions, outcome, decisions, recounted })
 }
 
@@ -88,7 +95,7 @@ impl Steps {
     ) -> Result<(), Refusal> {
         let name = draft.state.key;
         let Some(live) = draft.state.live.as_mut().filter(|_| draft.dirty) else { return Ok(()) };
-        let mut words = tables::build(live.scheduler, live.flags, &live.members);
+        let mut words = tables::build(live.scheduler, live.flags, live.one_packet, &live.members);
         let block = u32::try_from(words.len()).ok().and_then(|len| {
             let at = words_free.take(tables::block_words(len))?;
             Some(Block { at, words: len })
@@ -224,6 +231,35 @@ impl Steps {
             self.decisions += usize::from(old.udp_s != new.udp_s);
             self.remove.push(Action::Timeouts { old, new });
         }
+    }
+
+    /// They stand in one word.
+    fn settings(&mut self, old: Settings, new: Settings) {
+        if old != new {
+            self.decisions += 1;
+            self.remove.push(Action::Settings { old, new });
+        }
+    }
+
+    /// Look-ups that there are to do from now on begin before, those that there are not any more end last.
+    fn special(&mut self, old: Special, new: Special) {
+        let both = old.max(new);
+        if both != old {
+            self.prepare.push(Action::Special { old, new: both });
+        }
+        if new != both {
+            self.remove.push(Action::Special { old: both, new });
+        }
+    }
+
+    fn rules(&mut self, old: &RuleList, rules: Vec<MarkRule>) -> RuleList {
+        if old.rules == rules {
+            return old.clone();
+        }
+        self.decisions += 1;
+        let new = old.next(rules);
+        self.remove.push(Action::Rules { old: old.clone(), new: new.clone() });
+        new
     }
 
     fn count_services(&mut self, old: LiveCounts, new: LiveCounts) {

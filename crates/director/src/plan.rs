@@ -3,13 +3,14 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
-use rvs_config::{Command, Timeouts};
+use rvs_config::{Command, Settings, Timeouts};
 
 use crate::action::{Action, Block};
 use crate::change::{Change, Target, Zeroed};
 use crate::draft::Draft;
 use crate::error::Refusal;
 use crate::finish;
+use crate::marks::{RuleList, Special};
 use crate::row::Row;
 use crate::state::{LiveCounts, ServiceId, ServiceState, Space, State};
 
@@ -40,6 +41,9 @@ pub(crate) struct Outcome {
     /// Counts that changed of [`State::filter`].
     pub(crate) filter: BTreeMap<u32, u32>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) settings: Settings,
+    pub(crate) special: Special,
+    pub(crate) rules: RuleList,
     pub(crate) zeroed: Vec<Row>,
 }
 
@@ -64,6 +68,8 @@ impl Plan {
         (self.decisions > 1).then(|| Change {
             services: self.outcome.services.values().map(Target::of).collect(),
             timeouts: self.outcome.timeouts,
+            settings: Some(self.outcome.settings),
+            rules: Some(self.outcome.rules.rules.clone()),
             zeroed: self.recounted.clone(),
         })
     }

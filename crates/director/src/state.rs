@@ -4,10 +4,12 @@ use core::fmt;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Timeouts, VirtualService};
+use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, VirtualService};
 
 use crate::action::Block;
+use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
+use crate::settings::RealServers;
 use crate::space::Ranges;
 
 /// Number of a service in the data plane.
@@ -104,10 +106,14 @@ pub(crate) struct State {
     pub(crate) ids: BTreeMap<ServiceKey, ServiceId>,
     /// How many exist: `Config::services_v4` and `services_v6`.
     pub(crate) live: LiveCounts,
+    pub(crate) special: Special,
     pub(crate) space: Space,
     /// How many addresses need each bit of the filter.
     pub(crate) filter: BTreeMap<u32, u32>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) settings: Settings,
+    pub(crate) real_servers: RealServers,
+    pub(crate) rules: RuleList,
 }
 
 /// What is free. Quarantined is not free.
@@ -133,6 +139,7 @@ pub(crate) struct ServiceState {
 pub(crate) struct Live {
     pub(crate) scheduler: Scheduler,
     pub(crate) flags: SchedulerFlags,
+    pub(crate) one_packet: bool,
     pub(crate) members: Members,
     /// Where its table is; of a service that is being planned: where the table was, if it had one.
     pub(crate) table: Block,
@@ -152,7 +159,12 @@ impl ServiceState {
     /// Attributes, if it exists.
     pub(crate) fn service(&self) -> Option<VirtualService> {
         let live = self.live.as_ref()?;
-        Some(VirtualService { key: self.key, scheduler: live.scheduler, flags: live.flags })
+        Some(VirtualService {
+            key: self.key,
+            scheduler: live.scheduler,
+            flags: live.flags,
+            one_packet: live.one_packet,
+        })
     }
 
     pub(crate) const fn family(&self) -> Family {
@@ -175,6 +187,8 @@ impl ServiceState {
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let trash = self.trash.keys().map(|key| key.address);
         let members = self.members().map(|member| member.key.address);
-        core::iter::once(self.key.address).chain(members).chain(trash)
+        // A mark is in no packet's header.
+        let own = self.key.mark().is_none().then_some(self.key.address);
+        own.into_iter().chain(members).chain(trash)
     }
 }

@@ -1,6 +1,8 @@
 //! Scheduler tables: built and read back. Their layout is [`rvs_abi::sched`]'s.
 
-use rvs_abi::sched::{Forwarding, HEADER_WORDS, NO_INDEX, SH_BUCKETS, high, kind, kind_parts, low, word};
+use rvs_abi::sched::{
+    Forwarding, HEADER_WORDS, NO_INDEX, ONE_PACKET, SH_BUCKETS, high, kind, kind_parts, low, word,
+};
 use rvs_config::{ForwardingMethod, Scheduler, SchedulerFlags, Tunnel};
 
 use crate::convert;
@@ -28,13 +30,19 @@ pub(crate) const fn block_words(words: u32) -> u32 {
 }
 
 /// Builds a table with state word 0.
-pub(crate) fn build(scheduler: Scheduler, flags: SchedulerFlags, members: &Members) -> Vec<u64> {
+pub(crate) fn build(
+    scheduler: Scheduler,
+    flags: SchedulerFlags,
+    one_packet: bool,
+    members: &Members,
+) -> Vec<u64> {
     let mut words = Vec::with_capacity(table_words(scheduler, members.len()));
     let (di, mw) = match scheduler {
         Scheduler::Wrr => (members.wrr().di, members.wrr().mw),
         Scheduler::Rr | Scheduler::Lc | Scheduler::Wlc | Scheduler::Sh => (0, 0),
     };
-    words.extend([0, word(count(members.len()), mw), word(di, 0), kind(scheduler as u8, flags.0)]);
+    let options = flags.0 | if one_packet { ONE_PACKET } else { 0 };
+    words.extend([0, word(count(members.len()), mw), word(di, 0), kind(scheduler as u8, options)]);
     words.extend(members.newest_first().map(|member| word(member.id.0, member.weight)));
     if scheduler == Scheduler::Sh {
         words.extend(sh_buckets(members));
@@ -68,6 +76,7 @@ fn sh_buckets(members: &Members) -> Vec<u64> {
 pub(crate) struct Contents {
     pub(crate) scheduler: Scheduler,
     pub(crate) flags: SchedulerFlags,
+    pub(crate) one_packet: bool,
     /// Newest first: id, weight, how packets reach it.
     pub(crate) list: Vec<(DestId, u32, (ForwardingMethod, Tunnel))>,
 }
@@ -89,7 +98,12 @@ pub(crate) fn read(words: &[u64]) -> Result<Contents, String> {
         let way = way.ok_or_else(|| "unknown forwarding method or tunnel in its table".to_owned())?;
         Ok((DestId(low(*item)), high(*item), way))
     });
-    Ok(Contents { scheduler, flags: SchedulerFlags(flags), list: list.collect::<Result<_, String>>()? })
+    Ok(Contents {
+        scheduler,
+        flags: SchedulerFlags(flags & !ONE_PACKET),
+        one_packet: flags & ONE_PACKET != 0,
+        list: list.collect::<Result<_, String>>()?,
+    })
 }
 
 #[cfg(test)]
@@ -122,7 +136,7 @@ mod tests {
     ];
 
     fn buckets(weights: &[u32]) -> Vec<u32> {
-        let words = build(Scheduler::Sh, SchedulerFlags::default(), &members(weights));
+        let words = build(Scheduler::Sh, SchedulerFlags::default(), false, &members(weights));
         words[4 + weights.len()..][..128].iter().flat_map(|word| [low(*word), high(*word)]).collect()
     }
 
@@ -149,10 +163,10 @@ mod tests {
     #[test]
     fn every_scheduler_reads_back_what_was_built() {
         for &scheduler in Scheduler::ALL {
-            let words = build(scheduler, SchedulerFlags(2), &members(&[3, 0, 1, 2, 4, 5]));
+            let words = build(scheduler, SchedulerFlags(2), true, &members(&[3, 0, 1, 2, 4, 5]));
             assert_eq!(words.len(), table_words(scheduler, 6));
             let contents = read(&words).unwrap();
-            assert_eq!((contents.scheduler, contents.flags.0), (scheduler, 2));
+            assert_eq!((contents.scheduler, contents.flags.0, contents.one_packet), (scheduler, 2, true));
             let expected = [3, 0, 1, 2, 4, 5].into_iter().zip(WAYS).zip(0..);
             let expected: Vec<_> = expected.map(|((weight, way), id)| (DestId(id), weight, way)).collect();
             assert_eq!(contents.list, expected);
@@ -161,7 +175,7 @@ mod tests {
 
     #[test]
     fn damaged_tables_are_refused() {
-        let good = build(Scheduler::Rr, SchedulerFlags::default(), &members(&[1, 1]));
+        let good = build(Scheduler::Rr, SchedulerFlags::default(), false, &members(&[1, 1]));
         assert!(read(&good).is_ok());
         assert!(read(&good[..3]).is_err(), "cut in its head");
         assert!(read(&good[..good.len() - 1]).is_err(), "cut in its list");

@@ -10,6 +10,7 @@ use crate::director::Director;
 use crate::execute::{write_dest, write_service};
 use crate::filter;
 use crate::limits::{QUARANTINE_NS, TRASH_IDLE_NS, TRASH_SCAN_NS};
+use crate::marks::Special;
 use crate::plan::Retired;
 use crate::state::{ServiceId, Trashed};
 use crate::tables;
@@ -113,7 +114,13 @@ impl<M: Memory> Director<M> {
         self.state.services.remove(&id);
         self.state.ids.remove(&key);
         write_service(&self.memory, id, &Service::default());
-        self.forget_address(key.address);
+        if key.mark().is_some() {
+            let left = self.state.services.values().map(Special::of);
+            self.state.special = left.fold(Special::default(), Special::plus);
+            self.state.special.write(&self.memory);
+        } else {
+            self.forget_address(key.address);
+        }
         self.retire(Retired::Service(id), now);
     }
 

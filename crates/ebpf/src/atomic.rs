@@ -1,6 +1,6 @@
 //! Atomic operations on map memory. `core::sync::atomic` has no read-modify-write on this target.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
 
 /// Adds, without order.
 ///
@@ -20,6 +20,16 @@ pub unsafe fn add(word: *mut u64, delta: u64) {
 pub unsafe fn add_u32(word: *mut u32, delta: u32) {
     // SAFETY: the caller's promise is what the intrinsic asks for.
     unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(word, delta) };
+}
+
+/// Sets bits, without order.
+///
+/// # Safety
+/// `word` points to a live, aligned word of a map.
+#[inline(always)]
+pub unsafe fn or(word: *mut u64, bits: u64) {
+    // SAFETY: the caller's promise is what the intrinsic asks for.
+    unsafe { atomic_or::<u64, u64, { AtomicOrdering::Relaxed }>(word, bits) };
 }
 
 /// Replaces `old` by `new`, as a full barrier; says whether it did.

@@ -180,7 +180,7 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn trim(&mut self, frame_len: u32) -> Option<()> {
+    fn resize(&mut self, frame_len: u32) -> Option<()> {
         // SAFETY: a valid context; pointers are made anew afterwards. The helper also undoes a bundle.
         (unsafe { bpf_skb_change_tail(self.context, frame_len, 0) } == 0).then_some(())
     }

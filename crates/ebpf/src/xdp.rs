@@ -139,7 +139,7 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn trim(&mut self, frame_len: u32) -> Option<()> {
+    fn resize(&mut self, frame_len: u32) -> Option<()> {
         let more = self.frame_len().wrapping_sub(frame_len) as i32;
         // SAFETY: a valid context; all pointers into the packet are made anew afterwards.
         (unsafe { bpf_xdp_adjust_tail(self.context, more.wrapping_neg()) } == 0).then_some(())

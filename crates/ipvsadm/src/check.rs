@@ -131,15 +131,13 @@ const fn tunnel_takes(tunnel: TunnelType, name: OptionName) -> bool {
 /// What the command line asks for and this version of rvs can't do, in words; the first thing found.
 pub(crate) fn unsupported(given: &Given<'_>) -> Option<&'static str> {
     let has = |name| given.names.contains(name);
-    let what = match given.service {
-        Some(GivenService::Fwmark { .. }) => "firewall marks (-f)",
-        _ if given.scheduler == Some("none") => "services without a scheduler (-s none)",
-        _ if has(OptionName::Persistent) => "persistence (-p)",
-        _ if has(OptionName::Netmask) => "persistence masks (-M)",
-        _ if has(OptionName::Pe) => "persistence engines (--pe)",
-        _ if has(OptionName::Ops) => "one-packet scheduling (-o)",
-        _ if given.upper_threshold != 0 || given.lower_threshold != 0 => "connection thresholds (-x, -y)",
-        _ => return None,
+    let what = match () {
+        () if given.scheduler == Some("none") => "services without a scheduler (-s none)",
+        () if has(OptionName::Persistent) => "persistence (-p)",
+        () if has(OptionName::Netmask) => "persistence masks (-M)",
+        () if has(OptionName::Pe) => "persistence engines (--pe)",
+        () if given.upper_threshold != 0 || given.lower_threshold != 0 => "connection thresholds (-x, -y)",
+        () => return None,
     };
     Some(what)
 }

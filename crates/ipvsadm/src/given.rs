@@ -17,7 +17,7 @@ pub(crate) enum GivenService {
     /// `-t`, `-u`, `--sctp-service`
     Address { protocol: Protocol, address: IpAddr, port: u16 },
     /// `-f`, `-f N -6`
-    Fwmark { ipv6: bool },
+    Fwmark { mark: u32, ipv6: bool },
 }
 
 impl GivenService {
@@ -39,7 +39,7 @@ impl GivenService {
     pub(crate) const fn is_ipv6(self) -> bool {
         match self {
             Self::Address { address, .. } => address.is_ipv6(),
-            Self::Fwmark { ipv6 } => ipv6,
+            Self::Fwmark { ipv6, .. } => ipv6,
         }
     }
 }
@@ -141,6 +141,7 @@ impl<'a> Given<'a> {
             Flag::Gatewaying => self.method = Some(ForwardingMethod::Dr),
             Flag::Ipip => self.method = Some(ForwardingMethod::Tunnel),
             Flag::Masquerading => self.method = Some(ForwardingMethod::Masq),
+            Flag::FullNat => self.method = Some(ForwardingMethod::FullNat),
             Flag::Weight => self.weight = Some(number("weight", text, 0, limits::WEIGHT_MAX)?),
             Flag::UpperThreshold => {
                 self.upper_threshold = number("u_threshold", text, 0, limits::THRESHOLD_MAX)?;
@@ -177,16 +178,15 @@ impl<'a> Given<'a> {
     }
 
     fn fwmark_service(&mut self, text: &str) -> Result<(), UsageError> {
-        if value::integer(text, 1, u32::MAX).is_none() {
-            return Err(UsageError::InvalidValue { what: "fwmark", value: text.to_owned() });
-        }
-        self.service = Some(GivenService::Fwmark { ipv6: false });
+        let mark = value::integer(text, 1, u32::MAX)
+            .ok_or_else(|| UsageError::InvalidValue { what: "fwmark", value: text.to_owned() })?;
+        self.service = Some(GivenService::Fwmark { mark, ipv6: false });
         Ok(())
     }
 
     fn ipv6(&mut self) -> Result<(), UsageError> {
         match &mut self.service {
-            Some(GivenService::Fwmark { ipv6 }) => {
+            Some(GivenService::Fwmark { ipv6, .. }) => {
                 *ipv6 = true;
                 Ok(())
             }

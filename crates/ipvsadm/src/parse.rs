@@ -161,14 +161,15 @@ fn service_attributes(key: ServiceKey, edit: bool, given: &Given<'_>) -> Result<
     let Ok(scheduler) = name.parse() else {
         return Ok(Invocation::UnknownScheduler(UnknownScheduler { service: key, edit }));
     };
-    let service = VirtualService { key, scheduler, flags };
+    let one_packet = given.names.contains(OptionName::Ops);
+    let service = VirtualService { key, scheduler, flags, one_packet };
     Ok(Invocation::Change(if edit { Command::EditService(service) } else { Command::AddService(service) }))
 }
 
 fn service_key(given: &Given<'_>) -> Option<ServiceKey> {
     match given.service? {
         GivenService::Address { protocol, address, port } => Some(ServiceKey { protocol, address, port }),
-        GivenService::Fwmark { .. } => None,
+        GivenService::Fwmark { mark, ipv6 } => ServiceKey::marked(mark, ipv6),
     }
 }
 
@@ -180,7 +181,8 @@ fn dest_key(given: &Given<'_>) -> Option<DestKey> {
 /// (ipvs.md §10.3).
 fn destination(service: &ServiceKey, mut key: DestKey, given: &Given<'_>) -> Destination {
     let method = given.method.unwrap_or(ForwardingMethod::Dr);
-    if method != ForwardingMethod::Masq {
+    let maps_ports = matches!(method, ForwardingMethod::Masq | ForwardingMethod::FullNat);
+    if !maps_ports && service.mark().is_none() {
         key.port = service.port;
     }
     Destination {

@@ -19,6 +19,9 @@ pub fn save(listing: &Listing, numeric: bool, names: &dyn Names) -> String {
         let service = &listed.service;
         let name = service_option(&service.key, endpoints);
         out.push_str(&format!("-A {name} -s {}", service.scheduler));
+        if service.one_packet {
+            out.push_str(" -o");
+        }
         let flags = sched_flags::saved(service.flags, service.scheduler);
         if !flags.is_empty() {
             out.push_str(" -b ");
@@ -34,10 +37,14 @@ pub fn save(listing: &Listing, numeric: bool, names: &dyn Names) -> String {
 }
 
 fn service_option(key: &ServiceKey, endpoints: Endpoints<'_>) -> String {
+    if let Some(mark) = key.mark() {
+        return format!("-f {mark}{}", if key.address.is_ipv6() { " -6" } else { "" });
+    }
     let option = match key.protocol {
         Protocol::Tcp => "-t",
         Protocol::Udp => "-u",
         Protocol::Sctp => "--sctp-service",
+        Protocol::Mark => "-f",
     };
     format!("{option} {}", endpoints.show(key.address, key.port, key.protocol))
 }
@@ -47,6 +54,7 @@ fn dest_rule(service: &str, dest: &Destination, protocol: Protocol, endpoints: E
     let (method, tunnel) = match dest.method {
         ForwardingMethod::Masq => ("-m", String::new()),
         ForwardingMethod::Dr => ("-g", String::new()),
+        ForwardingMethod::FullNat => ("--fullnat", String::new()),
         ForwardingMethod::Tunnel => ("-i", tunnel_options(dest.tunnel)),
     };
     format!("-a {service} -r {name} {method} -w {}{tunnel}\n", dest.weight)

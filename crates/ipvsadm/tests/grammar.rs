@@ -78,6 +78,7 @@ fn services() {
         key: "10.0.0.1:80/tcp".parse().unwrap(),
         scheduler,
         flags: SchedulerFlags(flags),
+        one_packet: false,
     };
     let cases = [
         ("-A -t 10.0.0.1:80", Command::AddService(service(Scheduler::Wlc, 0))),
@@ -94,6 +95,10 @@ fn services() {
     for (line, command) in cases {
         assert_eq!(change(line), command, "{line}");
     }
+    let key = "10.0.0.1:53/udp".parse().unwrap();
+    let one_packet = VirtualService { key, one_packet: true, ..service(Scheduler::Rr, 0) };
+    assert_eq!(change("-A -u 10.0.0.1:53 -s rr -o"), Command::AddService(one_packet.clone()));
+    assert_eq!(change("-E -u 10.0.0.1:53 --ops -s rr"), Command::EditService(one_packet));
 }
 
 #[test]
@@ -270,14 +275,12 @@ fn lists() {
 #[test]
 fn what_is_not_supported_is_named_after_every_other_check() {
     let cases = [
-        ("-D -f 7", "firewall marks (-f)"),
-        ("-A -f 7 -6", "firewall marks (-f)"),
+        ("-A -f 7 -p", "persistence (-p)"),
         ("-A -t 10.0.0.1:80 -s none", "services without a scheduler (-s none)"),
         ("-A -t 10.0.0.1:80 -p", "persistence (-p)"),
         ("-A -t 10.0.0.1 -p 60", "persistence (-p)"),
         ("-A -t 10.0.0.1:80 -M 255.255.255.0", "persistence masks (-M)"),
         ("-A -t 10.0.0.1:80 --pe sip", "persistence engines (--pe)"),
-        ("-A -u 10.0.0.1:53 -o", "one-packet scheduling (-o)"),
         ("-a -t 10.0.0.1:80 -r 10.0.0.2 -x 9 -y 5", "connection thresholds (-x, -y)"),
         ("-a -t 10.0.0.1:80 -r 10.0.0.2 -y 5", "connection thresholds (-x, -y)"),
         ("-A --sctp-service 10.0.0.1 -p", "persistence (-p)"),

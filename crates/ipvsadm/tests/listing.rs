@@ -63,6 +63,17 @@ UDP  10.0.0.1:53 rr (flag-1,flag-3)|";
     check(&ServiceTable { numeric: false, ..numeric(Format::Plain) }, &Numeric, expected);
 }
 
+/// ipvs.md §10.5, §10.6.
+#[test]
+fn one_packet_scheduling_is_listed_and_saved() {
+    let mut listed = service("10.0.0.1:53/udp", Scheduler::Sh, 2, vec![]);
+    listed.service.one_packet = true;
+    let text = numeric(Format::Plain).render(&listing(vec![listed.clone()]), &Few).unwrap();
+    assert!(text.ends_with("\nUDP  10.0.0.1:53 sh (sh-port) ops\n"), "{text}");
+    let saved = rvs_ipvsadm::save(&listing(vec![listed]), true, &Few);
+    assert_eq!(saved, "-A -u 10.0.0.1:53 -s sh -o -b sh-port\n");
+}
+
 #[test]
 fn names_are_cut_to_their_columns() {
     let expected = "

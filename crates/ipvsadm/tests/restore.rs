@@ -119,16 +119,20 @@ fn services(mask: u32) -> impl Strategy<Value = Services> {
         address,
         port,
     });
-    let attributes = (prop::sample::select(Scheduler::ALL), 0..=SchedulerFlags::ALL);
+    let attributes = (prop::sample::select(Scheduler::ALL), 0..=SchedulerFlags::ALL, any::<bool>());
     let service = (attributes, prop::collection::vec(dest(mask), 0..8));
     prop::collection::btree_map(key, service, 0..12).prop_map(|services| {
-        let with_key =
-            |(key, ((scheduler, flags), dests)): (ServiceKey, ((Scheduler, u8), Vec<Destination>))| {
-                let service = VirtualService { key, scheduler, flags: SchedulerFlags(flags) };
+        services
+            .into_iter()
+            .map(|(key, (attributes, dests))| {
+                let (scheduler, flags, ops): (Scheduler, u8, bool) = attributes;
+                let one_packet = ops && key.protocol == Protocol::Udp;
+                let service = VirtualService { key, scheduler, flags: SchedulerFlags(flags), one_packet };
+                let dests: Vec<Destination> = dests;
                 let dests = dests.into_iter().map(|dest| in_service(dest, &key)).map(|dest| (dest.key, dest));
                 (key, (service, dests.collect()))
-            };
-        services.into_iter().map(with_key).collect()
+            })
+            .collect()
     })
 }
 

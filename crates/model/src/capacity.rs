@@ -1,7 +1,7 @@
 //! How large a data plane is made. Chosen once, when its maps are created.
 
 use rvs_abi::map::Region;
-use rvs_abi::{Config, SLOTS, limits, ticks_from_secs};
+use rvs_abi::{Config, SLOTS, Settings, limits, ticks_from_secs};
 
 /// Capacities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,20 @@ impl Capacity {
         self.buckets().div_ceil(8)
     }
 
+    /// Words of the map of the director's ports: a power of two, and at least one for each slot of the connection table.
+    #[must_use]
+    pub const fn local_ports(&self) -> u32 {
+        const SLOTS_U32: u32 = 7;
+        const _: () = assert!(SLOTS_U32 as usize == SLOTS);
+        ((self.buckets() + self.overflow_buckets()) * SLOTS_U32).next_power_of_two()
+    }
+
+    /// Entries of the map of service keys: with `nat_icmp_send`, destinations have keys too.
+    #[must_use]
+    pub const fn service_keys(&self) -> u32 {
+        self.services + self.dests
+    }
+
     /// Rows of one part of the statistics: the total, services, destinations.
     #[must_use]
     pub const fn stats_rows(&self) -> u32 {
@@ -66,8 +80,12 @@ impl Capacity {
             Region::SchedTables => self.dests * limits::SCHED_WORDS_PER_DEST,
             Region::Conns => self.buckets(),
             Region::ConnOverflow => self.overflow_buckets(),
+            Region::LocalPorts => self.local_ports(),
+            Region::LocalAddresses => limits::LOCAL_ADDRESSES,
             Region::Stats => self.stats_rows() * (self.cpus + 1),
             Region::Counters => limits::COUNTERS * self.cpus,
+            Region::Marked => limits::MARKED_WORDS,
+            Region::Classifier => limits::RULES_MAX * limits::RULE_LISTS,
         }
     }
 
@@ -78,16 +96,24 @@ impl Capacity {
             abi_version,
             services_v4: 0,
             services_v6: 0,
-            spare: 0,
+            settings: Settings::DEFAULT,
             buckets: self.buckets(),
             overflow_buckets: self.overflow_buckets(),
             stats_rows: self.stats_rows(),
             cpus: self.cpus,
             services_max: self.services,
             zero: 0,
+            full_nat: 0,
+            local_ports_mask: self.local_ports() - 1,
             hash_seed,
             timeouts: timeouts(),
             set_timeouts_s: [900, 120, 300, 0],
+            marks_v4: 0,
+            marks_v6: 0,
+            ftp_services: 0,
+            any_port_services: 0,
+            rules: 0,
+            spare_marks: 0,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use rvs_abi::{ConnEntry, SLOTS};
+use rvs_abi::{ConnEntry, DestFlags, SLOTS};
 use rvs_core::Tables as _;
 use rvs_core::conn::word::Word;
 use rvs_core::conn::{self, Bucket as _, Swept};
@@ -48,6 +48,21 @@ pub fn sweep<M: Memory + ?Sized>(memory: &M, from: u32, count: u32, now: u64) ->
         sum.abandoned += swept.abandoned;
     }
     sum
+}
+
+/// Ends the connections of removed destinations in `count` buckets from bucket `from` on, and returns how many.
+pub fn purge<M: Memory + ?Sized>(memory: &M, from: u32, count: u32) -> u64 {
+    let tables = HostTables::without_packets(memory);
+    let mut is_removed = |entry: &ConnEntry| {
+        records::dest(memory, entry.dest).is_some_and(|dest| dest.flags & DestFlags::AVAILABLE == 0)
+    };
+    let mut ended = 0;
+    for bucket in (from..from.saturating_add(count)).map_while(|number| bucket(&tables, number)) {
+        for slot in 0..SLOTS {
+            ended += u64::from(flush_slot(&tables, bucket, slot, &mut is_removed));
+        }
+    }
+    ended
 }
 
 /// Shows every connection that is alive. Each is shown as it was at one moment; one that begins, ends or changes hands

@@ -14,7 +14,7 @@ use crate::{Capacity, Memory, MemoryError};
 pub struct Heap {
     regions: Vec<Vec<AtomicU64>>,
     keys: Mutex<BTreeMap<[u64; 3], u32>>,
-    services_max: usize,
+    keys_max: usize,
 }
 
 impl Heap {
@@ -29,7 +29,7 @@ impl Heap {
             })
             .collect();
         let heap =
-            Self { regions, keys: Mutex::new(BTreeMap::new()), services_max: capacity.services as usize };
+            Self { regions, keys: Mutex::new(BTreeMap::new()), keys_max: capacity.service_keys() as usize };
         crate::records::write_config(
             &heap,
             &capacity.config(ABI_VERSION, [0x5eed, 0x1234_5678_9abc, 0xfeed_beef]),
@@ -60,8 +60,8 @@ impl Memory for Heap {
         };
         match id {
             Some(id) => {
-                if keys.len() >= self.services_max && !keys.contains_key(&key_words(key)) {
-                    return Err(MemoryError { reason: format!("full: {} services", self.services_max) });
+                if keys.len() >= self.keys_max && !keys.contains_key(&key_words(key)) {
+                    return Err(MemoryError { reason: format!("full: {} keys", self.keys_max) });
                 }
                 keys.insert(key_words(key), id);
             }

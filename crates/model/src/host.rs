@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, DestFlags, Event, Outcome, Service, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Config, Dest, DestConns, DestFlags, Event, Locals, Outcome, Rule, Service, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
-use rvs_core::{DestRecord, Flow, NextHop, ServiceRecord, Step, fragment};
+use rvs_core::{DestRecord, Flow, NextHop, RuleRecord, ServiceRecord, Step, fragment};
 
 use crate::bucket::HostBucket;
 use crate::{Memory, records};
@@ -44,6 +44,10 @@ pub trait World {
     /// Whether packets can be handed to this host's stack with other addresses than they came with: not under XDP.
     fn reaches_stack(&self) -> bool {
         true
+    }
+    /// The mark that the packet came with; 0: none.
+    fn packet_mark(&self) -> u32 {
+        0
     }
     /// Whether the packet has been through the program under XDP on the same interface, which passed it on.
     fn is_second_look(&self) -> bool {
@@ -104,8 +108,12 @@ pub struct HostTables<'a, W = NoPackets> {
     sched: &'a [AtomicU64],
     conns: &'a [AtomicU64],
     overflow: &'a [AtomicU64],
+    local_ports: &'a [AtomicU64],
+    local_addresses: &'a [AtomicU64],
     stats: &'a [AtomicU64],
     counters: &'a [AtomicU64],
+    marked: &'a [AtomicU64],
+    rules: &'a [AtomicU64],
     geometry: Geometry,
     stats_rows: u32,
     services_max: u32,
@@ -135,8 +143,12 @@ impl<'a, W: World> HostTables<'a, W> {
             sched: memory.region(Region::SchedTables),
             conns: memory.region(Region::Conns),
             overflow: memory.region(Region::ConnOverflow),
+            local_ports: memory.region(Region::LocalPorts),
+            local_addresses: memory.region(Region::LocalAddresses),
             stats: memory.region(Region::Stats),
             counters: memory.region(Region::Counters),
+            marked: memory.region(Region::Marked),
+            rules: memory.region(Region::Classifier),
             geometry: Geometry {
                 buckets: config.buckets,
                 overflow_buckets: config.overflow_buckets,
@@ -163,6 +175,7 @@ impl<'a, W: World> HostTables<'a, W> {
 const STATS_WORDS: usize = size_of::<Stats>() / 8;
 const DEST_WORDS: usize = size_of::<Dest>() / 8;
 const SERVICE_WORDS: usize = size_of::<Service>() / 8;
+const RULE_WORDS: usize = size_of::<Rule>() / 8;
 
 /// `N` bytes of a record, which lie within one word of it.
 #[inline]
@@ -205,6 +218,10 @@ impl DestRecord for HostDest<'_> {
     fn source(self) -> Addr {
         addr(self.0, offset_of!(Dest, source))
     }
+
+    fn weight(self) -> u32 {
+        u32::from_ne_bytes(bytes(self.0, offset_of!(Dest, weight)))
+    }
 }
 
 /// A service's record, read field by field while the director may change it.
@@ -216,10 +233,55 @@ impl ServiceRecord for HostService<'_> {
         u16::from_ne_bytes(bytes(self.0, offset_of!(Service, flags)))
     }
 
+    fn protocol(self) -> u8 {
+        bytes::<1>(self.0, offset_of!(Service, protocol))[0]
+    }
+
+    fn port(self) -> u16 {
+        u16::from_ne_bytes(bytes(self.0, offset_of!(Service, vport)))
+    }
+
     fn table(self) -> (u32, u32) {
         // One load: the director changes both with one store.
         let word = self.0[offset_of!(Service, table) / 8].load(Acquire);
         (low(word), high(word))
+    }
+
+    fn locals(self) -> Locals {
+        zerocopy::transmute!(self.0[offset_of!(Service, locals) / 8].load(Relaxed))
+    }
+}
+
+/// A rule of the classifier.
+#[derive(Debug, Clone, Copy)]
+pub struct HostRule<'a>(&'a [AtomicU64; RULE_WORDS]);
+
+impl RuleRecord for HostRule<'_> {
+    fn is_between(self, source: Addr, destination: Addr) -> bool {
+        let at = |offset| addr(self.0, offset).0;
+        let differs = |address: Addr, prefix: [u64; 2], mask: [u64; 2]| {
+            (0..2).any(|i| (address.0[i] ^ prefix[i]) & mask[i] != 0)
+        };
+        !differs(source, at(offset_of!(Rule, source)), at(offset_of!(Rule, source_mask)))
+            && !differs(
+                destination,
+                at(offset_of!(Rule, destination)),
+                at(offset_of!(Rule, destination_mask)),
+            )
+    }
+
+    fn ports(self) -> [u16; 4] {
+        let word = bytes::<8>(self.0, offset_of!(Rule, source_ports));
+        core::array::from_fn(|i| u16::from_ne_bytes([word[2 * i], word[2 * i + 1]]))
+    }
+
+    fn kind(self) -> (u8, u8) {
+        let [protocol, family] = bytes(self.0, offset_of!(Rule, protocol));
+        (protocol, family)
+    }
+
+    fn mark(self) -> u32 {
+        u32::from_ne_bytes(bytes(self.0, offset_of!(Rule, mark)))
     }
 }
 
@@ -234,6 +296,7 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     type Bucket = HostBucket<'a>;
     type Dest = HostDest<'a>;
     type Service = HostService<'a>;
+    type Rule = HostRule<'a>;
 
     fn veiled(&self, number: u64) -> u64 {
         number
@@ -255,6 +318,10 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, services_v4)))
     }
 
+    fn settings(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, settings)))
+    }
+
     fn ingress(&self) -> u32 {
         self.world.ingress()
     }
@@ -273,8 +340,65 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, timeouts) + 4 * index))
     }
 
+    fn full_nat(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, full_nat)))
+    }
+
+    fn local_ports_mask(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, local_ports_mask)))
+    }
+
+    fn local_port(&self, index: u32) -> Option<u64> {
+        self.local_ports.get(index as usize).map(|word| word.load(Acquire))
+    }
+
+    fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
+        let swap = |word: &AtomicU64| word.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
+        self.local_ports.get(index as usize).is_some_and(swap)
+    }
+
+    fn local_address(&self, number: u32) -> Option<Addr> {
+        let words = self.local_addresses.as_chunks::<2>().0.get(number as usize)?;
+        Some(addr(words, 0))
+    }
+
     fn filter_word(&self, index: u32) -> u64 {
         self.filter.get(index as usize).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn mark_services(&self, is_v4: bool) -> u32 {
+        let offset = if is_v4 { offset_of!(Config, marks_v4) } else { offset_of!(Config, marks_v6) };
+        u32::from_ne_bytes(bytes(self.config, offset))
+    }
+
+    fn packet_mark(&self) -> u32 {
+        self.world.packet_mark()
+    }
+
+    fn marked_word(&self, index: u32) -> u64 {
+        self.marked.get(index as usize).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn learn(&self, index: u32, bits: u64) {
+        if let Some(word) = self.marked.get(index as usize) {
+            word.fetch_or(bits, Relaxed);
+        }
+    }
+
+    fn rules(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, rules)))
+    }
+
+    fn rule(&self, index: u32) -> Option<HostRule<'a>> {
+        self.rules.as_chunks().0.get(index as usize).map(HostRule)
+    }
+
+    fn ftp_services(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, ftp_services)))
+    }
+
+    fn any_port_services(&self) -> u32 {
+        u32::from_ne_bytes(bytes(self.config, offset_of!(Config, any_port_services)))
     }
 
     fn bucket(&self, index: u32) -> Option<HostBucket<'a>> {

@@ -21,6 +21,7 @@ pub struct Model<R> {
     error_budgets: Vec<Cell<u64>>,
     fragments: RefCell<BTreeMap<fragment::Key, fragment::Known>>,
     is_xdp: bool,
+    packet_mark: u32,
 }
 
 /// What one packet sees.
@@ -80,6 +81,11 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
     fn is_second_look(&self) -> bool {
         self.is_second_look
     }
+
+    fn packet_mark(&self) -> u32 {
+        // Under XDP it is not known, and what XDP did not see must not count after it.
+        if self.is_second_look { 0 } else { self.model.packet_mark }
+    }
 }
 
 impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
@@ -96,6 +102,7 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
             error_budgets,
             fragments: RefCell::default(),
             is_xdp: false,
+            packet_mark: 0,
         }
     }
 
@@ -129,6 +136,11 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
     /// Sets the routes.
     pub fn set_routes(&mut self, routes: R) {
         self.routes = routes;
+    }
+
+    /// Sets the mark that packets come with, as far as TC sees it.
+    pub const fn set_packet_mark(&mut self, mark: u32) {
+        self.packet_mark = mark;
     }
 
     /// Handles a packet that came in on interface `from` as the programs do under XDP, and under TC on an interface without

@@ -8,7 +8,9 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{HEADER_WORDS, NO_INDEX, SH_BUCKETS, id, kind, low, word};
-use rvs_abi::{Addr, Dest, DestFlags, Service, ServiceFlags, ServiceKey, TunnelType, family};
+use rvs_abi::{
+    Addr, Dest, DestFlags, Method, Rule, Service, ServiceFlags, ServiceKey, TunnelType, family, mark,
+};
 
 use crate::{Memory, records};
 
@@ -67,6 +69,36 @@ impl DestSetup {
     }
 }
 
+impl ServiceSetup {
+    /// For packets with a mark, whatever their protocol.
+    #[must_use]
+    pub fn by_mark(mark: u32, is_v4: bool, dests: Vec<DestSetup>) -> Self {
+        let (vip, protocol) = (mark::address(mark, is_v4), mark::PROTOCOL);
+        Self { vip, port: 0, protocol, scheduler: id::RR, sched_flags: 0, dests }
+    }
+
+    const fn is_by_mark(&self) -> bool {
+        self.protocol == mark::PROTOCOL
+    }
+}
+
+/// Puts these rules of the classifier in force, for packets to any destination.
+///
+/// # Panics
+/// When there are too many.
+pub fn write_rules<M: Memory>(memory: &M, rules: &[Rule]) {
+    let place = memory.region(Region::Classifier).as_chunks::<{ size_of::<Rule>() / 8 }>().0;
+    for (words, rule) in place[..rules.len()].iter().zip(rules) {
+        let new: [u64; size_of::<Rule>() / 8] = zerocopy::transmute!(*rule);
+        words.iter().zip(new).for_each(|(word, new)| word.store(new, Relaxed));
+    }
+    let ruled = memory.region(Region::Marked).iter().skip(mark::RULED_V4 as usize);
+    ruled.for_each(|word| word.store(u64::MAX, Relaxed));
+    let mut config = records::config(memory);
+    config.rules = mark::list(0, count(rules.len()));
+    records::write_config(memory, &config);
+}
+
 /// The family of an address.
 #[must_use]
 pub const fn family_of(address: Addr) -> u8 {
@@ -91,6 +123,15 @@ pub fn install<M: Memory>(memory: &M, services: &[ServiceSetup]) {
     let of_family = |family| services.iter().filter(|service| family_of(service.vip) == family).count();
     config.services_v4 = count(of_family(family::V4));
     config.services_v6 = count(of_family(family::V6));
+    let is_full = |dest: &DestSetup| dest.method == Method::FULL_NAT;
+    config.full_nat = u32::from(services.iter().flat_map(|service| &service.dests).any(is_full));
+    let of = |family| {
+        services.iter().filter(move |service| service.is_by_mark() && family_of(service.vip) == family)
+    };
+    (config.marks_v4, config.marks_v6) = (count(of(family::V4).count()), count(of(family::V6).count()));
+    let at = |port| services.iter().filter(move |service| !service.is_by_mark() && service.port == port);
+    config.ftp_services = count(at(21).count());
+    config.any_port_services = count(at(0).count());
     records::write_config(memory, &config);
 }
 
@@ -129,7 +170,9 @@ fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &Serv
         ..Service::default()
     };
     records::write_service(memory, id, &record);
-    add_to_filter(memory, setup.vip);
+    if !setup.is_by_mark() {
+        add_to_filter(memory, setup.vip);
+    }
     memory.set_service_key(&key(setup), Some(id)).expect("there is room for the key");
 }
 
@@ -189,6 +232,26 @@ fn sh_buckets(list: &[(u32, u32)]) -> Vec<u64> {
     let round: Vec<u32> = shares.collect();
     let at = |bucket: u32| round.get(bucket as usize % round.len().max(1)).copied().unwrap_or(NO_INDEX);
     (0..SH_BUCKETS / 2).map(|pair| word(at(2 * pair), at(2 * pair + 1))).collect()
+}
+
+/// Gives every destination the key that NAT destinations have while `nat_icmp_send` is on (ipvs.md §2.7).
+///
+/// # Panics
+/// When they do not fit.
+pub fn add_real_servers<M: Memory>(memory: &M) {
+    for (id, dest) in (0..).map_while(|id| Some((id, records::dest(memory, id)?))) {
+        let service = records::service(memory, dest.service).unwrap_or_default();
+        let key = ServiceKey {
+            vip: dest.addr,
+            vport: dest.port,
+            protocol: service.protocol,
+            family: dest.family,
+            zero: ServiceKey::REAL_SERVER,
+        };
+        if dest.flags & DestFlags::AVAILABLE != 0 {
+            memory.set_service_key(&key, Some(id)).expect("there is room for the key");
+        }
+    }
 }
 
 /// Takes a destination out of its service's list; its connections stay (ipvs.md §1.3).

@@ -54,6 +54,13 @@ impl Delta {
         Self(self.0 + other.0)
     }
 
+    /// From sums that [`Self::sum`] gave, added.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_sum(sum: u32) -> Self {
+        Self(sum)
+    }
+
     /// The new value of a checksum field.
     #[inline(always)]
     #[must_use]

@@ -67,15 +67,6 @@ differences! {
         seen
     };
 
-    /// rvs has no `conn_reuse_mode` (ipvs.md §8.1): it does what the default does, a new choice.
-    NO_CONN_REUSE_MODE: Seen = |reference| {
-        let mut seen = reference.clone();
-        for frame in &mut seen.to_servers {
-            frame[..6].copy_from_slice(&server_mac(3));
-        }
-        seen
-    };
-
     /// rvs sees packets before they are routed, and does not ask whether the virtual address is one of the director's
     /// (ipvs.md §2.1): a packet to a service is balanced wherever it passes, also where the addresses are only routed.
     VIP_NEED_NOT_BE_LOCAL: Seen = |reference| {
@@ -110,11 +101,7 @@ differences! {
     /// Not yet.
     NO_PERSISTENCE: Ran = |_| refused("persistence (-p)");
     /// Not yet.
-    NO_ONE_PACKET: Ran = |_| refused("one-packet scheduling (-o)");
-    /// Not yet.
     NO_THRESHOLDS: Ran = |_| refused("connection thresholds (-x, -y)");
-    /// Not yet.
-    NO_MARKS: Ran = |_| refused("firewall marks (-f)");
 
     /// `rvs ipvsadm -R` says in which line something is wrong.
     RESTORE_NAMES_THE_LINE: Ran = |reference| {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rvs_netlink::{MacAddr, Netlink, Netns, Prefix, Route, RouteKind};
 use rvs_testkit::{Capture, Direction, wait_until};
 use rvs_wire::builder::{Mac, Payload};
@@ -148,12 +148,32 @@ impl Lab {
         })
     }
 
+    /// Sets a setting.
+    pub(crate) fn set(&self, name: &str, value: u32) -> Result<()> {
+        match self.kind {
+            Kind::Ipvs => self.director.sysctl(&format!("net/ipv4/vs/{name}"), &value.to_string())?,
+            Kind::Rvs(_) => {
+                let ran =
+                    self.tool.command("sysctl").run(&self.director, &[&format!("{name}={value}")], "")?;
+                let stdout = format!("net.ipv4.vs.{name} = {value}\n");
+                let expected = Ran { status: Some(0), stdout, stderr: String::new() };
+                ensure!(ran == expected, "rvs sysctl {name}={value}: {ran:?}");
+            }
+        }
+        Ok(())
+    }
+
     /// Runs `ipvsadm`, and says how long ago it was, then, that frames were sent.
     pub(crate) fn show(&self, args: &[&str]) -> Result<Shown> {
         let begun = Instant::now();
         let ran = self.tool.run(&self.director, args, "")?;
         let took = begun.elapsed();
         Ok(Shown { ran, age: self.last.elapsed().saturating_sub(took / 2), within: took })
+    }
+
+    /// See [`Tool::mark`].
+    pub(crate) fn mark(&self, to: std::net::IpAddr, mark: u32) -> Result<()> {
+        self.tool.mark(&self.director, to, mark)
     }
 
     /// Sends frames to the director, and answers what comes out until it has handled them.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rvs_config::Setting;
 use rvs_netlink::Prefix;
 
 use super::differences::{self, Difference};
@@ -277,9 +278,17 @@ impl<'a> Scene<'a> {
         self.world.exchange(Wire::Servers, &[frame], Rule::Same)
     }
 
-    /// Sets a parameter of IPVS. rvs has none: it does what it does.
-    pub(crate) fn ipvs_parameter(&self, name: &str, value: &str) -> Result<()> {
-        Ok(self.world.ipvs.director.sysctl(&format!("net/ipv4/vs/{name}"), value)?)
+    /// Does something with a setting of all changed; afterwards it has its default again.
+    pub(crate) fn with<T>(
+        &mut self,
+        setting: Setting,
+        value: u32,
+        act: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.world.set(setting.name(), value)?;
+        let result = act(self);
+        self.world.set(setting.name(), setting.default())?;
+        result
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -44,6 +45,36 @@ impl Tool {
         Self { program: binary.to_owned(), first: Some("ipvsadm"), socket: Some(socket.to_owned()) }
     }
 
+    /// Another command of the same program, of rvs.
+    pub(crate) fn command(&self, first: &'static str) -> Self {
+        Self { first: Some(first), ..self.clone() }
+    }
+
+    /// Has packets to an address get a mark: by the kernel's firewall for its IPVS, by a rule of its own for rvs. 0: no
+    /// packet gets one any more.
+    pub(crate) fn mark(&self, director: &Netns, to: IpAddr, mark: u32) -> Result<()> {
+        let Some(socket) = &self.socket else {
+            let family = if to.is_ipv4() { "ip" } else { "ip6" };
+            let chain = "chain c { type filter hook prerouting priority mangle;";
+            let rule =
+                format!("table inet marks {{\n{chain} {family} daddr {to} meta mark set {mark}\n}}\n}}");
+            let rule = if mark == 0 { String::new() } else { rule };
+            let rules = format!("table inet marks {{}}\ndelete table inet marks\n{rule}\n");
+            return succeed(director, Command::new("nft").args(["-f", "-"]), &rules);
+        };
+        let marks = || {
+            let mut command = Command::new(&self.program);
+            command.arg("marks").arg("--socket").arg(socket);
+            command
+        };
+        succeed(director, marks().arg("flush"), "")?;
+        if mark == 0 {
+            return Ok(());
+        }
+        let (mark, to) = (mark.to_string(), to.to_string());
+        succeed(director, marks().args(["add", &mark, "--destination", &to]), "")
+    }
+
     /// Runs it in the director's namespace.
     pub(crate) fn run(&self, director: &Netns, args: &[&str], input: &str) -> Result<Ran> {
         let mut command = Command::new(&self.program);
@@ -70,6 +101,16 @@ impl Tool {
         let text = |bytes| String::from_utf8(bytes).context("the output is no text");
         Ok(Ran { status: output.status.code(), stdout: text(output.stdout)?, stderr: text(output.stderr)? })
     }
+}
+
+/// Runs a command that must not fail, with an input.
+fn succeed(director: &Netns, command: &mut Command, input: &str) -> Result<()> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = director.spawn(command)?;
+    child.stdin.take().context("no input")?.write_all(input.as_bytes()).ok();
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// A running `rvs director`.

@@ -121,6 +121,11 @@ impl World {
         labs.map(|lab| &lab.director).try_for_each(act)
     }
 
+    /// Has packets to an address get a mark at all that take part, before they are balanced; 0: no packet gets one.
+    pub(crate) fn mark(&self, to: std::net::IpAddr, mark: u32) -> Result<()> {
+        self.each(|lab| lab.mark(to, mark)).map(drop)
+    }
+
     fn labs(&self) -> &[Lab] {
         &self.rvs[self.part.clone()]
     }
@@ -207,6 +212,11 @@ impl World {
             );
         }
         rule.met(&reference, &expected).map(|()| reference)
+    }
+
+    /// Sets a setting of all.
+    pub(crate) fn set(&self, name: &str, value: u32) -> Result<()> {
+        self.each(|lab| lab.set(name, value)).map(drop)
     }
 
     /// What an `ipvsadm` shows of each at this moment, IPVS first.

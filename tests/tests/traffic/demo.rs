@@ -86,16 +86,21 @@ fn one_method_is_shown_alone() {
 #[test]
 fn both_families_and_all_tunnels_are_shown_if_asked_for() {
     let _turn = await_turn();
-    let methods = ["nat6", "dr6", "tun6", "gre", "gue6", "4in6", "6in4"];
+    let methods = ["nat6", "dr6", "tun6", "fullnat", "fullnat6", "gre", "gue6", "4in6", "6in4"];
     let output = finish(start(&methods));
     let shown = text(&output.stdout);
     assert!(output.status.success(), "{shown}{}", text(&output.stderr));
     assert_eq!(shown.matches("0 failed").count(), 3 * methods.len(), "{shown}");
     let service = "TCP  [2001:db8:113::10]:80 wrr";
-    assert_eq!(shown.matches(service).count(), 5, "{shown}");
-    for title in
-        ["NAT (network address translation) of IPv6", "by GRE) ━", "by GUE) of IPv6", "of IPv4 in IPv6"]
-    {
+    assert_eq!(shown.matches(service).count(), 6, "{shown}");
+    for title in [
+        "NAT (network address translation) of IPv6",
+        "at both ends) ━",
+        "at both ends) of IPv6",
+        "by GRE) ━",
+        "by GUE) of IPv6",
+        "of IPv4 in IPv6",
+    ] {
         assert_eq!(shown.matches(title).count(), 1, "{title}: {shown}");
     }
     assert!(shown.contains("-r [2001:db8:10::11]:80 -i --tun-type gue --tun-port 6080 -w 3\n"), "{shown}");
@@ -221,9 +226,9 @@ fn others_than_root_are_told() {
 
 #[test]
 fn unknown_methods_are_refused() {
-    let output = demo(&["fullnat"]).output().unwrap();
+    let output = demo(&["nat4"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let expected = "rvs: invalid value 'fullnat' for '[METHOD]...': expected nat, dr, tun, nat6, dr6, tun6, gre, gre6, \
-                    gue, gue6, 4in6 or 6in4, got \"fullnat\"\n";
+    let expected = "rvs: invalid value 'nat4' for '[METHOD]...': expected nat, dr, tun, nat6, dr6, tun6, fullnat, fullnat6, \
+                    gre, gre6, gue, gue6, 4in6 or 6in4, got \"nat4\"\n";
     assert_eq!(text(&output.stderr), expected);
 }

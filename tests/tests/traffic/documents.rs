@@ -11,14 +11,17 @@ use crate::program;
 use crate::turn::await_turn;
 
 const README: &str = include_str!("../../../README.md");
-const DOCUMENTS: [&str; 7] = [
+const SETTINGS: &str = include_str!("../../../docs/settings.md");
+const DOCUMENTS: [&str; 9] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
     include_str!("../../../CHANGELOG.md"),
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
+    include_str!("../../../docs/marks.md"),
     crate::client_address::PAGE,
+    SETTINGS,
 ];
 /// Steps of `cargo xtask test` that are commands of their own, or run the tests of one.
 const STEPS: &[(&str, &str)] = &[
@@ -117,6 +120,7 @@ fn script() -> String {
     ];
     script.extend(lines);
     script.extend(named);
+    script.extend(block(SETTINGS, "# Settings"));
     script.extend([stop, "wait", "echo ended"]);
     script.join("\n")
 }
@@ -151,9 +155,10 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the one that the tests of the agent call.
+    // Nor is there another block with commands, but the two of the script and those that the tests of the agent and of
+    // `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 2);
+    assert_eq!(shown, blocks.len() + 4);
 }
 
 #[test]

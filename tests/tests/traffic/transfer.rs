@@ -64,6 +64,17 @@ fn through_director(attach: Attach) {
     }
 }
 
+/// Transfers by full NAT, both ways, to a server without a route through the director.
+fn full_nat(attach: Attach) {
+    let _turn = await_turn();
+    let mut world = World::new(Replies::PastDirector, attach);
+    for family in FAMILIES {
+        let service = world.serve(family, if family == Family::V4 { PORT } else { PORT + 1 }, Way::FULL_NAT);
+        timed(&format!("up by full NAT, {family:?}"), || upload(world.client(), service, LEN));
+        timed(&format!("down by full NAT, {family:?}"), || download(world.client(), service, LEN));
+    }
+}
+
 /// Transfers to the server, by methods where the director sees nothing else.
 fn past_director(attach: Attach) {
     let _turn = await_turn();
@@ -89,6 +100,16 @@ fn through_director_under_tc() {
 #[test]
 fn through_director_under_xdp() {
     through_director(Attach::Xdp);
+}
+
+#[test]
+fn full_nat_under_tc() {
+    full_nat(Attach::Tc);
+}
+
+#[test]
+fn full_nat_under_xdp() {
+    full_nat(Attach::Xdp);
 }
 
 #[test]

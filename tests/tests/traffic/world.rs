@@ -24,6 +24,7 @@ pub(crate) struct Way {
 
 impl Way {
     pub(crate) const NAT: Self = Self::of("-m");
+    pub(crate) const FULL_NAT: Self = Self::of("--fullnat");
     pub(crate) const DR: Self = Self::of("-g");
     pub(crate) const IPIP: Self = Self::of("-i");
     pub(crate) const GRE: Self = Self::of("-i --tun-type gre");
@@ -56,7 +57,7 @@ impl Way {
 
     /// The port that the server listens on for that virtual one: another, if it can be.
     pub(crate) fn server_port(self, port: u16) -> u16 {
-        if self.is_nat() { port + 1000 } else { port }
+        if self.is_nat() || self.options == Self::FULL_NAT.options { port + 1000 } else { port }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use rvs_testkit::{Cluster, Family, Replies};
+use rvs_testkit::{Cluster, Family};
 
 use super::method::Method;
 
@@ -34,8 +34,8 @@ pub(super) fn topology(cluster: &Cluster, method: Method) -> String {
     // Columns of the director: IPv6 addresses are a bit longer.
     let wide = if method.has_ipv6() { 18 } else { 15 };
     let line = |columns: usize| "─".repeat(columns);
-    match method.replies() {
-        Replies::ThroughDirector => format!(
+    if method.comes_back() {
+        format!(
             "client ◀────────▶ director ◀{}┬──▶ {s1}\n\
              {client:<18}{vip:<wide$}├──▶ {s2}\n\
              {:<18}{outside:<wide$}└──▶ {s3}\n\
@@ -43,8 +43,9 @@ pub(super) fn topology(cluster: &Cluster, method: Method) -> String {
             line(wide - 10),
             "",
             ""
-        ),
-        Replies::PastDirector => format!(
+        )
+    } else {
+        format!(
             "client ─────────▶ director {}┬──▶ {s1}\n\
              {client:<18}{vip:<wide$}├──▶ {s2}\n\
              {:<18}{outside:<wide$}└──▶ {s3}\n\
@@ -56,7 +57,7 @@ pub(super) fn topology(cluster: &Cluster, method: Method) -> String {
             "",
             line(wide - 2),
             to_router = wide + 6
-        ),
+        )
     }
 }
 

@@ -11,6 +11,8 @@ use rvs_testkit::{Family, Replies};
 pub(super) enum Kind {
     /// Network address translation.
     Nat,
+    /// NAT from an address of the director's.
+    FullNat,
     /// Direct routing.
     Dr,
     /// IP tunnelling.
@@ -41,13 +43,15 @@ pub(super) struct Method {
 }
 
 /// All that can be shown.
-const METHODS: [Method; 12] = [
+const METHODS: [Method; 14] = [
     Method::new("nat", Kind::Nat, Family::V4, Family::V4),
     Method::new("dr", Kind::Dr, Family::V4, Family::V4),
     Method::new("tun", Kind::Tun(Tunnel::Ipip), Family::V4, Family::V4),
     Method::new("nat6", Kind::Nat, Family::V6, Family::V6),
     Method::new("dr6", Kind::Dr, Family::V6, Family::V6),
     Method::new("tun6", Kind::Tun(Tunnel::Ipip), Family::V6, Family::V6),
+    Method::new("fullnat", Kind::FullNat, Family::V4, Family::V4),
+    Method::new("fullnat6", Kind::FullNat, Family::V6, Family::V6),
     Method::new("gre", Kind::Tun(Tunnel::Gre), Family::V4, Family::V4),
     Method::new("gre6", Kind::Tun(Tunnel::Gre), Family::V6, Family::V6),
     Method::new("gue", Kind::Tun(Tunnel::Gue), Family::V4, Family::V4),
@@ -68,6 +72,7 @@ impl Method {
     pub(super) fn title(self) -> String {
         let method = match self.kind {
             Kind::Nat => "NAT (network address translation)",
+            Kind::FullNat => "full NAT (network address translation at both ends)",
             Kind::Dr => "DR (direct routing)",
             Kind::Tun(Tunnel::Ipip) => "TUN (IP tunnelling)",
             Kind::Tun(Tunnel::Gre) => "TUN (IP tunnelling, by GRE)",
@@ -88,6 +93,12 @@ impl Method {
             Kind::Nat => {
                 return "The director rewrites the address and the port of requests to the server's, and of replies\n\
                         back to the virtual ones. The servers need no preparation, but their way back is the director."
+                    .to_owned();
+            }
+            Kind::FullNat => {
+                return "The director rewrites requests as NAT does, and sends them from its own address: replies come back to\n\
+                        it wherever the servers' routes lead. They need no preparation; those of TCP are told the client's\n\
+                        address in an option, which `rvs agent` hears."
                     .to_owned();
             }
             Kind::Dr => {
@@ -111,6 +122,7 @@ impl Method {
     pub(super) const fn options(self) -> &'static str {
         match self.kind {
             Kind::Nat => "-m",
+            Kind::FullNat => "--fullnat",
             Kind::Dr => "-g",
             Kind::Tun(Tunnel::Ipip) => "-i",
             Kind::Tun(Tunnel::Gre) => "-i --tun-type gre",
@@ -121,17 +133,22 @@ impl Method {
     /// The port that servers listen on. Only NAT can translate the virtual one.
     pub(super) const fn server_port(self) -> u16 {
         match self.kind {
-            Kind::Nat => 8080,
+            Kind::Nat | Kind::FullNat => 8080,
             Kind::Dr | Kind::Tun(_) => VIRTUAL_PORT,
         }
     }
 
-    /// The way of replies.
+    /// The way of the servers to clients.
     pub(super) const fn replies(self) -> Replies {
         match self.kind {
             Kind::Nat => Replies::ThroughDirector,
-            Kind::Dr | Kind::Tun(_) => Replies::PastDirector,
+            Kind::FullNat | Kind::Dr | Kind::Tun(_) => Replies::PastDirector,
         }
+    }
+
+    /// Whether replies come back to the director: because servers' routes lead there, or because it asked them itself.
+    pub(super) const fn comes_back(self) -> bool {
+        matches!(self.kind, Kind::Nat | Kind::FullNat)
     }
 
     /// Whether IPv6 is needed.
@@ -142,7 +159,7 @@ impl Method {
     /// What the servers have beside their own addresses.
     pub(super) fn at_servers(self, vip: IpAddr) -> String {
         match self.kind {
-            Kind::Nat => String::new(),
+            Kind::Nat | Kind::FullNat => String::new(),
             Kind::Dr => format!("has {vip} too"),
             Kind::Tun(_) => format!("has {vip} too, unpacks"),
         }
@@ -177,8 +194,7 @@ mod tests {
         for method in METHODS {
             assert_eq!(method.name.parse(), Ok(method));
         }
-        let expected =
-            "expected nat, dr, tun, nat6, dr6, tun6, gre, gre6, gue, gue6, 4in6 or 6in4, got \"NAT\"";
+        let expected = "expected nat, dr, tun, nat6, dr6, tun6, fullnat, fullnat6, gre, gre6, gue, gue6, 4in6 or 6in4, got \"NAT\"";
         assert_eq!("NAT".parse::<Method>(), Err(expected.to_owned()));
     }
 }

@@ -1,17 +1,17 @@
 //! One method, from an empty director to a drained server.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rvs_netlink::MacAddr;
-use rvs_testkit::{Host, HttpClient, HttpRun, HttpServer, Replies, Report};
+use rvs_testkit::{Family, Host, HttpClient, HttpRun, HttpServer, Report};
 
 use super::account::{check_answered, first_reply, listen};
 use super::drawing;
 use super::interrupt::Interrupt;
-use super::method::Method;
+use super::method::{Kind, Method};
 use super::show::Show;
 use super::stage::{Stage, WEIGHTS};
 
@@ -89,12 +89,9 @@ impl Round<'_> {
         let service = self.stage.service();
         ensure!(reply.source == service, "a reply came from {}, not from {service}", reply.source);
         let expected = self.sender();
-        let way = match self.method.replies() {
-            Replies::ThroughDirector => "through the director",
-            Replies::PastDirector => "past the director",
-        };
+        let way = if self.method.comes_back() { "through the director" } else { "past the director" };
         ensure!(reply.sender == expected, "a reply was sent by {}, not {way}, by {expected}", reply.sender);
-        let client = self.stage.cluster.client().address_in(self.method.family);
+        let client = self.seen_by_servers()?;
         ensure!(
             report.client_addresses == BTreeSet::from([client]),
             "servers saw {:?}",
@@ -105,11 +102,25 @@ impl Round<'_> {
         ))
     }
 
+    /// Where servers see requests come from.
+    fn seen_by_servers(&self) -> Result<IpAddr> {
+        let cluster = &self.stage.cluster;
+        if self.method.kind != Kind::FullNat {
+            return Ok(cluster.client().address_in(self.method.family));
+        }
+        let inside = cluster.director().interface("to-servers");
+        let address = match self.method.servers {
+            Family::V4 => inside.address.map(IpAddr::from),
+            Family::V6 => inside.address_v6.map(IpAddr::from),
+        };
+        address.context("a director without an address at the servers")
+    }
+
     /// The Ethernet address that replies to the client are sent from.
     fn sender(&self) -> MacAddr {
         let cluster = &self.stage.cluster;
-        match (self.method.replies(), cluster.fabric()) {
-            (Replies::PastDirector, Some(router)) => router.interface("clients").mac,
+        match (self.method.comes_back(), cluster.fabric()) {
+            (false, Some(router)) => router.interface("clients").mac,
             _ => cluster.director().interface("to-client").mac,
         }
     }

@@ -6,7 +6,7 @@ use rvs_abi::map::Region;
 use rvs_abi::{Event, OUTCOMES, Outcome, limits};
 use rvs_config::{CommandError, ServiceKey};
 use rvs_control::api::{
-    Capacity, CounterListing, CounterTable, Failure, Fill, LimitReached, Response, Status,
+    Capacity, CounterListing, CounterTable, EventListing, Failure, Fill, LimitReached, Response, Status,
 };
 use rvs_control::limits::Limits;
 use rvs_model::{Memory, records};
@@ -49,6 +49,9 @@ impl Daemon {
             interfaces: self.interfaces.list(),
             limits_reached: self.limits_reached(&capacity),
             capacity,
+            events: Event::ALL
+                .map(|event| EventListing::new(event, sum(self.director.memory(), event as u32)))
+                .into(),
             warnings: self.warnings(),
         }))
     }
@@ -70,7 +73,7 @@ impl Daemon {
         let rows = [
             ("connections", capacity.connections.maximum, full - self.full_at_start),
             (
-                "services, or destinations or scheduler tables (the log says which)",
+                "services, destinations, scheduler tables or mark rules (the log says which)",
                 capacity.services.maximum,
                 self.director.status().limits_reached,
             ),

@@ -60,7 +60,10 @@ fn line<M: Memory>(memory: &M, correction: &Correction) -> String {
 /// Which it is; `None` if its record says nothing that this version understands.
 fn name<M: Memory>(memory: &M, dest: &Dest) -> Option<String> {
     let Service { vip, vport, protocol, .. } = records::service(memory, dest.service)?;
-    let protocol = Protocol::from_number(protocol)?;
+    let protocol = match protocol {
+        rvs_abi::mark::PROTOCOL => Protocol::Mark,
+        number => Protocol::from_number(number)?,
+    };
     let key = ServiceKey { protocol, address: vip.to_ip(), port: u16::from_be(vport) };
     let dest = SocketAddr::new(dest.addr.to_ip(), u16::from_be(dest.port));
     Some(format!("service {key}: destination {dest}"))

@@ -66,6 +66,7 @@ fn method(flags: u16) -> Option<ForwardingMethod> {
         Method::MASQ => Some(ForwardingMethod::Masq),
         Method::TUNNEL => Some(ForwardingMethod::Tunnel),
         Method::DR => Some(ForwardingMethod::Dr),
+        Method::FULL_NAT => Some(ForwardingMethod::FullNat),
         _ => None,
     }
 }

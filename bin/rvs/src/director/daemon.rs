@@ -139,7 +139,9 @@ impl Daemon {
             }
             Request::Status => self.status(now_ns),
             Request::Counters => self.counters(),
+            Request::Marks => Response::Marks(self.director.mark_rules()),
             Request::Timeouts => Response::Timeouts(self.director.timeouts()),
+            Request::Settings => Response::Settings(self.director.settings().into()),
             Request::Commands(commands) => self.apply(&commands, peer, now_ns),
             Request::Stop => return self.stop(peer),
         };
@@ -157,6 +159,9 @@ impl Daemon {
         let Peer { pid, uid, .. } = peer;
         let commands = output::count(applied, "command");
         log::info(format_args!("{commands} of process {pid} (user {uid}) applied"));
+        if self.director.take_purge() {
+            self.sweeper.purge();
+        }
         self.routes.follow(&mut self.director);
         self.ask_routes(now_ns);
         Response::Applied(Applied { applied })

@@ -163,7 +163,12 @@ mod tests {
         let mut director = Director::create(Heap::new(&CAPACITY)).unwrap();
         for vip in ["203.0.113.1:80/tcp", "203.0.113.2:80/tcp"] {
             let key: ServiceKey = vip.parse().unwrap();
-            let service = VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() };
+            let service = VirtualService {
+                key,
+                scheduler: Scheduler::Rr,
+                flags: SchedulerFlags::default(),
+                one_packet: false,
+            };
             director.apply(&[Command::AddService(service)], 0).unwrap();
             for dest in dests {
                 let destination = destination(dest, ForwardingMethod::Masq);
@@ -245,7 +250,12 @@ mod tests {
     fn ipv6_destinations_have_link_local_gateways_and_sources() {
         let mut director = Director::create(Heap::new(&CAPACITY)).unwrap();
         let key: ServiceKey = "[2001:db8::1]:80/tcp".parse().unwrap();
-        let service = VirtualService { key, scheduler: Scheduler::Rr, flags: SchedulerFlags::default() };
+        let service = VirtualService {
+            key,
+            scheduler: Scheduler::Rr,
+            flags: SchedulerFlags::default(),
+            one_packet: false,
+        };
         director.apply(&[Command::AddService(service)], 0).unwrap();
         for (dest, method) in [
             ("[2001:db8:9::2]:80", ForwardingMethod::Dr),

@@ -12,6 +12,8 @@ pub(super) struct Sweeper {
     buckets_per_step: u32,
     next: u32,
     due_ns: u64,
+    /// Buckets in which connections of removed destinations are to end.
+    to_purge: u32,
 }
 
 impl Sweeper {
@@ -20,12 +22,18 @@ impl Sweeper {
         let buckets = rvs_model::buckets(memory);
         let steps = u32::try_from(SWEEP.as_nanos() / SWEEP_STEP.as_nanos()).unwrap_or(u32::MAX);
         let buckets_per_step = buckets.div_ceil(steps).clamp(1, SWEEP_STEP_BUCKETS_MAX);
-        Self { buckets, buckets_per_step, next: 0, due_ns: 0 }
+        Self { buckets, buckets_per_step, next: 0, due_ns: 0, to_purge: 0 }
     }
 
     /// When the next step is due.
     pub(super) fn due_ns(&self) -> u64 {
         self.due_ns
+    }
+
+    /// Destinations were removed, and their connections are to end (`expire_nodest_conn`, ipvs.md §1.3): within one round. A
+    /// packet of one ends it sooner.
+    pub(super) fn purge(&mut self) {
+        self.to_purge = self.buckets;
     }
 
     /// Sweeps a part of the table if it is time.
@@ -39,6 +47,10 @@ impl Sweeper {
         self.next += self.buckets_per_step;
         if self.next >= self.buckets {
             self.next = 0;
+        }
+        if self.to_purge > 0 {
+            self.to_purge = self.to_purge.saturating_sub(self.buckets_per_step.min(self.buckets - from));
+            rvs_model::purge(memory, from, self.buckets_per_step);
         }
         rvs_model::sweep(memory, from, self.buckets_per_step, ticks(now_ns))
     }
@@ -78,6 +90,25 @@ mod tests {
         let times = (from..to).step_by(usize::try_from(SECOND / 100).unwrap_or(1));
         let swept = times.map(|now| sweeper.step(heap, now));
         swept.map(|swept| swept.live + swept.ended).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn connections_of_removed_destinations_end_in_one_round() {
+        let heap = heap();
+        let buckets = u64::from(rvs_model::buckets(&heap));
+        let gone = rvs_abi::Dest { flags: rvs_abi::DestFlags::USED, ..Default::default() };
+        let stays = rvs_abi::Dest { flags: gone.flags | rvs_abi::DestFlags::AVAILABLE, ..gone };
+        let mut sweeper = Sweeper::new(&heap);
+        rvs_model::records::write_dest(&heap, 0, &stays);
+        sweeper.purge();
+        sweep(&mut sweeper, &heap, 0, 3 * SECOND);
+        assert_eq!(alive(&heap) as u64, buckets, "an available destination's connections ended");
+        rvs_model::records::write_dest(&heap, 0, &gone);
+        sweep(&mut sweeper, &heap, 3 * SECOND, 6 * SECOND);
+        assert_eq!(alive(&heap) as u64, buckets, "they ended without a reason");
+        sweeper.purge();
+        sweep(&mut sweeper, &heap, 6 * SECOND, 9 * SECOND);
+        assert_eq!(alive(&heap), 0);
     }
 
     #[test]

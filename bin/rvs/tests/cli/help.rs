@@ -23,7 +23,7 @@ fn of_rvs() {
 
 #[test]
 fn of_every_sub_command() {
-    for command in ["director", "status", "services", "connections", "agent", "demo"] {
+    for command in ["director", "status", "services", "connections", "marks", "sysctl", "agent", "demo"] {
         check(&format!("{command}.txt"), &rvs(&[command, "--help"]).success());
     }
 }

@@ -6,15 +6,17 @@
 mod connections;
 mod counters;
 mod refusal;
+mod settings;
 mod status;
 
-use rvs_config::{Command, Listing, ServiceKey, ServiceListing, Timeouts};
+use rvs_config::{Command, Listing, MarkRules, ServiceKey, ServiceListing, Timeouts};
 use serde::{Deserialize, Serialize};
 
 pub use connections::{ConnPage, ConnQuery};
 pub use counters::{CounterClass, CounterListing, CounterTable};
 pub use refusal::{ErrorBody, ErrorDetail, Failure, RequestError};
-pub use status::{Attach, Capacity, Fill, Interface, LimitReached, Status};
+pub use settings::{SettingListing, SettingTable};
+pub use status::{Attach, Capacity, EventListing, Fill, Interface, LimitReached, Status};
 
 /// A request that was understood and is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,10 @@ pub enum Request {
     Counters,
     /// `GET /v1/timeouts`; answered by [`Response::Timeouts`].
     Timeouts,
+    /// `GET /v1/settings`; answered by [`Response::Settings`].
+    Settings,
+    /// `GET /v1/marks`; answered by [`Response::Marks`].
+    Marks,
     /// `POST /v1/commands`: one transaction; answered by [`Response::Applied`].
     Commands(Vec<Command>),
     /// `POST /v1/stop`: take the data plane down and end; answered by [`Response::Stopped`].
@@ -52,6 +58,10 @@ pub enum Response {
     Counters(CounterTable),
     /// Time-outs in force.
     Timeouts(Timeouts),
+    /// Settings in force.
+    Settings(SettingTable),
+    /// The rules that give packets a mark.
+    Marks(MarkRules),
     /// All commands were carried out.
     Applied(Applied),
     /// The data plane is down.

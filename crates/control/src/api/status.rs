@@ -1,5 +1,6 @@
 //! How a director is.
 
+use rvs_abi::Event;
 use serde::{Deserialize, Serialize};
 
 /// A director's account of itself.
@@ -21,6 +22,8 @@ pub struct Status {
     pub capacity: Capacity,
     /// Limits that were reached since the daemon started.
     pub limits_reached: Vec<LimitReached>,
+    /// What the programs count beside what becomes of packets, those at zero included.
+    pub events: Vec<EventListing>,
     /// What an operator should know, a line each.
     pub warnings: Vec<String>,
 }
@@ -81,4 +84,23 @@ pub struct LimitReached {
     pub maximum: u64,
     /// How often it was reached.
     pub times: u64,
+}
+
+/// Something that happens to a packet and does not end it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventListing {
+    /// Its name.
+    pub name: String,
+    /// How often, since the data plane was loaded.
+    pub count: u64,
+    /// One line that explains it.
+    pub text: String,
+}
+
+impl EventListing {
+    /// The row of an event.
+    #[must_use]
+    pub fn new(event: Event, count: u64) -> Self {
+        Self { name: event.name().to_owned(), count, text: event.text().to_owned() }
+    }
 }

@@ -108,14 +108,14 @@ const SERVICE_PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "protocol",
         location: Location::Path,
-        schema: "Protocol",
-        description: "transport protocol",
+        schema: "ServiceKind",
+        description: "transport protocol, or address family of a service for a firewall mark",
     },
     Parameter {
         name: "endpoint",
         location: Location::Path,
         schema: "Endpoint",
-        description: "virtual address and port, `192.0.2.1:80` or `[2001:db8::1]:80`",
+        description: "virtual address and port, `192.0.2.1:80` or `[2001:db8::1]:80`; of a service for a firewall mark, the mark",
     },
 ];
 
@@ -179,11 +179,27 @@ pub(crate) const ROUTES: &[Route] = &[
         ..GET
     },
     Route {
+        path: "/v1/marks",
+        operation: "listMarkRules",
+        summary: "the rules that give packets a firewall mark",
+        answer: "MarkRules",
+        action: Action::Ask(|_| Ok(Request::Marks)),
+        ..GET
+    },
+    Route {
         path: "/v1/timeouts",
         operation: "getTimeouts",
         summary: "the time-outs that ipvsadm --set changes",
         answer: "Timeouts",
         action: Action::Ask(|_| Ok(Request::Timeouts)),
+        ..GET
+    },
+    Route {
+        path: "/v1/settings",
+        operation: "getSettings",
+        summary: "the settings that rvs sysctl shows, with their values",
+        answer: "SettingTable",
+        action: Action::Ask(|_| Ok(Request::Settings)),
         ..GET
     },
     Route {
@@ -293,10 +309,21 @@ impl Arguments {
         let [protocol, endpoint] = self.target.variables.as_slice() else {
             return Err(Answer::refusal(RequestError::Internal, "service: the route has other parameters"));
         };
+        let by_mark = |is_ipv6| endpoint.parse().ok().and_then(|mark| ServiceKey::marked(mark, is_ipv6));
+        let marked = match protocol.as_str() {
+            "mark-ipv4" => Some(by_mark(false)),
+            "mark-ipv6" => Some(by_mark(true)),
+            _ => None,
+        };
+        if let Some(key) = marked {
+            let wrong =
+                || malformed(format!("service {protocol}/{endpoint}: expected a mark, 1 to 4294967295"));
+            return key.ok_or_else(wrong);
+        }
         let parsed = Protocol::ALL.iter().copied().find(|known| known.name() == protocol);
         let parsed = parsed.zip(endpoint.parse::<core::net::SocketAddr>().ok());
         let (protocol, endpoint) = parsed.ok_or_else(|| {
-            malformed(format!("service {protocol}/{endpoint}: expected tcp, udp or sctp, then ADDRESS:PORT"))
+            malformed(format!("service {protocol}/{endpoint}: expected tcp, udp or sctp, then ADDRESS:PORT, or mark-ipv4 or mark-ipv6, then a mark"))
         })?;
         Ok(ServiceKey { protocol, address: endpoint.ip(), port: endpoint.port() })
     }

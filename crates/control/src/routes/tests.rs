@@ -65,7 +65,11 @@ fn requests_are_understood() {
     assert_eq!(step("HEAD", "/v1/status", b""), Ok(Request::Status));
     assert_eq!(step("GET", "http://localhost/v1/counters", b""), Ok(Request::Counters));
     assert_eq!(step("GET", "/v1/timeouts", b""), Ok(Request::Timeouts));
+    assert_eq!(step("GET", "/v1/settings", b""), Ok(Request::Settings));
     assert_eq!(step("POST", "/v1/stop", b""), Ok(Request::Stop));
+    let marked = ServiceKey::marked(7, true).unwrap();
+    assert_eq!(step("GET", "/v1/services/mark-ipv6/7", b""), Ok(Request::Service(marked)));
+    assert_eq!(step("GET", "/v1/marks", b""), Ok(Request::Marks));
     let v6 = ServiceKey { protocol: Protocol::Udp, address: "2001:db8::1".parse().unwrap(), port: 53 };
     assert_eq!(step("GET", "/v1/services/udp/%5B2001:db8::1%5D:53", b""), Ok(Request::Service(v6)));
     assert_eq!(step("GET", "/v1/services/udp/[2001:db8::1]:53", b""), Ok(Request::Service(v6)));
@@ -91,13 +95,13 @@ fn refusals_name_what_is_wrong() {
             "GET",
             "/v1/services/dccp/192.0.2.1:80",
             400,
-            "service dccp/192.0.2.1:80: expected tcp, udp or sctp, then ADDRESS:PORT",
+            "service dccp/192.0.2.1:80: expected tcp, udp or sctp, then ADDRESS:PORT, or mark-ipv4 or mark-ipv6, then a mark",
         ),
         (
             "GET",
             "/v1/services/tcp/192.0.2.1",
             400,
-            "service tcp/192.0.2.1: expected tcp, udp or sctp, then ADDRESS:PORT",
+            "service tcp/192.0.2.1: expected tcp, udp or sctp, then ADDRESS:PORT, or mark-ipv4 or mark-ipv6, then a mark",
         ),
         ("GET", "/v1/connections?limit=0", 400, r#"limit "0": expected a number from 1 to 10000"#),
         ("GET", "/v1/connections?limit=10001", 400, r#"limit "10001": expected a number from 1 to 10000"#),

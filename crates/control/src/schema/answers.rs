@@ -25,7 +25,32 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("CounterClass", word(["pass", "hand-over", "forward", "drop"], "what kind of outcome it is")),
         ("CounterListing", object("how many packets ended in one outcome", counter())),
         ("CounterTable", object("what became of packets", vec![field("counters", counters())])),
+        ("SettingListing", object("a setting", setting())),
+        ("SettingTable", object("settings in force", vec![field("settings", settings())])),
+        ("EventListing", object("something that happens to a packet and does not end it", event())),
         ("Document", json!({"type": "object", "description": "an OpenAPI 3.1 document"})),
+    ]
+}
+
+fn settings() -> Value {
+    array(reference("SettingListing"), "all there are, by name")
+}
+
+fn setting() -> Vec<Field> {
+    vec![
+        field("name", text("its name, which is that of IPVS under net.ipv4.vs")),
+        field("value", number(u32::MAX, "its value")),
+        field("default", number(u32::MAX, "its value until it is set")),
+        field("maximum", number(u32::MAX, "its largest value; the smallest is 0")),
+        field("text", text("one line that explains it")),
+    ]
+}
+
+fn event() -> Vec<Field> {
+    vec![
+        field("name", text("its name")),
+        field("count", number(u64::MAX, "how often, since the data plane was loaded")),
+        field("text", text("one line that explains it")),
     ]
 }
 
@@ -58,6 +83,10 @@ fn status() -> Vec<Field> {
         field("interfaces", array(reference("Interface"), "interfaces, by name")),
         field("capacity", reference("Capacity")),
         field("limits_reached", array(reference("LimitReached"), "limits reached since the daemon started")),
+        field(
+            "events",
+            array(reference("EventListing"), "what else the programs count, those at zero included"),
+        ),
         field("warnings", array(json!({"type": "string"}), "what an operator should know, a line each")),
     ]
 }

@@ -8,17 +8,31 @@ use super::{Field, array, field, number, object, optional, reference, text, vari
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("Protocol", word(Protocol::ALL.iter().map(|protocol| protocol.name()), "transport protocol")),
+        (
+            "ServiceKind",
+            word(
+                Protocol::ALL.iter().map(|protocol| protocol.name()).chain(["mark-ipv4", "mark-ipv6"]),
+                "what kind of service it is",
+            ),
+        ),
         ("Address", json!({"type": "string", "description": "an IPv4 or IPv6 address as text"})),
         ("Endpoint", text("ADDRESS:PORT, an IPv6 address in brackets")),
         ("Port", number(u16::MAX, "port number")),
-        ("ServiceKey", object("what a virtual service is known by", service_key())),
+        ("ServiceKey", service_key()),
+        ("Prefix", text("ADDRESS/BITS, no bit set behind them; ADDRESS alone is one address")),
+        ("PortRange", object("ports, the last one included", port_range())),
+        (
+            "MarkRule",
+            object("which packets get which mark; what is not said takes every packet", mark_rule()),
+        ),
+        ("MarkRules", object("the rules that give packets a mark", mark_rules())),
         ("DestKey", object("what a destination is known by within its service", dest_key())),
         ("Scheduler", word(Scheduler::ALL.iter().map(|scheduler| scheduler.name()), "scheduler")),
         (
             "SchedulerFlags",
             number(7_u8, "bit 0: flag-1 (sh-fallback), bit 1: flag-2 (sh-port), bit 2: flag-3"),
         ),
-        ("ForwardingMethod", word(["masq", "dr", "tunnel"], "how packets reach a destination")),
+        ("ForwardingMethod", word(["masq", "dr", "tunnel", "fullnat"], "how packets reach a destination")),
         ("TunnelChecksum", word(TunnelChecksum::ALL.iter().map(|checksum| checksum.name()), "checksum")),
         ("Tunnel", tunnel()),
         ("Destination", object("a destination", destination())),
@@ -33,11 +47,43 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn service_key() -> Vec<Field> {
-    vec![
+fn service_key() -> Value {
+    let at_address = vec![
         field("protocol", reference("Protocol")),
         field("address", reference("Address")),
         field("port", reference("Port")),
+    ];
+    let by_mark =
+        vec![field("mark", mark()), field("family", word(["ipv4", "ipv6"], "address family of the packets"))];
+    json!({"description": "what a virtual service is known by", "oneOf": [
+        object("packets to an address and port", at_address),
+        object("packets with a firewall mark", by_mark),
+    ]})
+}
+
+fn mark() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": u32::MAX, "description": "firewall mark"})
+}
+
+fn port_range() -> Vec<Field> {
+    vec![field("first", reference("Port")), field("last", reference("Port"))]
+}
+
+fn mark_rule() -> Vec<Field> {
+    vec![
+        field("mark", mark()),
+        optional("source", reference("Prefix")),
+        optional("destination", reference("Prefix")),
+        optional("protocol", reference("Protocol")),
+        optional("source_ports", reference("PortRange")),
+        optional("ports", reference("PortRange")),
+    ]
+}
+
+fn mark_rules() -> Vec<Field> {
+    vec![
+        field("rules", array(reference("MarkRule"), "the first that takes a packet counts")),
+        field("rules_max", number(limits::MARK_RULES_MAX as u64, "how many there may be")),
     ]
 }
 
@@ -50,6 +96,11 @@ fn virtual_service() -> Vec<Field> {
         field("key", reference("ServiceKey")),
         field("scheduler", reference("Scheduler")),
         optional("flags", reference("SchedulerFlags")),
+        optional(
+            "one_packet",
+            json!({"type": "boolean", "default": false,
+            "description": "each UDP datagram is scheduled by itself"}),
+        ),
     ]
 }
 
@@ -154,6 +205,10 @@ fn connection() -> Vec<Field> {
     ]
 }
 
+fn rule_number(description: &str) -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": limits::MARK_RULES_MAX, "description": description})
+}
+
 fn command() -> Value {
     let of = |name, description, fields| variant("command", name, description, fields);
     let service = || field("service", reference("ServiceKey"));
@@ -171,5 +226,16 @@ fn command() -> Value {
             json!({"oneOf": [reference("ServiceKey"), {"type": "null"}]}),
         )]),
         of("set-timeouts", "ipvsadm --set", timeouts("new time-out, 0 keeps the old one")),
+        of("set-settings", "rvs sysctl NAME=VALUE ...: settings that are not named stay", vec![field(
+            "settings",
+            json!({"type": "object", "description": "new values by name: GET /v1/settings has the names and ranges",
+                "additionalProperties": number(u32::MAX, "the value")}),
+        )]),
+        of("add-mark-rule", "adds a rule that gives packets a mark", vec![
+            optional("number", rule_number("the number that it shall have; the last when it is left out")),
+            field("rule", reference("MarkRule")),
+        ]),
+        of("delete-mark-rule", "removes one", vec![field("number", rule_number("its number"))]),
+        of("clear-mark-rules", "removes all of them", vec![]),
     ]})
 }

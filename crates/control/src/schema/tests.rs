@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use rvs_abi::OUTCOMES;
+use rvs_abi::{Event, OUTCOMES};
 use rvs_config::{
     Command, CommandError, ConnListing, Counters, DestKey, DestListing, Destination, ForwardingMethod,
-    Listing, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Timeouts,
-    TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
+    Listing, MarkRule, MarkRules, PortRange, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey,
+    ServiceListing, Settings, Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::components;
 use crate::api::{
     Applied, Attach, Capacity, Commands, ConnPage, CounterClass, CounterListing, CounterTable, ErrorBody,
-    Failure, Fill, Interface, LimitReached, RequestError, Status, Stopped,
+    EventListing, Failure, Fill, Interface, LimitReached, RequestError, SettingTable, Status, Stopped,
 };
 use crate::openapi;
 
@@ -25,6 +25,12 @@ fn check(all: &Map<String, Value>, schema: &Value, value: &Value, at: &str) -> R
     for (keyword, expected) in schema.as_object().unwrap() {
         let good = match keyword.as_str() {
             "description" | "default" => true,
+            "additionalProperties" => {
+                for (name, field) in value.as_object().into_iter().flatten() {
+                    check(all, expected, field, &format!("{at}.{name}"))?;
+                }
+                true
+            }
             "$ref" => {
                 let name = expected.as_str().unwrap().strip_prefix("#/components/schemas/").unwrap();
                 check(all, &all[name], value, &format!("{at}<{name}>"))?;
@@ -72,6 +78,7 @@ fn is_type(name: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_u64(),
         "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
         other => panic!("type {other} is not known to this test"),
     }
 }
@@ -107,12 +114,35 @@ fn service_key() -> ServiceKey {
     ServiceKey { protocol: Protocol::Tcp, address: "192.0.2.1".parse().unwrap(), port: 80 }
 }
 
+fn mark_rule() -> MarkRule {
+    let prefix = |text: &str| Some(text.parse().unwrap());
+    MarkRule {
+        mark: u32::MAX,
+        source: prefix("2001:db8::/32"),
+        destination: prefix("::/0"),
+        protocol: Some(Protocol::Sctp),
+        source_ports: Some(PortRange { first: 0, last: 1 }),
+        ports: Some(PortRange { first: 1, last: u16::MAX }),
+    }
+}
+
+#[test]
+fn marks() {
+    fits_each("ServiceKey", &[service_key(), ServiceKey::marked(u32::MAX, true).unwrap()]);
+    fits("MarkRules", &[MarkRules { rules: vec![mark_rule()], rules_max: 256 }]);
+}
+
 fn dest_key() -> DestKey {
     DestKey { address: "2001:db8::1".parse().unwrap(), port: 8080 }
 }
 
 fn service() -> VirtualService {
-    VirtualService { key: service_key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(7) }
+    VirtualService {
+        key: service_key(),
+        scheduler: Scheduler::Wlc,
+        flags: SchedulerFlags(7),
+        one_packet: false,
+    }
 }
 
 fn destination() -> Destination {
@@ -134,19 +164,28 @@ fn commands() -> Vec<Command> {
         | Command::EditDestination { .. }
         | Command::DeleteDestination { .. }
         | Command::Zero { .. }
-        | Command::SetTimeouts(_) => command,
+        | Command::SetTimeouts(_)
+        | Command::SetSettings { .. }
+        | Command::AddMarkRule { .. }
+        | Command::DeleteMarkRule { .. }
+        | Command::ClearMarkRules => command,
     };
     vec![
         known(Command::AddService(service())),
         known(Command::EditService(service())),
         known(Command::DeleteService { service: service_key }),
         known(Command::Clear),
+        known(Command::AddMarkRule { number: None, rule: mark_rule() }),
+        known(Command::AddMarkRule { number: Some(256), rule: MarkRule { source: None, ..mark_rule() } }),
+        known(Command::DeleteMarkRule { number: 1 }),
+        known(Command::ClearMarkRules),
         known(Command::AddDestination { service: service_key, destination: destination() }),
         known(Command::EditDestination { service: service_key, destination: destination() }),
         known(Command::DeleteDestination { service: service_key, destination: dest_key }),
         known(Command::Zero { service: None }),
         known(Command::Zero { service: Some(service_key) }),
         known(Command::SetTimeouts(TimeoutsUpdate { tcp_s: 0, tcp_fin_s: 120, udp_s: 2_678_400 })),
+        known(Command::SetSettings { settings: [("sloppy_tcp".to_owned(), 1)].into() }),
     ]
 }
 
@@ -224,7 +263,10 @@ fn words_are_those_of_the_types() {
     let (none, csum, remcsum) = (TunnelChecksum::None, TunnelChecksum::Csum, TunnelChecksum::Remcsum);
     fits_words("TunnelChecksum", &[none, csum, remcsum]);
     fits_words("Scheduler", Scheduler::ALL);
-    fits_words("ForwardingMethod", &[ForwardingMethod::Masq, ForwardingMethod::Dr, ForwardingMethod::Tunnel]);
+    fits_words(
+        "ForwardingMethod",
+        &[ForwardingMethod::Masq, ForwardingMethod::Dr, ForwardingMethod::Tunnel, ForwardingMethod::FullNat],
+    );
     fits_words("Attach", &[Attach::Xdp, Attach::XdpGeneric, Attach::Tc, Attach::None]);
     let classes = [CounterClass::Pass, CounterClass::HandOver, CounterClass::Forward, CounterClass::Drop];
     fits_words("CounterClass", &classes);
@@ -300,11 +342,13 @@ fn the_rest_fits_its_schemas() {
         interfaces: vec![interface],
         capacity: Capacity { services: fill, destinations: fill, connections: fill },
         limits_reached: vec![LimitReached { limit: "services".into(), maximum: 2, times: 1 }],
+        events: Event::ALL.iter().map(|event| EventListing::new(*event, 3)).collect(),
         warnings: vec!["eth1: not attached".into()],
     };
     fits("Status", &[status]);
     let counters = OUTCOMES.iter().map(|outcome| CounterListing::new(*outcome, 7)).collect();
     fits("CounterTable", &[CounterTable { counters }]);
+    fits("SettingTable", &[SettingTable::from(Settings::default())]);
     fits("Applied", &[Applied { applied: 10_000 }]);
     fits("Stopped", &[Stopped { message: "instance default taken down".into() }]);
     fits("Document", &[openapi::document()]);

@@ -249,7 +249,9 @@ fn answer(response: Response) -> Answer {
         Response::Connections(page) => Answer::json(200, &page),
         Response::Status(status) => Answer::json(200, &status),
         Response::Counters(counters) => Answer::json(200, &counters),
+        Response::Marks(rules) => Answer::json(200, &rules),
         Response::Timeouts(timeouts) => Answer::json(200, &timeouts),
+        Response::Settings(settings) => Answer::json(200, &settings),
         Response::Applied(applied) => Answer::json(200, &applied),
         Response::Stopped(stopped) => Answer::json(200, &stopped),
         Response::Failed(failure) => {

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rvs_config::{
-    Command, CommandError, ConnListing, Counters, ForwardingMethod, Listing, Protocol, Rates, ServiceKey,
-    ServiceListing, Timeouts,
+    Command, CommandError, ConnListing, Counters, ForwardingMethod, Listing, MarkRules, Protocol, Rates,
+    ServiceKey, ServiceListing, Settings, Timeouts,
 };
 use rvs_control::api::{
     Applied, Capacity, ConnPage, ConnQuery, CounterListing, CounterTable, Failure, Fill, Request, Response,
@@ -68,7 +68,9 @@ impl Fake {
             Request::Connections(query) => Response::Connections(page(query)),
             Request::Status => Response::Status(Box::new(status())),
             Request::Counters => Response::Counters(counters()),
+            Request::Marks => Response::Marks(MarkRules { rules: Vec::new(), rules_max: 256 }),
             Request::Timeouts => Response::Timeouts(Timeouts::default()),
+            Request::Settings => Response::Settings(Settings::default().into()),
             Request::Commands(commands) => self.apply(&commands),
             Request::Stop => Response::Stopped(Stopped { message: "instance test taken down".into() }),
         }
@@ -145,6 +147,7 @@ fn status() -> Status {
         interfaces: vec![],
         capacity: Capacity { services: fill, destinations: fill, connections: fill },
         limits_reached: vec![],
+        events: vec![],
         warnings: vec![],
     }
 }

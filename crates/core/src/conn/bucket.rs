@@ -147,8 +147,12 @@ impl<T: Tables> Matcher<T> for MatchReply {
         let p = ports.to_ne_bytes();
         let flags = u16::from_ne_bytes([p[6], p[7]]);
         if flags & ConnFlags::METHOD != Method::MASQ as u16 {
-            // Every other method answers from the virtual address and port.
-            let vip = (bucket.entry_word(slot, at::VIP) ^ self.source.0[0])
+            // Every other method answers from the virtual address and port, but full NAT: its replies come to an address of
+            // the director's, see `conn::local`. Without a branch, for the verifier.
+            let method = u64::from(flags & ConnFlags::METHOD);
+            let is_full = T::Bucket::opaque((method ^ Method::FULL_NAT as u64).wrapping_sub(1)) >> 63;
+            let vip = is_full
+                | (bucket.entry_word(slot, at::VIP) ^ self.source.0[0])
                 | (bucket.entry_word(slot, at::VIP + 1) ^ self.source.0[1]);
             return vip == 0 && [p[2], p[3]] == self.sport;
         }

@@ -28,6 +28,38 @@ impl<B: Bucket> Found<B> {
         Self { bucket, slot, word }
     }
 
+    /// Its slot word, as it was read last.
+    #[inline(always)]
+    pub(crate) const fn word(&self) -> Word {
+        self.word
+    }
+
+    /// Its slot word, read now.
+    #[inline(always)]
+    pub(crate) fn now(&self) -> Word {
+        self.bucket.word(self.slot)
+    }
+
+    /// The same slot with another word.
+    #[inline(always)]
+    pub(crate) const fn with(self, word: Word) -> Self {
+        Self { word, ..self }
+    }
+
+    /// A word of its entry.
+    #[inline(always)]
+    pub(crate) fn entry_word(&self, index: usize) -> u64 {
+        self.bucket.entry_word(self.slot, index)
+    }
+
+    /// The client's address and its port, network order.
+    #[inline(always)]
+    #[must_use]
+    pub fn client(&self) -> (Addr, [u8; 2]) {
+        let p = self.entry_word(at::PORTS).to_ne_bytes();
+        (Addr([self.entry_word(at::CLIENT), self.entry_word(at::CLIENT + 1)]), [p[0], p[1]])
+    }
+
     /// Protocol state.
     #[inline(always)]
     #[must_use]
@@ -168,6 +200,25 @@ impl At {
     #[allow(clippy::cast_possible_truncation, reason = "below eight")]
     pub fn of<B: Bucket>(found: &Found<B>) -> Self {
         Self { bucket: number(found.bucket), slot: found.slot as u32, word: found.word.0 }
+    }
+
+    /// At a position, see `bucket::position`; the slot word is not known.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "a bucket's number has 32 bits")]
+    pub(crate) const fn of_position(position: u64) -> Self {
+        Self { bucket: (position >> 3) as u32, slot: (position & 7) as u32, word: 0 }
+    }
+
+    /// The position.
+    #[inline(always)]
+    pub(crate) const fn position(&self) -> u64 {
+        (self.bucket as u64) << 3 | self.slot as u64
+    }
+
+    /// The slot word.
+    #[inline(always)]
+    pub(crate) const fn word(&self) -> Word {
+        Word(self.word)
     }
 
     /// The connection, as it was found.

@@ -8,6 +8,7 @@
 mod bucket;
 mod hash;
 mod insert;
+pub mod local;
 mod lookup;
 mod sweep;
 pub mod word;

@@ -103,6 +103,13 @@ impl Word {
         self.0 & TAG_MASK == tag && self.0 & (LIVE | TENTATIVE) != 0
     }
 
+    /// The generation.
+    #[inline(always)]
+    #[must_use]
+    pub const fn generation(self) -> u64 {
+        (self.0 & GENERATION_MASK) >> GENERATION_SHIFT
+    }
+
     /// Number of the state.
     #[inline(always)]
     #[must_use]

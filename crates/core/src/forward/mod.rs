@@ -4,8 +4,10 @@
     reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"
 )]
 
+pub(crate) mod client_option;
 pub(crate) mod direct_route;
 pub(crate) mod local;
+pub(crate) mod full_nat;
 pub(crate) mod masq;
 pub(crate) mod tunnel;
 

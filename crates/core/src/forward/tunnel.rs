@@ -1,7 +1,7 @@
 //! Tunnels (ipvs.md §3.5, §3.6): the packet goes to the real server inside of another one, by IP in IP (RFC 2003,
 //! RFC 2473, RFC 4213), GRE (RFC 2784) or GUE, in IPv4 or IPv6 whatever is inside.
 
-use rvs_abi::{Addr, Outcome, TunnelFlags, TunnelType, family, proto};
+use rvs_abi::{Addr, Outcome, Settings, TunnelFlags, TunnelType, family, proto};
 use rvs_wire::{checksum, eth, gre, gue, ipv4, ipv6, udp};
 
 use crate::forward::{address, check, decrement_ttl};
@@ -52,7 +52,7 @@ pub(crate) fn send<P: Packet, T: Tables>(
     let encap = encap(tables, tunnel, is_bundle);
     let usable = hop.mtu.saturating_sub(encap.size());
     let is_narrow = usable < if encap.is_v4() { MTU_MIN_V4 } else { ipv6::MTU_MIN as u32 };
-    notice.mtu = if is_narrow { 0 } else { usable };
+    notice.mtu = if is_narrow || may_be_fragmented(tables, parsed) { 0 } else { usable };
     check(packet, parsed, hop, encap.size())?;
     // Not even a small packet goes into such a tunnel (ipvs.md §3.2).
     if hop.mtu != 0 && is_narrow {
@@ -71,6 +71,12 @@ pub(crate) fn send<P: Packet, T: Tables>(
     store_outer(packet, tables, parsed, tunnel, &encap, len).ok_or(Outcome::RewriteFailed)?;
     store_rest(packet, parsed, tunnel, &encap, len, inner).ok_or(Outcome::RewriteFailed)?;
     address(packet, &hop.link)
+}
+
+/// Whether what is around an IPv4 packet may be fragmented whatever that says (`pmtu_disc` 0, ipvs.md §3.2).
+#[inline(always)]
+fn may_be_fragmented<T: Tables>(tables: &T, parsed: &Parsed) -> bool {
+    parsed.is_v4() && tables.settings() & Settings::PMTU_DISC == 0
 }
 
 /// What a tunnel puts in front of a packet. Its numbers are veiled, so that what follows is verified once for all kinds.
@@ -114,7 +120,7 @@ fn store_outer<P: Packet, T: Tables>(
     let (tos, ttl) = (outer_tos(parsed.tos()), parsed.ttl().wrapping_sub(1));
     let protocol = protocol(tunnel.kind, parsed);
     if encap.is_v4() {
-        let dont_fragment = parsed.is_v4() && parsed.ip.dont_fragment();
+        let dont_fragment = parsed.is_v4() && parsed.ip.dont_fragment() && !may_be_fragmented(tables, parsed);
         let id = if dont_fragment { 0 } else { tables.random() as u16 | 1 };
         let (source, destination) = (tunnel.source.v4_bytes(), tunnel.destination.v4_bytes());
         let outer =

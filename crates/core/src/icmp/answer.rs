@@ -20,7 +20,14 @@ const TTL: u8 = 64;
 /// Whether the sender of a packet with that end is told.
 #[inline(always)]
 pub(crate) const fn is_for(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::NoDestination | Outcome::TtlExceeded | Outcome::TooBig | Outcome::NoRoute)
+    matches!(
+        outcome,
+        Outcome::NoDestination
+            | Outcome::TtlExceeded
+            | Outcome::TooBig
+            | Outcome::NoRoute
+            | Outcome::ServerUnknown
+    )
 }
 
 /// Type and code.
@@ -63,7 +70,9 @@ pub(crate) fn send<P: Packet, T: Tables>(
         tables.note(Event::ErrorLimited);
         return None;
     }
-    if is_too_big && notice.hops != 0 {
+    // The stack has taken one off a real server's packet when IPVS refuses it.
+    let is_decremented = is_too_big || outcome as u32 == Outcome::ServerUnknown as u32;
+    if is_decremented && notice.hops != 0 {
         decrement_ttl(packet, parsed).ok()?;
     }
     let mtu = if is_too_big { notice.mtu } else { 0 };
@@ -150,7 +159,7 @@ fn cut<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<u32> {
     let len = if parsed.len < most { parsed.len } else { most };
     packet.reach(eth::LEN as u32 + len);
     if eth::LEN as u32 + len < packet.frame_len() {
-        packet.trim(eth::LEN as u32 + len)?;
+        packet.resize(eth::LEN as u32 + len)?;
     }
     Some(len)
 }

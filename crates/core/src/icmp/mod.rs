@@ -9,6 +9,7 @@ pub(crate) mod answer;
 mod budget;
 pub(crate) mod quoted;
 pub(crate) mod relay;
+pub(crate) mod schedule;
 pub(crate) mod tunnel;
 
 use rvs_abi::{Addr, proto};

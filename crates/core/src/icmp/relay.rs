@@ -1,11 +1,11 @@
 //! Errors about balanced packets, sent on to the end they are for (ipvs.md §2.8).
 
-use rvs_abi::{Addr, ConnFlags, Method, Outcome, Stats};
+use rvs_abi::{ConnFlags, Method, Outcome, Stats};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp, ipv6};
 
 use crate::conn::Found;
-use crate::forward::masq::{End, rewrite_address};
+use crate::forward::full_nat::{NewEnds, rewrite_addresses};
 use crate::forward::{address, check, local};
 use crate::icmp::pseudo;
 use crate::pipeline::{Context, Way, method};
@@ -24,26 +24,37 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     found: &Found<T::Bucket>,
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
-    if method(found.flags()) != Method::MASQ {
+    let method = method(found.flags());
+    if method != Method::MASQ && method != Method::FULL_NAT {
         return Ok(unchanged(context, outer, found));
     }
     let (dest, service) = found.ids();
     let vip = found.vip();
+    way.outer.source = vip;
+    way.outer.destination = outer.destination;
+    way.ends.source = vip;
+    (way.ends.sport, _) = found.ports();
+    way.ends.destination = quoted.destination;
+    way.ends.dport = quoted.dport;
+    if method == Method::FULL_NAT {
+        (way.ends.destination, way.ends.dport) = found.client();
+        way.outer.destination = way.ends.destination;
+    }
     let is_from_here = context.tables.is_local();
     let stays = is_from_here || found.flags() & ConnFlags::LOCAL_CLIENT != 0;
     let hop = if stays {
         let hop = context.hop_to_self()?;
         if is_from_here { hop } else { local::to_stack() }
     } else {
-        let hop = context.hop_to_client(outer.destination, vip, false)?;
+        let from = if method == Method::FULL_NAT { vip } else { context.reply_from(outer, vip) };
+        let hop = context.hop_to_client(way.outer.destination, from, false)?;
         check(packet, outer, &hop, 0)?;
         hop
     };
     check_sum(packet, context.tables, outer)?;
     let bytes = u64::from(outer.len);
     context.tables.count(service, dest, &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
-    let (vport, _) = found.ports();
-    rewrite(packet, outer, quoted, (End::Source, !stays), vip, vport)?;
+    rewrite(packet, outer, quoted, way, !stays)?;
     way.hop = hop;
     address(packet, &hop.link)?;
     Ok(Outcome::IcmpToClient)
@@ -79,17 +90,18 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     let stays = context.is_here(dest);
     let hop = if stays { NextHop::default() } else { context.hop_to(dest, dest_id, false)? };
     let method = method(found.flags());
-    if method == Method::MASQ {
+    let is_nat = method == Method::MASQ || method == Method::FULL_NAT;
+    if is_nat {
         check_sum(packet, context.tables, outer)?;
     }
     let bytes = u64::from(outer.len);
     context.tables.count(service, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
     found.count_packet();
     way.hop = hop;
-    if stays && method != Method::MASQ {
+    if stays && !is_nat {
         return Ok(Outcome::IcmpToServer);
     }
-    if method != Method::MASQ {
+    if !is_nat {
         return match Context::<T>::transmit(packet, outer, dest, method, way)? {
             Outcome::Tunnel => Ok(Outcome::Tunnel),
             _ => Ok(Outcome::IcmpToServer),
@@ -98,8 +110,18 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     if !stays {
         check(packet, outer, &hop, 0)?;
     }
-    let (_, dport) = found.ports();
-    rewrite(packet, outer, quoted, (End::Destination, !stays), dest.addr(), dport)?;
+    way.outer.source = outer.source;
+    way.outer.destination = dest.addr();
+    way.ends.source = quoted.source;
+    way.ends.sport = quoted.sport;
+    way.ends.destination = dest.addr();
+    (_, way.ends.dport) = found.ports();
+    if method == Method::FULL_NAT {
+        way.ends.source = found.local_address(context.tables, dest).ok_or(Outcome::Inconsistent)?;
+        (way.ends.sport, _) = found.local_end();
+        way.outer.source = way.ends.source;
+    }
+    rewrite(packet, outer, quoted, way, !stays)?;
     address(packet, &hop.link)?;
     Ok(Outcome::IcmpToServer)
 }
@@ -118,20 +140,18 @@ pub(crate) fn check_sum<P: Packet, T: Tables>(
     if checksum::fold(sum) == 0xffff { Ok(()) } else { Err(Outcome::BadIcmpChecksum) }
 }
 
-/// Rewrites one end of the error, and the other end of the packet that it quotes: there they are exchanged. The quoted
+/// Rewrites the error's addresses, and the ends of the packet that it quotes: there they are exchanged. The quoted
 /// transport checksum stays as it is (ipvs.md §2.8). `hops`: it makes a hop here.
 #[inline(always)]
 fn rewrite<P: Packet>(
     packet: &mut P,
     outer: &Parsed,
     quoted: &Parsed,
-    (end, hops): (End, bool),
-    new_address: Addr,
-    new_port: [u8; 2],
+    way: &Way,
+    hops: bool,
 ) -> Result<(), Outcome> {
-    let outside = rewrite_address(packet, outer, end, new_address, hops)?;
-    let inside = rewrite_quoted(packet, outer, quoted, end, new_address, new_port);
-    let inside = inside.ok_or(Outcome::RewriteFailed)?;
+    let outside = rewrite_addresses(packet, outer, &way.outer, hops)?;
+    let inside = rewrite_quoted(packet, outer, quoted, &way.ends).ok_or(Outcome::RewriteFailed)?;
     // ICMPv6 covers the addresses outside too (RFC 4443 §2.3).
     let delta = if outer.is_v4() { inside } else { inside.and(outside) };
     let at = outer.transport() + icmp::CHECKSUM;
@@ -139,40 +159,33 @@ fn rewrite<P: Packet>(
     packet.set(at, &delta.apply(field)).ok_or(Outcome::RewriteFailed)
 }
 
-/// The quoted packet's part: what it adds to the message's checksum.
+/// The quoted packet's part: what it adds to the message's checksum. `quoted` and `new` have its ends exchanged.
 #[inline(always)]
 fn rewrite_quoted<P: Packet>(
     packet: &mut P,
     outer: &Parsed,
     quoted: &Parsed,
-    end: End,
-    new_address: Addr,
-    new_port: [u8; 2],
+    new: &NewEnds,
 ) -> Option<Delta> {
     let at = outer.transport() + icmp::LEN;
-    // `quoted` has its ends exchanged: the end that is rewritten outside is the same one there.
-    let (old_address, old_port) = match end {
-        End::Source => (quoted.source, quoted.sport),
-        End::Destination => (quoted.destination, quoted.dport),
-    };
     let delta = if quoted.is_v4() {
-        let (ip, pseudo) = match end {
-            End::Source => quoted.ip.with_destination(new_address.v4_bytes()),
-            End::Destination => quoted.ip.with_source(new_address.v4_bytes()),
-        };
+        let (ip, source) = quoted.ip.with_source(new.destination.v4_bytes());
+        let (ip, destination) = ip.with_destination(new.source.v4_bytes());
+        let pseudo = source.and(destination);
         let ip = ip.update_checksum(pseudo);
         packet.set(at, &ip.to_bytes())?;
         pseudo.word(quoted.ip.checksum(), ip.checksum())
     } else {
-        let field = if end == End::Source { ipv6::at::DESTINATION } else { ipv6::at::SOURCE };
-        packet.set(at + field, &new_address.to_bytes())?;
-        Delta::new().address(old_address.words(), new_address.words())
+        packet.set(at + ipv6::at::SOURCE, &new.destination.to_bytes())?;
+        packet.set(at + ipv6::at::DESTINATION, &new.source.to_bytes())?;
+        let source = Delta::new().address(quoted.destination.words(), new.destination.words());
+        source.address(quoted.source.words(), new.source.words())
     };
     let has_ports = quoted.protocol == quoted.key_protocol();
     if !has_ports {
         return Some(delta);
     }
-    let port_at = if end == End::Source { quoted.transport() + 2 } else { quoted.transport() };
-    packet.set(port_at, &new_port)?;
-    Some(delta.word(old_port, new_port))
+    let ([s0, s1], [d0, d1]) = (new.dport, new.sport);
+    packet.set(quoted.transport(), &[s0, s1, d0, d1])?;
+    Some(delta.word(quoted.dport, new.dport).word(quoted.sport, new.sport))
 }

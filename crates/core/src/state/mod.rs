@@ -149,3 +149,14 @@ pub const fn name(state: u8) -> &'static str {
         _ => tcp::name(state),
     }
 }
+
+/// The state of a connection of that protocol before its first packet.
+#[inline(always)]
+#[must_use]
+pub(crate) const fn first(protocol: u8) -> u8 {
+    match protocol {
+        rvs_abi::proto::TCP => 0,
+        rvs_abi::proto::SCTP => sctp::FIRST,
+        _ => UDP,
+    }
+}

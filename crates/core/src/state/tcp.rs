@@ -7,6 +7,8 @@ use rvs_wire::tcp;
 pub const ESTABLISHED: u8 = ES;
 /// State number of SYN_RECV.
 pub const SYN_RECV: u8 = SR;
+/// State number of FIN_WAIT.
+pub const FIN_WAIT: u8 = FW;
 /// State number of TIME_WAIT.
 pub const TIME_WAIT: u8 = TW;
 /// State number of CLOSE.

@@ -43,7 +43,8 @@ pub(crate) fn assert_records_agree(director: &Director<Heap>) {
     for key in keys() {
         let Some(listing) = director.service_listing(&key) else { continue };
         let (_, record) = packet::find(heap, &key).unwrap();
-        let VirtualService { scheduler, flags, .. } = listing.service;
+        let VirtualService { scheduler, flags, one_packet, .. } = listing.service;
+        assert_eq!(record.flags & rvs_abi::ServiceFlags::ONE_PACKET != 0, one_packet, "{key}");
         assert_eq!((record.scheduler, record.sched_flags), (scheduler as u8, flags.0), "{key}");
         for ((id, weight), listed) in packet::list(heap, record.table).into_iter().zip(&listing.destinations)
         {
@@ -52,6 +53,7 @@ pub(crate) fn assert_records_agree(director: &Director<Heap>) {
                 ForwardingMethod::Masq => rvs_abi::Method::MASQ,
                 ForwardingMethod::Tunnel => rvs_abi::Method::TUNNEL,
                 ForwardingMethod::Dr => rvs_abi::Method::DR,
+                ForwardingMethod::FullNat => rvs_abi::Method::FULL_NAT,
             };
             assert_eq!((record.method, record.weight), (method, listed.destination.weight), "{key}");
             let found = (record.tunnel, record.tunnel_flags, u16::from_be(record.tunnel_port));
@@ -83,7 +85,8 @@ fn tunnel(tunnel: Tunnel) -> (u8, u8, u16) {
 pub(crate) fn half_execute(action: &Action, memory: &Heap) {
     let done = copy(memory, &SMALL, &keys());
     action.execute(&done).unwrap();
-    for region in [Region::Config, Region::Services, Region::Dests, Region::SchedTables] {
+    let regions = [Region::Config, Region::Services, Region::Dests, Region::SchedTables, Region::Classifier];
+    for region in regions {
         let (from, to) = (memory.region(region), done.region(region));
         let changed = |at: usize| from[at].load(Relaxed) != to[at].load(Relaxed);
         for at in (0..from.len()).filter(|at| changed(*at)) {
@@ -94,8 +97,9 @@ pub(crate) fn half_execute(action: &Action, memory: &Heap) {
                 Region::Services if changed(first + 2) => (first + 2, is_live(&done, record)),
                 Region::Services => (first + 3, true),
                 Region::Dests => (first + 2, is_available(&done, record)),
-                // The time-outs in seconds.
-                Region::Config => (from.len() - 2, true),
+                // Which rules are in force; the time-outs in seconds.
+                Region::Config if changed(RULES) => (RULES, true),
+                Region::Config => (SET_TIMEOUTS, true),
                 _ => (usize::MAX, true),
             };
             if (at == deciding) != appears {
@@ -106,18 +110,25 @@ pub(crate) fn half_execute(action: &Action, memory: &Heap) {
 }
 
 fn is_live(heap: &Heap, service: usize) -> bool {
-    rvs_model::records::service(heap, service as u32).unwrap().flags == ServiceFlags::USED
+    rvs_model::records::service(heap, service as u32).unwrap().flags
+        & (ServiceFlags::USED | ServiceFlags::REMOVED)
+        == ServiceFlags::USED
 }
 
 fn is_available(heap: &Heap, dest: usize) -> bool {
     rvs_model::records::dest(heap, dest as u32).unwrap().flags & DestFlags::AVAILABLE != 0
 }
 
-/// All that is configured: of each of [`keys`], and the time-outs.
-pub(crate) type Configured = (Vec<Option<(VirtualService, Vec<Destination>)>>, Timeouts);
+/// Words of the configuration record.
+const RULES: usize = core::mem::offset_of!(rvs_abi::Config, rules) / 8;
+const SET_TIMEOUTS: usize = core::mem::offset_of!(rvs_abi::Config, set_timeouts_s) / 8;
+
+/// All that is configured: of each of [`keys`], the time-outs and the rules that give marks.
+pub(crate) type Configured = (Vec<Option<(VirtualService, Vec<Destination>)>>, Timeouts, Settings, MarkRules);
 
 pub(crate) fn all_configured(director: &Director<Heap>) -> Configured {
-    (keys().iter().map(|key| configured(director, key)).collect(), director.timeouts())
+    let services = keys().iter().map(|key| configured(director, key)).collect();
+    (services, director.timeouts(), director.settings(), director.mark_rules())
 }
 
 /// Takes over what a killed director left, and finishes what it had written down.

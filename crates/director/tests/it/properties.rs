@@ -60,10 +60,9 @@ fn any_dest() -> impl Strategy<Value = (ServiceKey, Destination)> {
 
 fn any_service() -> impl Strategy<Value = VirtualService> {
     let scheduler = prop::sample::select(Scheduler::ALL.to_vec());
-    (any_vip(), scheduler, 0..2_u8).prop_map(|(key, scheduler, flags)| VirtualService {
-        key,
-        scheduler,
-        flags: SchedulerFlags(flags * 4),
+    (any_vip(), scheduler, 0..2_u8, any::<bool>()).prop_map(|(key, scheduler, flags, one_packet)| {
+        let one_packet = one_packet && key.protocol == Protocol::Udp;
+        VirtualService { key, scheduler, flags: SchedulerFlags(flags * 4), one_packet }
     })
 }
 
@@ -78,6 +77,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => prop::option::of(any_vip()).prop_map(|service| Command::Zero { service }),
         1 => (0..3_u32, 0..3_u32, 0..3_u32)
             .prop_map(|(tcp_s, tcp_fin_s, udp_s)| Command::SetTimeouts(TimeoutsUpdate { tcp_s, tcp_fin_s, udp_s })),
+        1 => (prop::sample::select(Setting::ALL.to_vec()), any::<u32>())
+            .prop_map(|(setting, value)| set(&[(setting.name(), value % (setting.maximum() + 1))])),
     ]
 }
 
@@ -119,6 +120,7 @@ pub(crate) fn keys() -> Vec<ServiceKey> {
 fn assert_same(director: &Director<Heap>, reference: &reference::Reference) {
     let listing = director.listing();
     assert_eq!(listing.timeouts, reference.timeouts);
+    assert_eq!(director.settings(), reference.settings);
     assert_eq!(director.total().0.conns, reference.counted, "the total");
     assert_eq!(listing.services.len(), reference.services.len());
     for service in &reference.services {

@@ -71,8 +71,8 @@ fn assert_whole(director: &Director<Heap>, commands: &[Command]) {
         }
         adopted.apply(&rest, NOW).unwrap();
         assert_finished(&adopted, &after, &when);
-        let Change { services, timeouts, .. } = change.clone();
-        let configuration = Change { services, timeouts, zeroed: rvs_director::Zeroed::Services(Vec::new()) };
+        let zeroed = rvs_director::Zeroed::Services(Vec::new());
+        let configuration = Change { zeroed, ..change.clone() };
         assert_eq!(adopted.remaining(&configuration), [], "{when}");
         assert_nothing_leaks(adopted);
     }
@@ -95,7 +95,7 @@ fn additions_and_deletions_are_finished() {
 
 #[test]
 fn edits_and_mixtures_are_finished() {
-    let director = start();
+    let mut director = start();
     assert_whole(&director, &[edit(vip(1), rs(3), 9), edit(vip(2), rs(3), 0)]);
     assert_whole(
         &director,
@@ -113,6 +113,27 @@ fn edits_and_mixtures_are_finished() {
     let order = [delete(vip(1), rs(3)), add(vip(1), rs(4), 1), add(vip(1), rs(3), 7), edit(vip(2), rs(3), 2)];
     assert_whole(&director, &order);
     assert_whole(&director, &[timeouts(60, 30, 10)]);
+    let rule = MarkRule {
+        mark: 7,
+        source: None,
+        destination: Some("203.0.113.0/24".parse().unwrap()),
+        protocol: None,
+        source_ports: None,
+        ports: Some("80".parse().unwrap()),
+    };
+    let marks =
+        [7, 8, 9].map(|mark| Command::AddMarkRule { number: Some(1), rule: MarkRule { mark, ..rule } });
+    director.apply(&marks, NOW).unwrap();
+    assert_whole(
+        &director,
+        &[
+            Command::DeleteMarkRule { number: 2 },
+            marks[0].clone(),
+            delete_service(vip(1)),
+            timeouts(61, 0, 0),
+        ],
+    );
+    assert_whole(&director, &[Command::ClearMarkRules, timeouts(62, 0, 0)]);
 }
 
 #[test]

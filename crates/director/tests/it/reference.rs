@@ -39,6 +39,7 @@ pub(crate) struct Reference {
     pub(crate) services: Vec<Service>,
     trash: Vec<(ServiceKey, Dest)>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) settings: Settings,
     pub(crate) counted: u64,
 }
 
@@ -200,11 +201,18 @@ impl Reference {
             }
             Command::DeleteDestination { service, destination } => self.delete(service, destination)?,
             Command::Zero { service } => self.zero(service.as_ref())?,
+            // A list of its own, with tests of its own.
+            Command::AddMarkRule { .. } | Command::DeleteMarkRule { .. } | Command::ClearMarkRules => {}
             Command::SetTimeouts(new) => {
                 let set = |old: u32, new: u32| if new == 0 { old } else { new };
                 self.timeouts.tcp_s = set(self.timeouts.tcp_s, new.tcp_s);
                 self.timeouts.tcp_fin_s = set(self.timeouts.tcp_fin_s, new.tcp_fin_s);
                 self.timeouts.udp_s = set(self.timeouts.udp_s, new.udp_s);
+            }
+            Command::SetSettings { settings } => {
+                for (name, value) in settings {
+                    self.settings.set(Setting::named(name)?, *value);
+                }
             }
         }
         Ok(())

@@ -39,7 +39,7 @@ pub(crate) fn rs6(n: u16) -> DestKey {
 }
 
 pub(crate) fn service(key: ServiceKey, scheduler: Scheduler) -> VirtualService {
-    VirtualService { key, scheduler, flags: SchedulerFlags::default() }
+    VirtualService { key, scheduler, flags: SchedulerFlags::default(), one_packet: false }
 }
 
 pub(crate) fn dest(key: DestKey, weight: u32) -> Destination {
@@ -146,4 +146,11 @@ pub(crate) fn copy(heap: &Heap, capacity: &Capacity, keys: &[ServiceKey]) -> Hea
         copy.set_service_key(&key, heap.service_key(&key)).unwrap();
     }
     copy
+}
+
+/// `rvs sysctl NAME=VALUE ...`
+pub(crate) fn set(settings: &[(&str, u32)]) -> Command {
+    Command::SetSettings {
+        settings: settings.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+    }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use rvs_abi::{Bucket, Config, Dest, Service, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Bucket, Config, Dest, Rule, Service, ServiceKey, Stats, limits};
 use rvs_core::fragment;
 use rvs_core::pipeline::Scratch;
 
@@ -30,9 +30,18 @@ pub(crate) static CONNS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPAB
 #[map]
 pub(crate) static CONN_OVERFLOW: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
+pub(crate) static LOCAL_PORTS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LOCAL_ADDRESSES: Array<Addr> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
 pub(crate) static STATS: Array<Stats> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static MARKED: Array<u64> = Array::with_max_entries(limits::MARKED_WORDS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static CLASSIFIER: Array<Rule> =
+    Array::with_max_entries(limits::RULES_MAX * limits::RULE_LISTS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]

@@ -3,13 +3,30 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use rvs_abi::Outcome;
-use rvs_core::pipeline::{self, Side};
+use rvs_core::mark;
+use rvs_core::pipeline::{self, About, Side};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
 use crate::tables::{Tables, outcome};
 
 const INCONSISTENT: u32 = Outcome::Inconsistent as u32;
+
+/// Stage 1b under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_classify(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    mark::classify(&tables) as u32
+}
+
+/// Stage 1b under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, is_second_look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+    mark::classify(&tables) as u32
+}
 
 /// Stage 2a under XDP.
 #[unsafe(no_mangle)]
@@ -179,6 +196,79 @@ pub extern "C" fn rvs_local_answer(context: *mut __sk_buff, about: u32) -> u32 {
     u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
 }
 
+/// Stage 2a for packets to the director's ports, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_local_reply(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::local_reply(&mut Xdp::new(context), &tables) as u32
+}
+
+/// Stage 2a for packets to the director's ports, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_local_reply(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::local_reply(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for full NAT under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_full_nat(context: *mut xdp_md, step: u32) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::full_nat(&mut Xdp::new(context), &tables, outcome(step)) as u32
+}
+
+/// The stage for full NAT under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_full_nat(context: *mut __sk_buff, step: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::full_nat(&mut Skb::new(context), &tables, outcome(step)) as u32
+}
+
+/// The stage for what full NAT tells servers, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::client_option(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The stage for what full NAT tells servers, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::client_option(&mut Skb::new(context), &tables) as u32
+}
+
+/// The look-up by the director's ports.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_find_local(about: u32) -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    let about = if about == About::Packet as u32 { About::Packet } else { About::Quoted };
+    u32::from(pipeline::find_local(&tables, about))
+}
+
+/// Between stages 3 and 4.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_reserve() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::reserve(&tables) as u32
+}
+
+/// Behind stage 4, for full NAT.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_publish() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::publish(&tables) as u32
+}
+
 /// The look-up for stages 2c and 2d.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -202,4 +292,46 @@ pub extern "C" fn rvs_prepare() -> u32 {
 pub extern "C" fn rvs_insert() -> u32 {
     let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
     pipeline::insert(&tables) as u32
+}
+
+/// The stage for datagrams that are scheduled by themselves, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_one_packet(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::one_packet(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The same under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::one_packet(&mut Skb::new(context), &tables) as u32
+}
+
+/// Before stage 3, for the packet that an ICMP error quotes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_take_quoted() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    pipeline::take_quoted(&tables);
+    1
+}
+
+/// Behind stage 3, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_give_quoted_back() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    pipeline::give_quoted_back(&tables);
+    1
+}
+
+/// Behind stage 2a, for what may come from a real server of no connection.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_server() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    pipeline::server(&tables) as u32
 }

@@ -5,12 +5,12 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{
-    Addr, Config, Dest, DestConns, Event, LOOPBACK, Outcome, Port, Service, ServiceKey, Stats, limits,
+    Addr, Config, Dest, DestConns, Event, LOOPBACK, Locals, Outcome, Port, Rule, Service, ServiceKey, Stats, limits,
 };
 use rvs_core::conn::Geometry;
 use rvs_core::fragment;
-use rvs_core::pipeline::{Scratch, Side};
-use rvs_core::{DestRecord, Flow, NextHop, Packet, ServiceRecord, Step};
+use rvs_core::pipeline::{About, Scratch, Side};
+use rvs_core::{DestRecord, Flow, NextHop, Packet, RuleRecord, ServiceRecord, Step};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
@@ -152,6 +152,10 @@ impl DestRecord for DestPointer {
     fn source(self) -> Addr {
         field!(self.0, source)
     }
+    #[inline(always)]
+    fn weight(self) -> u32 {
+        field!(self.0, weight)
+    }
 }
 
 impl ServiceRecord for ServicePointer {
@@ -160,10 +164,52 @@ impl ServiceRecord for ServicePointer {
         field!(self.0, flags)
     }
     #[inline(always)]
+    fn protocol(self) -> u8 {
+        field!(self.0, protocol)
+    }
+    #[inline(always)]
+    fn port(self) -> u16 {
+        field!(self.0, vport)
+    }
+    #[inline(always)]
     fn table(self) -> (u32, u32) {
         // SAFETY: the pointer is that of a live record in a map; both halves are of one aligned word.
         let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };
         (low(word), high(word))
+    }
+    #[inline(always)]
+    fn locals(self) -> Locals {
+        field!(self.0, locals)
+    }
+}
+
+/// A rule of the classifier in map memory.
+#[derive(Clone, Copy)]
+pub(crate) struct RulePointer(*const Rule);
+
+impl RuleRecord for RulePointer {
+    #[inline(always)]
+    fn is_between(self, source: Addr, destination: Addr) -> bool {
+        let (from, to) = (field!(self.0, source).0, field!(self.0, destination).0);
+        let (from_mask, to_mask) = (field!(self.0, source_mask).0, field!(self.0, destination_mask).0);
+        (source.0[0] ^ from[0]) & from_mask[0]
+            | (source.0[1] ^ from[1]) & from_mask[1]
+            | (destination.0[0] ^ to[0]) & to_mask[0]
+            | (destination.0[1] ^ to[1]) & to_mask[1]
+            == 0
+    }
+    #[inline(always)]
+    fn ports(self) -> [u16; 4] {
+        let (source, destination) = (field!(self.0, source_ports), field!(self.0, destination_ports));
+        [source[0], source[1], destination[0], destination[1]]
+    }
+    #[inline(always)]
+    fn kind(self) -> (u8, u8) {
+        (field!(self.0, protocol), field!(self.0, family))
+    }
+    #[inline(always)]
+    fn mark(self) -> u32 {
+        field!(self.0, mark)
     }
 }
 
@@ -194,6 +240,7 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     type Bucket = Bucket;
     type Dest = DestPointer;
     type Service = ServicePointer;
+    type Rule = RulePointer;
 
     #[inline(always)]
     fn veiled(&self, number: u64) -> u64 {
@@ -220,6 +267,12 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     fn services_v4(&self) -> u32 {
         // SAFETY: as in `config`; volatile, since user space changes it.
         unsafe { (&raw const (*self.config).services_v4).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe { (&raw const (*self.config).settings).read_volatile() }
     }
 
     #[inline(always)]
@@ -251,8 +304,94 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     }
 
     #[inline(always)]
+    fn full_nat(&self) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe { (&raw const (*self.config).full_nat).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn local_ports_mask(&self) -> u32 {
+        self.config().local_ports_mask
+    }
+
+    #[inline(always)]
+    fn local_port(&self, index: u32) -> Option<u64> {
+        // SAFETY: a live, aligned word of a map; others change it, hence volatile.
+        maps::LOCAL_PORTS.get_ptr(index).map(|word| unsafe { word.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
+        // SAFETY: a live, aligned word of a map.
+        maps::LOCAL_PORTS.get_ptr_mut(index).is_some_and(|word| unsafe { atomic::swap(word, old, new) })
+    }
+
+    #[inline(always)]
+    fn local_address(&self, number: u32) -> Option<Addr> {
+        maps::LOCAL_ADDRESSES.get(number).copied()
+    }
+
+    #[inline(always)]
     fn filter_word(&self, index: u32) -> u64 {
         maps::FILTER.get(index).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn mark_services(&self, is_v4: bool) -> u32 {
+        // SAFETY: as in `services_v6`.
+        unsafe {
+            if is_v4 {
+                (&raw const (*self.config).marks_v4).read_volatile()
+            } else {
+                (&raw const (*self.config).marks_v6).read_volatile()
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn packet_mark(&self) -> u32 {
+        // What XDP did not see must not count after it: the packet has been counted there.
+        if self.is_xdp || self.is_second_look || self.context.is_null() {
+            return 0;
+        }
+        // SAFETY: under TC this is the kernel's context, valid for the program's whole run.
+        unsafe { (*self.context.cast::<__sk_buff>()).mark }
+    }
+
+    #[inline(always)]
+    fn marked_word(&self, index: u32) -> u64 {
+        maps::MARKED.get(index).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn learn(&self, index: u32, bits: u64) {
+        if let Some(word) = maps::MARKED.get_ptr_mut(index) {
+            // SAFETY: a live, aligned word of a map.
+            unsafe { atomic::or(word, bits) };
+        }
+    }
+
+    #[inline(always)]
+    fn rules(&self) -> u32 {
+        // SAFETY: as in `services_v6`.
+        unsafe { (&raw const (*self.config).rules).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn ftp_services(&self) -> u32 {
+        // SAFETY: as in `services_v6`.
+        unsafe { (&raw const (*self.config).ftp_services).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn any_port_services(&self) -> u32 {
+        // SAFETY: as in `services_v6`.
+        unsafe { (&raw const (*self.config).any_port_services).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn rule(&self, index: u32) -> Option<RulePointer> {
+        maps::CLASSIFIER.get_ptr(index).map(RulePointer)
     }
 
     #[inline(always)]
@@ -379,6 +518,48 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     }
 
     #[inline(always)]
+    fn find_local(&self, about: About) -> bool {
+        stage::rvs_find_local(about as u32) != 0
+    }
+
+    #[inline(always)]
+    fn local_reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_local_reply(self.context.cast())
+        } else {
+            stage::rvs_tc_local_reply(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn reserve(&self) -> Outcome {
+        outcome(stage::rvs_reserve())
+    }
+
+    #[inline(always)]
+    fn publish(&self) -> Outcome {
+        outcome(stage::rvs_publish())
+    }
+
+    #[inline(always)]
+    fn full_nat_stage<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_full_nat(self.context.cast(), step as u32)
+        } else {
+            stage::rvs_tc_full_nat(self.context.cast(), step as u32)
+        })
+    }
+
+    #[inline(always)]
+    fn client_option<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_client_option(self.context.cast())
+        } else {
+            stage::rvs_tc_client_option(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
     fn fragment_stage<P: Packet>(&self, _packet: &mut P) -> Outcome {
         outcome(if self.is_xdp {
             stage::rvs_xdp_fragment(self.context.cast())
@@ -433,6 +614,15 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     }
 
     #[inline(always)]
+    fn classify(&self) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_classify(self.context.cast())
+        } else {
+            stage::rvs_tc_classify(self.context.cast(), u32::from(self.is_second_look))
+        })
+    }
+
+    #[inline(always)]
     fn prepare(&self) -> Outcome {
         outcome(stage::rvs_prepare())
     }
@@ -440,6 +630,30 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     #[inline(always)]
     fn insert(&self) -> Outcome {
         outcome(stage::rvs_insert())
+    }
+
+    #[inline(always)]
+    fn one_packet<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_one_packet(self.context.cast())
+        } else {
+            stage::rvs_tc_one_packet(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn take_quoted(&self) {
+        stage::rvs_take_quoted();
+    }
+
+    #[inline(always)]
+    fn give_quoted_back(&self) {
+        stage::rvs_give_quoted_back();
+    }
+
+    #[inline(always)]
+    fn server(&self) -> Outcome {
+        outcome(stage::rvs_server())
     }
 
     #[inline(always)]

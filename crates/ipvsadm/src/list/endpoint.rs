@@ -35,6 +35,9 @@ impl<'a> Endpoints<'a> {
     /// The first column of a service's line.
     pub(super) fn service_column(self, key: &ServiceKey, width: usize) -> String {
         let ServiceKey { protocol, address, port } = *key;
+        if let Some(mark) = key.mark() {
+            return format!("{protocol:<4} {mark}{}", if address.is_ipv6() { " IPv6" } else { "" });
+        }
         cut(format!("{protocol:<4} {}", self.show(address, port, protocol)), address, width)
     }
 }

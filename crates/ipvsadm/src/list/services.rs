@@ -121,7 +121,8 @@ impl ServiceTable {
             _ => {
                 let flags = sched_flags::listed(service.flags, service.scheduler);
                 let flags = if flags.is_empty() { flags } else { format!(" ({flags})") };
-                format!("{name} {}{flags}\n", service.scheduler)
+                let ops = if service.one_packet { " ops" } else { "" };
+                format!("{name} {}{flags}{ops}\n", service.scheduler)
             }
         }
     }
@@ -179,6 +180,7 @@ const fn method(method: ForwardingMethod) -> &'static str {
         ForwardingMethod::Masq => "Masq",
         ForwardingMethod::Dr => "Route",
         ForwardingMethod::Tunnel => "Tunnel",
+        ForwardingMethod::FullNat => "FullNat",
     }
 }
 
@@ -190,7 +192,7 @@ fn tunnel(dest: &Destination) -> String {
         TunnelChecksum::Remcsum => "r+c",
     };
     match (dest.method, dest.tunnel) {
-        (ForwardingMethod::Masq | ForwardingMethod::Dr, _) => "n/a".to_owned(),
+        (ForwardingMethod::Masq | ForwardingMethod::Dr | ForwardingMethod::FullNat, _) => "n/a".to_owned(),
         (ForwardingMethod::Tunnel, Tunnel::Ipip) => "ipip".to_owned(),
         (ForwardingMethod::Tunnel, Tunnel::Gue { port, .. }) => format!("gue:{port}:{checksum}"),
         (ForwardingMethod::Tunnel, Tunnel::Gre { .. }) => format!("gre:{checksum}"),

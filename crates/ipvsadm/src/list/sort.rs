@@ -16,9 +16,10 @@ pub(crate) trait Listed {
 
 impl Listed for ServiceKey {
     fn listed_cmp(&self, other: &Self) -> Ordering {
-        // IPv4 before IPv6.
+        // Those at addresses, whose mark is 0, come first; IPv4 before IPv6.
+        let mark = self.mark().cmp(&other.mark());
         let family = self.address.is_ipv6().cmp(&other.address.is_ipv6());
-        family
+        mark.then(family)
             .then_with(|| self.protocol.number().cmp(&other.protocol.number()))
             .then_with(|| address_cmp(self.address, other.address))
             .then_with(|| self.port.cmp(&other.port))

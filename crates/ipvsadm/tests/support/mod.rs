@@ -50,7 +50,12 @@ pub(crate) fn service(
     destinations: Vec<DestListing>,
 ) -> ServiceListing {
     ServiceListing {
-        service: VirtualService { key: key.parse().unwrap(), scheduler, flags: SchedulerFlags(flags) },
+        service: VirtualService {
+            key: key.parse().unwrap(),
+            scheduler,
+            flags: SchedulerFlags(flags),
+            one_packet: false,
+        },
         destinations,
         counters: Counters::default(),
         rates: Rates::default(),

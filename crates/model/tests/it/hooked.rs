@@ -3,12 +3,12 @@
 
 use core::fmt;
 
-use rvs_abi::{DestConns, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
 use rvs_core::conn::word::Word;
 use rvs_core::conn::{Bucket, Geometry};
 use rvs_core::pipeline::Scratch;
 use rvs_core::{Flow, NextHop, Step, Tables};
-use rvs_model::{HostBucket, HostDest, HostService, HostTables, World};
+use rvs_model::{HostBucket, HostDest, HostRule, HostService, HostTables, World};
 
 /// What is about to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,7 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
     type Bucket = HookedBucket<'a>;
     type Dest = HostDest<'a>;
     type Service = HostService<'a>;
+    type Rule = HostRule<'a>;
 
     fn is_second_look(&self) -> bool {
         self.tables.is_second_look()
@@ -114,6 +115,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.services_v4()
     }
 
+    fn settings(&self) -> u32 {
+        self.tables.settings()
+    }
+
     fn ingress(&self) -> u32 {
         self.tables.ingress()
     }
@@ -130,8 +135,60 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.timeout(index)
     }
 
+    fn full_nat(&self) -> u32 {
+        self.tables.full_nat()
+    }
+
+    fn local_ports_mask(&self) -> u32 {
+        self.tables.local_ports_mask()
+    }
+
+    fn local_port(&self, index: u32) -> Option<u64> {
+        self.tables.local_port(index)
+    }
+
+    fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
+        self.tables.swap_local_port(index, old, new)
+    }
+
+    fn local_address(&self, number: u32) -> Option<Addr> {
+        self.tables.local_address(number)
+    }
+
     fn filter_word(&self, index: u32) -> u64 {
         self.tables.filter_word(index)
+    }
+
+    fn mark_services(&self, is_v4: bool) -> u32 {
+        self.tables.mark_services(is_v4)
+    }
+
+    fn packet_mark(&self) -> u32 {
+        self.tables.packet_mark()
+    }
+
+    fn marked_word(&self, index: u32) -> u64 {
+        self.tables.marked_word(index)
+    }
+
+    fn learn(&self, index: u32, bits: u64) {
+        self.tables.learn(index, bits);
+    }
+
+    fn rules(&self) -> u32 {
+        self.tables.rules()
+    }
+
+    fn rule(&self, index: u32) -> Option<Self::Rule> {
+        self.tables.rule(index)
+    }
+
+    fn ftp_services(&self) -> u32 {
+        self.tables.ftp_services()
+    }
+
+    fn any_port_services(&self) -> u32 {
+        self.tables.any_port_services()
     }
 
     fn bucket(&self, index: u32) -> Option<Self::Bucket> {

@@ -46,7 +46,9 @@ pub(crate) fn entry(n: u32) -> ConnEntry {
         dest: n % DESTS,
         service: n % 5,
         dport: port(4096),
-        spare: [0; 3],
+        lport: 0,
+        spare: 0,
+        local: 0,
         packets: 0,
         control: 0,
     }

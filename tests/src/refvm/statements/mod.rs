@@ -5,9 +5,11 @@ mod agent;
 mod forwarding;
 mod icmp;
 mod local;
+mod marks;
 mod objects;
 mod path;
 mod schedulers;
+mod settings;
 mod states;
 mod statistics;
 mod tool;
@@ -22,8 +24,11 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, path::TESTS),
     (Part::All, path::TESTS_OF_BOTH),
     (Part::All, icmp::TESTS_OF_BOTH),
+    (Part::All, settings::TESTS_OF_BOTH),
     (Part::All, forwarding::TESTS),
     (Part::All, forwarding::TESTS_OF_BOTH),
+    (Part::All, marks::TESTS_OF_BOTH),
+    (Part::One(0), marks::TESTS),
     (Part::All, tunnels::TESTS_OF_BOTH),
     (Part::All, local::TESTS_OF_BOTH),
     (Part::One(0), states::TESTS),
@@ -36,13 +41,9 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
 
 /// Statements of §13.2 and §13.3 that no test covers, and why. A full run prints them.
 pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
-    (&[24], "sloppy_tcp: rvs has no settings of IPVS yet"),
     (&[27], "the FTP helper, and services that take packets to other ports"),
-    (&[31, 42], "expire_nodest_conn"),
     (&[35], "backup_only: synchronisation"),
     (&[43, 72], "persistence"),
-    (&[44, 46], "nat_icmp_send"),
-    (&[61], "pmtu_disc=0"),
-    (&[71], "firewall marks"),
-    (&[73], "port 0"),
+    (&[61], "pmtu_disc=0: what is too big is not fragmented yet"),
+    (&[73], "port 0 needs persistence"),
 ];

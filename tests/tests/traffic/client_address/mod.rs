@@ -2,6 +2,7 @@
 //! module. The director's side is a stand-in.
 
 mod agent;
+mod full_nat;
 mod rig;
 mod server;
 mod stand_in;

@@ -177,7 +177,7 @@ fn furnish(
 }
 
 /// The client's own address, and what the server answers.
-fn request(service: SocketAddr) -> (SocketAddr, String) {
+pub(super) fn request(service: SocketAddr) -> (SocketAddr, String) {
     let mut stream = TcpStream::connect_timeout(&service, LIMIT).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     let client = stream.local_addr().unwrap();

@@ -1,0 +1,265 @@
+//! The director's ports for full NAT: whose a reply to one of them is, and which are free.
+//!
+//! A reply names the director's address and port and not the client, so it does not meet its request in a bucket. The map
+//! `LOCAL_PORTS` says where the connection is: one word each, at the place that the two ends towards the server come to.
+//! The entry decides whether it is the right one. A word whose connection has ended, or whose slot has another, is free:
+//! nothing has to be cleaned up.
+//!
+//! | bits | field |
+//! |---|---|
+//! | 0-34 | position of the entry, see `bucket::position`; of a reservation bits 0-26: its end in ticks modulo 2^27 |
+//! | 35-46 | the slot's generation |
+//! | 47 | it is a reservation |
+//! | 48-63 | the port, network order |
+
+use rvs_abi::{Addr, ConnEntry, Method, limits};
+
+use crate::conn::bucket::{at, ids};
+use crate::conn::word::CLAIM_TICKS;
+use crate::conn::{At, Bucket, Found, Request};
+use crate::{DestRecord, Parsed, ServiceRecord, Step, Tables};
+
+/// Ports that are tried for one connection. With the map half full, one in 2^32 connections then finds none.
+pub const PROBES: u32 = 32;
+const RESERVED: u64 = 1 << 47;
+const GENERATION_SHIFT: u32 = 35;
+const PORT_SHIFT: u32 = 48;
+const POSITION_MASK: u64 = (1 << GENERATION_SHIFT) - 1;
+const DEADLINE_MASK: u64 = (1 << 27) - 1;
+
+const K1: u64 = 0x9e37_79b9_7f4a_7c15;
+const K2: u64 = 0xbf58_476d_1ce4_e5b9;
+
+/// The two ends of a connection towards the server; ports in network order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ends {
+    /// The director's address.
+    pub local: Addr,
+    /// The server's address.
+    pub server: Addr,
+    /// The director's port.
+    pub lport: [u8; 2],
+    /// The server's port.
+    pub sport: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+impl Ends {
+    /// Of a reply.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(reply: &Parsed) -> Self {
+        Self {
+            local: reply.destination,
+            server: reply.source,
+            lport: reply.dport,
+            sport: reply.sport,
+            protocol: reply.protocol,
+        }
+    }
+
+    /// Where its word is.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "masked")]
+    fn index<T: Tables>(&self, tables: &T) -> Option<u32> {
+        let (l, s) = (self.local.0, self.server.0);
+        let [_, seed, _] = tables.geometry()?.seed;
+        let mut h = (l[1] ^ seed).wrapping_mul(K1) ^ l[0];
+        h = (h ^ h >> 32).wrapping_mul(K2).wrapping_add(s[1]);
+        h = (h ^ h >> 29).wrapping_mul(K1) ^ s[0].rotate_left(32);
+        let ports = u16::from_ne_bytes(self.sport) as u64 | (self.protocol as u64) << 16;
+        h = (h ^ h >> 32 ^ ports.rotate_left(40)).wrapping_mul(K2);
+        // Ports of the same two ends lie one behind the other, so that no two of them share a word.
+        let port = u32::from(u16::from_be_bytes(self.lport));
+        Some(((h >> 32) as u32).wrapping_add(port) & tables.local_ports_mask())
+    }
+}
+
+/// Finds the connection of a reply to one of the director's ports; `now` in ticks.
+#[inline(always)]
+pub fn find<T: Tables>(tables: &T, ends: &Ends, now: u64) -> Option<Found<T::Bucket>> {
+    let word = tables.local_port(ends.index(tables)?)?;
+    if word & RESERVED != 0 || word >> PORT_SHIFT != u64::from(u16::from_ne_bytes(ends.lport)) {
+        return None;
+    }
+    let found = owner(tables, word)?;
+    if found.word().is_expired(now) || !found.is_at(tables, ends) {
+        return None;
+    }
+    // The entry was read between two looks at its slot: it is of this connection.
+    found.again()
+}
+
+/// The connection that a word names, if it lives.
+#[inline(always)]
+fn owner<T: Tables>(tables: &T, word: u64) -> Option<Found<T::Bucket>> {
+    let found = At::of_position(word & POSITION_MASK).get(tables)?;
+    let now = found.now();
+    let is_same = now.is_live() && now.generation() == word >> GENERATION_SHIFT & 0xfff;
+    is_same.then_some(found.with(now))
+}
+
+/// Whether a port may be taken: `now` in ticks.
+#[inline(always)]
+fn is_free<T: Tables>(tables: &T, word: u64, now: u64) -> bool {
+    if word == 0 {
+        return true;
+    }
+    if word & RESERVED != 0 {
+        // The sign of the difference modulo 2^27: over, or from another round of the clock.
+        return now.wrapping_sub(word) & DEADLINE_MASK < 1 << 26;
+    }
+    owner(tables, word).is_none_or(|found| found.word().is_expired(now))
+}
+
+/// Finds a free port for a connection to be made, and holds it for [`CLAIM_TICKS`]. `None`: none was free.
+///
+/// The entry gets the number of the address and the port.
+#[inline(always)]
+pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Result<(), NoAddress>> {
+    let dest = tables.dest(request.entry.dest)?;
+    let server = dest.addr();
+    let locals = tables.service(request.entry.service)?.locals();
+    let (first, count) =
+        if server.is_v4() { (locals.first_v4, locals.count_v4) } else { (locals.first_v6, locals.count_v6) };
+    let own = dest.source();
+    if count == 0 && own == Addr::default() {
+        return Some(Err(NoAddress));
+    }
+    let mut search = Search {
+        ends: Ends {
+            local: own,
+            server,
+            lport: [0; 2],
+            sport: request.entry.dport.to_ne_bytes(),
+            protocol: request.entry.protocol,
+        },
+        first: u32::from(first),
+        count: u32::from(count),
+        start: tables.random(),
+        now: request.birth.now,
+        number: 0,
+        is_done: tables.veiled(0),
+    };
+    tables.repeat(PROBES, &mut search);
+    if search.is_done == 0 {
+        return None;
+    }
+    request.entry.local = search.number;
+    request.entry.lport = u16::from_ne_bytes(search.ends.lport);
+    Some(Ok(()))
+}
+
+/// No address of this director is known on the way to the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoAddress;
+
+/// One port after the other, and with each another address.
+struct Search {
+    ends: Ends,
+    /// Number of the first address; there are `count`, or the one in `ends`.
+    first: u32,
+    count: u32,
+    start: u32,
+    now: u64,
+    number: u16,
+    is_done: u64,
+}
+
+impl<T: Tables> Step<T> for Search {
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "numbers of addresses and ports have 16 bits")]
+    fn step(&mut self, tables: &T, round: u32) -> bool {
+        const PORTS: u32 = limits::LOCAL_PORTS.end as u32 - limits::LOCAL_PORTS.start as u32;
+        if self.count != 0 {
+            let number = self.first + (self.start >> 16).wrapping_add(round) % self.count;
+            let Some(address) = tables.local_address(number) else { return true };
+            self.ends.local = address;
+            self.number = number as u16;
+        }
+        let port = u32::from(limits::LOCAL_PORTS.start) + (self.start & 0xffff).wrapping_add(round) % PORTS;
+        self.ends.lport = (port as u16).to_be_bytes();
+        self.is_done = u64::from(hold(tables, &self.ends, self.now));
+        self.is_done != 0
+    }
+}
+
+/// Holds a port for [`CLAIM_TICKS`], if it is free; `now` in ticks.
+#[inline(always)]
+pub fn hold<T: Tables>(tables: &T, ends: &Ends, now: u64) -> bool {
+    let Some(index) = ends.index(tables) else { return false };
+    let Some(old) = tables.local_port(index) else { return false };
+    is_free(tables, old, now)
+        && tables.swap_local_port(index, old, reservation(u16::from_ne_bytes(ends.lport), now + CLAIM_TICKS))
+}
+
+/// The word that holds a port (network order) until then, in ticks.
+#[inline(always)]
+#[must_use]
+pub const fn reservation(port: u16, until: u64) -> u64 {
+    (port as u64) << PORT_SHIFT | RESERVED | (until & DEADLINE_MASK)
+}
+
+/// Makes replies find a connection whose port is held. `false`: somebody else has it by now.
+#[inline(always)]
+pub fn publish<T: Tables>(tables: &T, entry: &ConnEntry, found: &Found<T::Bucket>) -> bool {
+    let Some(dest) = tables.dest(entry.dest) else { return false };
+    let Some(local) = found.local_address(tables, dest) else { return false };
+    let ends = Ends {
+        local,
+        server: dest.addr(),
+        lport: entry.lport.to_ne_bytes(),
+        sport: entry.dport.to_ne_bytes(),
+        protocol: entry.protocol,
+    };
+    let Some(index) = ends.index(tables) else { return false };
+    let Some(old) = tables.local_port(index) else { return false };
+    let port = u64::from(entry.lport) << PORT_SHIFT;
+    let is_held = old & RESERVED != 0 && old >> PORT_SHIFT == port >> PORT_SHIFT;
+    let at = At::of(found);
+    let new = port | at.word().generation() << GENERATION_SHIFT | at.position();
+    is_held && tables.swap_local_port(index, old, new)
+}
+
+impl<B: Bucket> Found<B> {
+    /// Whether it is the full NAT connection with those ends towards its server.
+    #[inline(always)]
+    fn is_at<T: Tables<Bucket = B>>(&self, tables: &T, ends: &Ends) -> bool {
+        let protocol = self.entry_word(at::PORTS).to_ne_bytes()[4];
+        let (_, dport) = self.ports();
+        let (lport, _) = self.local_end();
+        let (dest, _) = ids(self.entry_word(at::IDS));
+        if protocol != ends.protocol || dport != ends.sport || lport != ends.lport {
+            return false;
+        }
+        if crate::pipeline::method(self.flags()) != Method::FULL_NAT {
+            return false;
+        }
+        let Some(dest) = tables.dest(dest) else { return false };
+        dest.addr() == ends.server && self.local_address(tables, dest) == Some(ends.local)
+    }
+
+    /// The director's address towards the server.
+    #[inline(always)]
+    pub(crate) fn local_address<T: Tables<Bucket = B>>(&self, tables: &T, dest: T::Dest) -> Option<Addr> {
+        match self.local_end() {
+            (_, 0) => Some(dest.source()),
+            (_, number) => tables.local_address(u32::from(number)),
+        }
+    }
+
+    /// The director's port, network order, and the number of its address.
+    #[inline(always)]
+    pub(crate) fn local_end(&self) -> ([u8; 2], u16) {
+        let b = self.entry_word(at::DPORT).to_ne_bytes();
+        ([b[2], b[3]], u16::from_ne_bytes([b[6], b[7]]))
+    }
+
+    /// The same connection, if it still lives, with its word as it is now.
+    #[inline(always)]
+    fn again(self) -> Option<Self> {
+        let word = self.now();
+        word.same_live(self.word()).then_some(self.with(word))
+    }
+}

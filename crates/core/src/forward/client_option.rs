@@ -1,0 +1,174 @@
+//! Full NAT tells the server who the client is: a TCP option behind those that the segment has (`rvs_wire::toa`). Only in
+//! segments without data, where the header is the packet's end: nothing has to be moved, and nothing becomes too large for
+//! the way. The first segments of a connection are such: SYN and ACK.
+//!
+//! What a client says there itself is made blank in all of its first segments: a server is to believe the director only.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "offsets and lengths in a frame are below 2^17; a TCP header has at most 60 bytes"
+)]
+
+use rvs_abi::{Addr, Event};
+use rvs_wire::checksum::Delta;
+use rvs_wire::{eth, ipv6, tcp, toa};
+
+use crate::{Packet, Parsed, Step, Tables};
+
+/// Segments of a connection that may tell the server: the SYN, the ACK behind it, and some that are sent again.
+pub(crate) const SEGMENTS: u32 = 8;
+/// Offset of the byte with the header's length in the TCP header.
+const OFFSET: usize = 12;
+/// Offsets in the IPv4 header.
+const TOTAL_LEN: usize = 2;
+const CHECKSUM: usize = 10;
+/// Offset of the payload's length in the IPv6 header.
+const PAYLOAD_LEN: usize = 4;
+
+/// Adds the option to a request whose addresses have been rewritten; `parsed` is as it came. `None`: a part of the packet
+/// that was there is not, or the kernel made no room.
+#[inline(always)]
+pub(crate) fn add<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -> Option<()> {
+    let l4 = parsed.transport();
+    let [offset] = packet.get::<1>(l4 + OFFSET)?;
+    let header_len = u32::from(offset >> 4) * 4;
+    let fields = blank(packet, tables, l4, header_len);
+    let option_len = if parsed.source.is_v4() { toa::LEN_V4 } else { toa::LEN_V6 } as u32;
+    let is_bare = eth::LEN as u32 + parsed.len == parsed.l4 as u32 + header_len;
+    let has_room = header_len + option_len <= tcp::LEN_MAX as u32;
+    if is_bare && !has_room {
+        tables.note(Event::ClientOptionNoRoom);
+    }
+    if !is_bare || !has_room {
+        return packet.update_tcp_checksum(l4 + tcp::CHECKSUM, Delta::new(), fields);
+    }
+    let end = eth::LEN as u32 + parsed.len;
+    packet.resize(end + option_len)?;
+    let fields = fields.and(write(packet, parsed, end as usize)?);
+    let [_, flags] = packet.get::<2>(l4 + OFFSET)?;
+    let longer = offset + ((option_len as u8) << 2);
+    packet.set(l4 + OFFSET, &[longer])?;
+    let fields = fields.word([offset, flags], [longer, flags]);
+    let pseudo = lengthen(packet, parsed, option_len)?;
+    packet.update_tcp_checksum(l4 + tcp::CHECKSUM, pseudo, fields)
+}
+
+/// Writes the option at an offset; what that adds to the checksum.
+#[inline(always)]
+fn write<P: Packet>(packet: &mut P, parsed: &Parsed, at: usize) -> Option<Delta> {
+    let [p, q] = parsed.sport;
+    if parsed.source.is_v4() {
+        let [a, b, c, d] = parsed.source.v4_bytes();
+        packet.set(at, &[toa::KIND_V4, toa::LEN_V4 as u8, p, q, a, b, c, d])?;
+        return Some(head(toa::KIND_V4, toa::LEN_V4, parsed.sport).words([0; 4], [a, b, c, d]));
+    }
+    packet.set(at, &[toa::KIND_V6, toa::LEN_V6 as u8, p, q])?;
+    packet.set(at + 4, &parsed.source.to_bytes())?;
+    let none = Addr::from_bytes(&[0; 16]);
+    Some(head(toa::KIND_V6, toa::LEN_V6, parsed.sport).address(none.words(), parsed.source.words()))
+}
+
+/// What kind, length and port add to the checksum.
+#[inline(always)]
+const fn head(kind: u8, len: usize, port: [u8; 2]) -> Delta {
+    Delta::new().word([0; 2], [kind, len as u8]).word([0; 2], port)
+}
+
+/// Makes the IP packet that much longer; what that adds to the checksum over the pseudo header.
+#[inline(always)]
+fn lengthen<P: Packet>(packet: &mut P, parsed: &Parsed, by: u32) -> Option<Delta> {
+    let old = (parsed.len + eth::LEN as u32 - parsed.l4 as u32) as u16;
+    let pseudo = Delta::new().word(old.to_be_bytes(), (old + by as u16).to_be_bytes());
+    if parsed.is_v4() {
+        let (at, sum_at) = (eth::LEN + TOTAL_LEN, eth::LEN + CHECKSUM);
+        let before = packet.get::<2>(at)?;
+        let after = ((parsed.len + by) as u16).to_be_bytes();
+        packet.set(at, &after)?;
+        let sum = packet.get::<2>(sum_at)?;
+        packet.set(sum_at, &Delta::new().word(before, after).apply(sum))?;
+    } else {
+        let len = parsed.len - ipv6::LEN as u32 + by;
+        packet.set(eth::LEN + PAYLOAD_LEN, &(len as u16).to_be_bytes())?;
+    }
+    Some(pseudo)
+}
+
+/// Makes blank what would be taken for the director's word, and the end of the list, behind which nobody would look. What
+/// that adds to the checksum.
+#[inline(always)]
+fn blank<P: Packet, T: Tables>(packet: &mut P, tables: &T, l4: usize, header_len: u32) -> Delta {
+    let mut walk = Walk {
+        packet,
+        l4: l4 as u64,
+        header_len: u64::from(header_len),
+        at: tables.veiled(tcp::LEN as u64),
+        left: tables.veiled(0),
+        is_blank: tables.veiled(0),
+        sum: tables.veiled(0),
+    };
+    tables.repeat(toa::OPTIONS_MAX as u32, &mut walk);
+    Delta::from_sum(walk.sum as u32)
+}
+
+/// A byte of the options after the other.
+struct Walk<'a, P> {
+    packet: &'a mut P,
+    l4: u64,
+    header_len: u64,
+    /// The byte, from the header's beginning.
+    at: u64,
+    /// Bytes left of an option.
+    left: u64,
+    /// 1: its bytes become blanks.
+    is_blank: u64,
+    /// Of the changes.
+    sum: u64,
+}
+
+impl<P: Packet, T: Tables> Step<T> for Walk<'_, P> {
+    #[inline(always)]
+    fn step(&mut self, tables: &T, _round: u32) -> bool {
+        let at = tables.veiled(self.at);
+        if at >= self.header_len {
+            return true;
+        }
+        let place = (self.l4 + at) as usize;
+        let Some([byte]) = self.packet.get::<1>(place) else { return true };
+        if self.left == 0 {
+            self.begin(byte, at, place);
+        }
+        self.left = self.left.wrapping_sub(1);
+        if self.is_blank != 0 && byte != NO_OPERATION {
+            let (old, new) =
+                if at & 1 == 0 { ([byte, 0], [NO_OPERATION, 0]) } else { ([0, byte], [0, NO_OPERATION]) };
+            if self.packet.set(place, &[NO_OPERATION]).is_some() {
+                self.sum += u64::from(Delta::new().word(old, new).sum());
+            }
+        }
+        self.at = at + 1;
+        false
+    }
+}
+
+/// See `rvs_wire::toa`.
+const NO_OPERATION: u8 = 1;
+const END: u8 = 0;
+
+impl<P: Packet> Walk<'_, P> {
+    /// At the first byte of an option: how long it is, and whether it becomes blank. What is wrong becomes so to the end.
+    #[inline(always)]
+    fn begin(&mut self, kind: u8, at: u64, place: usize) {
+        self.left = 1;
+        self.is_blank = 0;
+        if kind == NO_OPERATION {
+            return;
+        }
+        let len = self.packet.get::<1>(place + 1).map_or(0, |[len]| u64::from(len));
+        if kind == END || len < 2 || at + len > self.header_len {
+            self.left = toa::OPTIONS_MAX as u64;
+            self.is_blank = 1;
+            return;
+        }
+        self.left = len;
+        self.is_blank = u64::from(kind == toa::KIND_V4 || kind == toa::KIND_V6);
+    }
+}

@@ -1,0 +1,88 @@
+//! Full NAT: both ends of a packet are rewritten, so that the server's reply comes back to the director without a route
+//! through it (IPVS lacks it).
+
+use rvs_abi::{Addr, Outcome, proto};
+use rvs_wire::checksum::Delta;
+use rvs_wire::{eth, ipv6, sctp, tcp, udp};
+
+use crate::forward::{HOP_LIMIT, store_ip};
+use crate::{Packet, Parsed};
+
+/// The ends that a packet leaves with; ports in network order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NewEnds {
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub destination: Addr,
+    /// Source port.
+    pub sport: [u8; 2],
+    /// Destination port.
+    pub dport: [u8; 2],
+}
+
+/// Rewrites addresses, ports and checksums, and takes one off the time to live.
+#[inline(always)]
+pub(crate) fn rewrite<P: Packet>(packet: &mut P, parsed: &Parsed, new: &NewEnds) -> Result<(), Outcome> {
+    let pseudo = rewrite_addresses(packet, parsed, new, true)?;
+    rewrite_ports(packet, parsed, new, pseudo).ok_or(Outcome::RewriteFailed)
+}
+
+/// Writes both addresses and, of a packet that makes a hop here, a time to live that is one less. What the addresses add to
+/// checksums over the pseudo header.
+#[inline(always)]
+pub(crate) fn rewrite_addresses<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    new: &NewEnds,
+    hops: bool,
+) -> Result<Delta, Outcome> {
+    if parsed.is_v4() {
+        let (ip, ttl) = if hops { parsed.ip.decrement_ttl() } else { (parsed.ip, Delta::new()) };
+        let (ip, source) = ip.with_source(new.source.v4_bytes());
+        let (ip, destination) = ip.with_destination(new.destination.v4_bytes());
+        let pseudo = source.and(destination);
+        store_ip(packet, ip, ttl.and(pseudo))?;
+        return Ok(pseudo);
+    }
+    if hops {
+        packet.set(HOP_LIMIT, &[parsed.ttl().wrapping_sub(1)]).ok_or(Outcome::RewriteFailed)?;
+    }
+    packet.set(eth::LEN + ipv6::at::SOURCE, &new.source.to_bytes()).ok_or(Outcome::RewriteFailed)?;
+    packet
+        .set(eth::LEN + ipv6::at::DESTINATION, &new.destination.to_bytes())
+        .ok_or(Outcome::RewriteFailed)?;
+    let source = Delta::new().address(parsed.source.words(), new.source.words());
+    Ok(source.address(parsed.destination.words(), new.destination.words()))
+}
+
+/// Writes both ports and makes the transport checksum right.
+#[inline(always)]
+fn rewrite_ports<P: Packet>(packet: &mut P, parsed: &Parsed, new: &NewEnds, pseudo: Delta) -> Option<()> {
+    let l4 = parsed.transport();
+    let before = ports(parsed.sport, parsed.dport);
+    let after = ports(new.sport, new.dport);
+    let fields = Delta::new().word(parsed.sport, new.sport).word(parsed.dport, new.dport);
+    match parsed.protocol {
+        proto::TCP => {
+            packet.set(l4, &after)?;
+            packet.update_tcp_checksum(l4 + tcp::CHECKSUM, pseudo, fields)
+        }
+        proto::UDP => {
+            packet.set(l4, &after)?;
+            packet.update_udp_checksum(l4 + udp::CHECKSUM, pseudo, fields)
+        }
+        _ => {
+            let field = packet.get::<4>(l4 + sctp::CHECKSUM)?;
+            let len = (parsed.len + eth::LEN as u32 - l4 as u32) as u16;
+            packet.set(l4 + sctp::CHECKSUM, &sctp::update_checksum(field, before, after, len))?;
+            packet.set(l4, &after)
+        }
+    }
+}
+
+/// The first four bytes of a transport header.
+#[inline(always)]
+const fn ports(source: [u8; 2], destination: [u8; 2]) -> [u8; 4] {
+    [source[0], source[1], destination[0], destination[1]]
+}

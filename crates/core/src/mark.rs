@@ -1,0 +1,124 @@
+//! Marks: which one a packet has, and whether a service is for it (ipvs.md §2.5 step 1).
+//!
+//! Under TC a packet may come with a mark. Rules of our own, which hold under XDP as well, give one by addresses, protocol
+//! and ports; the first that takes a packet counts, and before the packet's own. Only packets that may begin a connection
+//! are asked about: those of one that exists find it with or without a mark, as in IPVS (ipvs.md §2.2).
+
+use rvs_abi::{Addr, Event, Outcome, limits, mark};
+
+use crate::parse::Signal;
+use crate::{Parsed, RuleRecord, Step, Tables, filter};
+
+/// Whether a packet to an address that the filter does not know may be one for a service by mark all the same:
+/// [`NONE`], [`KNOWN`] or [`MAYBE`]. Asked only while there is such a service; `own` is the packet's own mark.
+///
+/// Not inlined: the program's own frame is at the bottom of the longest chain of calls.
+#[inline(never)]
+pub(crate) fn concerns<T: Tables>(tables: &T, parsed: &Parsed, outcome: Outcome, own: u32) -> u32 {
+    if filter::is_learned(tables, parsed.destination) {
+        return KNOWN;
+    }
+    let begins = outcome == Outcome::Balanced && parsed.is(Signal::BEGINS);
+    if begins && (own != 0 || filter::is_ruled(tables, parsed.destination)) {
+        return MAYBE;
+    }
+    NONE
+}
+
+/// It is for none.
+pub(crate) const NONE: u32 = 0;
+/// It may be of a connection that was made by mark.
+pub(crate) const KNOWN: u32 = 1;
+/// It is not, but may have a mark.
+pub(crate) const MAYBE: u32 = 2;
+
+/// Stage 1b, for packets that may begin a connection: finds their mark and leaves it in the scratch memory.
+/// [`Outcome::NoConnection`]: a service is for it.
+#[inline(always)]
+pub fn classify<T: Tables>(tables: &T) -> Outcome {
+    let search = tables.with_scratch(|scratch| {
+        scratch.mark = 0;
+        Search::new(&scratch.parsed)
+    });
+    let Some(mut search) = search else { return Outcome::Inconsistent };
+    if search.begins == 0 {
+        return Outcome::NotOurs;
+    }
+    let is_v4 = search.destination.is_v4();
+    // Before the loop, behind which the compiler no longer knows on which hook this is: there is no such field under XDP.
+    let own = tables.packet_mark();
+    let (first, count) = mark::list_parts(tables.rules());
+    if count != 0 && filter::is_ruled(tables, search.destination) {
+        search.first = first;
+        let rounds = if count < limits::RULES_MAX { count } else { limits::RULES_MAX };
+        tables.repeat(rounds, &mut search);
+    }
+    let mark = if search.mark == 0 {
+        own
+    } else {
+        tables.note(Event::Classified);
+        search.mark
+    };
+    let _kept = tables.with_scratch(|scratch| scratch.mark = mark);
+    if mark != 0 && tables.service_id(&mark::key(mark, is_v4)).is_some() {
+        Outcome::NoConnection
+    } else {
+        Outcome::NotOurs
+    }
+}
+
+/// A walk through the rules.
+struct Search {
+    source: Addr,
+    destination: Addr,
+    sport: u16,
+    dport: u16,
+    protocol: u8,
+    family: u8,
+    begins: u16,
+    first: u32,
+    /// Of the rule that was found; 0: none.
+    mark: u32,
+}
+
+impl Search {
+    #[inline(always)]
+    const fn new(parsed: &Parsed) -> Self {
+        Self {
+            source: parsed.source,
+            destination: parsed.destination,
+            sport: u16::from_be_bytes(parsed.sport),
+            dport: u16::from_be_bytes(parsed.dport),
+            protocol: parsed.protocol,
+            family: parsed.family,
+            begins: parsed.is(Signal::BEGINS) as u16,
+            first: 0,
+            mark: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn is_taken_by<R: RuleRecord>(&self, rule: R) -> bool {
+        let (protocol, family) = rule.kind();
+        let [source_from, source_to, dest_from, dest_to] = rule.ports();
+        (protocol == 0 || protocol == self.protocol)
+            && (family == 0 || family == self.family)
+            && source_from <= self.sport
+            && self.sport <= source_to
+            && dest_from <= self.dport
+            && self.dport <= dest_to
+            && rule.is_between(self.source, self.destination)
+    }
+}
+
+impl<T: Tables> Step<T> for Search {
+    #[inline(always)]
+    fn step(&mut self, tables: &T, round: u32) -> bool {
+        let Some(rule) = tables.rule(self.first + round) else { return true };
+        if !self.is_taken_by(rule) {
+            return false;
+        }
+        self.mark = rule.mark();
+        true
+    }
+}

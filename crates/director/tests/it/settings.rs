@@ -1,0 +1,139 @@
+//! Settings, and what follows from them in memory.
+
+use rvs_abi::{Addr, Settings as Bits};
+use rvs_config::*;
+use rvs_director::Director;
+use rvs_model::{Heap, records};
+
+use crate::support::*;
+
+const NOW: u64 = 310 * SECOND;
+
+fn word(director: &Director<Heap>) -> u32 {
+    records::config(director.memory()).settings
+}
+
+fn refusal(director: &mut Director<Heap>, commands: &[Command]) -> (usize, String) {
+    let refusal = director.apply(commands, NOW).unwrap_err();
+    (refusal.index, refusal.error.to_string())
+}
+
+#[test]
+fn settings_begin_with_the_defaults_and_survive_the_director() {
+    let mut director = director(&SMALL);
+    assert_eq!((director.settings(), word(&director)), (Settings::default(), Bits::DEFAULT));
+    director.apply(&[set(&[("sloppy_tcp", 1), ("conn_reuse_mode", 2), ("snat_reroute", 0)])], NOW).unwrap();
+    assert_eq!(word(&director), Bits::SLOPPY_TCP | Bits::REUSE_FIN_WAIT | Bits::PMTU_DISC);
+    let settings = director.settings();
+    let director = Director::adopt(director.into_memory()).unwrap();
+    assert_eq!(director.settings(), settings);
+    let mut config = records::config(director.memory());
+    config.settings |= 1 << 7;
+    records::write_config(director.memory(), &config);
+    let error = Director::adopt(director.into_memory()).unwrap_err().to_string();
+    assert!(error.contains("CONFIG: unknown settings 0x2c1"), "{error}");
+}
+
+#[test]
+fn what_is_wrong_changes_nothing() {
+    let mut director = director(&SMALL);
+    let before = word(&director);
+    for (wrong, line) in [
+        (("sloppy_tcp", 2), "setting sloppy_tcp: value 2, expected 0 to 1"),
+        (("conn_reuse_mode", 4), "setting conn_reuse_mode: value 4, expected 0 to 3"),
+        (("drop_packet", 1), "setting drop_packet: not supported by this version of rvs"),
+        (("ignore_tunneled", 1), "setting ignore_tunneled: not supported by this version of rvs"),
+    ] {
+        let list = [set(&[("schedule_icmp", 1)]), set(&[("expire_nodest_conn", 1), wrong])];
+        assert_eq!(refusal(&mut director, &list), (1, line.to_owned()));
+        assert_eq!(word(&director), before);
+    }
+}
+
+#[test]
+fn one_word_needs_no_journal_and_two_changes_do() {
+    let director = director(&SMALL);
+    let change = |commands: &[Command]| director.plan(commands, NOW).unwrap().change();
+    let both = set(&[("sloppy_tcp", 1), ("sloppy_sctp", 1)]);
+    assert_eq!(change(std::slice::from_ref(&both)), None);
+    let list = [both, add_service(vip(1), Scheduler::Rr)];
+    assert_eq!(change(&list).unwrap().settings.unwrap().get(Setting::SloppySctp), 1);
+    let plan = director.plan(&list[..1], NOW).unwrap().to_string();
+    assert_eq!(plan, "settings: sloppy_sctp 0 -> 1 sloppy_tcp 0 -> 1\n");
+}
+
+/// What a packet of that real server's port 80 finds.
+fn real_server(director: &Director<Heap>, n: u8) -> Option<u32> {
+    let DestKey { address, port } = rs(n);
+    director.memory().service_key(&rvs_abi::ServiceKey {
+        vip: Addr::from_ip(address),
+        vport: port.to_be(),
+        protocol: 6,
+        family: rvs_abi::family::V4,
+        zero: rvs_abi::ServiceKey::REAL_SERVER,
+    })
+}
+
+#[test]
+fn nat_destinations_have_keys_while_nat_icmp_send_is_on() {
+    let mut director = director(&SMALL);
+    let direct = Destination { method: ForwardingMethod::Dr, ..dest(rs(2), 1) };
+    let direct = Command::AddDestination { service: vip(1), destination: direct };
+    let list = [add_service(vip(1), Scheduler::Rr), add(vip(1), rs(1), 1), direct];
+    director.apply(&list, NOW).unwrap();
+    assert_eq!(real_server(&director, 1), None);
+    director.apply(&[set(&[("nat_icmp_send", 1)])], NOW).unwrap();
+    let first = real_server(&director, 1);
+    assert!(first.is_some() && real_server(&director, 2).is_none());
+    // In two services: it stays until the last is gone.
+    let again = [add_service(vip(2), Scheduler::Rr), add(vip(2), rs(1), 1), add(vip(2), rs(3), 1)];
+    director.apply(&again, NOW).unwrap();
+    assert_eq!(real_server(&director, 1), first);
+    assert!(real_server(&director, 3).is_some());
+    director.apply(&[delete(vip(1), rs(1))], NOW).unwrap();
+    assert!(real_server(&director, 1).is_some_and(|id| Some(id) != first));
+    director.apply(&[delete_service(vip(2))], NOW).unwrap();
+    assert_eq!((real_server(&director, 1), real_server(&director, 3)), (None, None));
+    director.apply(&[add(vip(1), rs(1), 1)], NOW).unwrap();
+    // A director that is killed before it wrote them, or took one away.
+    let memory = director.into_memory();
+    let copied = copy(&memory, &SMALL, &[vip(1)]);
+    let adopted = Director::adopt(copied).unwrap();
+    assert_eq!(real_server(&adopted, 1), first);
+    let mut director = Director::adopt(memory).unwrap();
+    director.apply(&[set(&[("nat_icmp_send", 0)])], NOW).unwrap();
+    assert_eq!(real_server(&director, 1), None);
+}
+
+#[test]
+fn removed_destinations_are_told_once_under_expire_nodest_conn() {
+    let mut director = director(&SMALL);
+    director.apply(&[add_service(vip(1), Scheduler::Rr), add(vip(1), rs(1), 1)], NOW).unwrap();
+    director.apply(&[delete(vip(1), rs(1))], NOW).unwrap();
+    assert!(!director.take_purge());
+    director.apply(&[set(&[("expire_nodest_conn", 1)]), add(vip(1), rs(1), 1)], NOW).unwrap();
+    assert!(!director.take_purge());
+    director.apply(&[delete_service(vip(1))], NOW).unwrap();
+    assert!(director.take_purge() && !director.take_purge());
+}
+
+#[test]
+fn one_packet_scheduling_is_an_attribute_of_udp_services() {
+    let mut director = director(&SMALL);
+    let key = ServiceKey { protocol: Protocol::Udp, ..vip(1) };
+    let attributes = |one_packet| VirtualService { one_packet, ..service(key, Scheduler::Rr) };
+    director.apply(&[Command::AddService(attributes(true))], NOW).unwrap();
+    let flags = |director: &Director<Heap>| records::service(director.memory(), 0).unwrap().flags;
+    assert_eq!(flags(&director), 5);
+    assert!(director.service_listing(&key).unwrap().service.one_packet);
+    // An edit says all attributes anew (ipvs.md §1.1).
+    director.apply(&[Command::EditService(attributes(false))], NOW).unwrap();
+    assert_eq!(flags(&director), 1);
+    director.apply(&[Command::EditService(attributes(true))], NOW).unwrap();
+    let mut adopted = Director::adopt(director.into_memory()).unwrap();
+    assert!(adopted.service_listing(&key).unwrap().service.one_packet);
+    let wrong = VirtualService { one_packet: true, ..service(vip(2), Scheduler::Rr) };
+    let name = vip(2);
+    let line = format!("service {name}: one-packet scheduling is for UDP only");
+    assert_eq!(refusal(&mut adopted, &[Command::AddService(wrong)]), (0, line));
+}
