@@ -203,7 +203,9 @@ Times  Event          Explanation
     5  evicted        a connection of one packet made room for a new one in the full table
     6  error_sent     a dropped packet was answered with an ICMP error
     7  error_limited  a dropped packet was not answered: too many errors to that address, or at all
-    8  expired        a packet ended its connection, whose destination is removed (expire_nodest_conn)
+    8  client_unsaid  full NAT: a TCP header had no room for the client's address
+    9  classified     a rule of the classifier gave a packet its mark
+   10  expired        a packet ended its connection, whose destination is removed (expire_nodest_conn)
 ";
         assert_eq!(text(&status()), expected);
     }

@@ -143,7 +143,6 @@ pub const STEPS: &[Outcome] = &[
     Outcome::IcmpError,
     Outcome::LaterFragment,
     Outcome::MaybeMarked,
-    Outcome::Classified,
     Outcome::Tunnel,
     Outcome::TunnelError,
     Outcome::Local,
@@ -152,7 +151,8 @@ pub const STEPS: &[Outcome] = &[
     Outcome::NoConnection,
     Outcome::FullNat,
     Outcome::FullNatReply,
-    Outcome::Reserve,
     Outcome::LocalPort,
     Outcome::ClientOption,
+    Outcome::Classified,
+    Outcome::Reserve,
 ];

@@ -48,12 +48,16 @@ impl Capacity {
         self.buckets().div_ceil(8)
     }
 
-    /// Words of the map of the director's ports: a power of two, and at least one for each slot of the connection table.
+    /// Words of the map of the director's ports: a power of two, and at least one for each slot of the connection table, as
+    /// far as a map can have so many.
     #[must_use]
     pub const fn local_ports(&self) -> u32 {
-        const SLOTS_U32: u32 = 7;
-        const _: () = assert!(SLOTS_U32 as usize == SLOTS);
-        ((self.buckets() + self.overflow_buckets()) * SLOTS_U32).next_power_of_two()
+        const MAX: u64 = 1 << 31;
+        let slots = (self.buckets() as u64 + self.overflow_buckets() as u64) * SLOTS as u64;
+        let words = slots.next_power_of_two();
+        #[allow(clippy::cast_possible_truncation, reason = "at most 2^31")]
+        let words = if words < MAX { words } else { MAX } as u32;
+        words
     }
 
     /// Entries of the map of service keys: with `nat_icmp_send`, destinations have keys too.
