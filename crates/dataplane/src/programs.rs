@@ -140,7 +140,7 @@ impl Programs {
 
     /// Runs the program for what this host sends.
     pub(crate) fn run_local(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.run_classifier(LOCAL, packet, ifindex, repeat)
+        self.run_classifier(LOCAL, packet, ifindex, 0, repeat)
     }
 
     /// See [`crate::Kernel::age_error_budgets`].

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, DestFlags, Event, Locals, Outcome, Rule, Service, ServiceKey, Stats, limits};
+use rvs_abi::{
+    Addr, Config, Dest, DestConns, DestFlags, Event, Locals, Outcome, Rule, Service, ServiceKey, Stats,
+    limits,
+};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
 use rvs_core::{DestRecord, Flow, NextHop, RuleRecord, ServiceRecord, Step, fragment};

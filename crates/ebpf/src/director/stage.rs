@@ -16,7 +16,7 @@ const INCONSISTENT: u32 = Outcome::Inconsistent as u32;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_classify(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     mark::classify(&tables) as u32
 }
 
@@ -24,7 +24,7 @@ pub extern "C" fn rvs_xdp_classify(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
     mark::classify(&tables) as u32
 }
 
@@ -200,7 +200,7 @@ pub extern "C" fn rvs_local_answer(context: *mut __sk_buff, about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_local_reply(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::local_reply(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -208,7 +208,7 @@ pub extern "C" fn rvs_xdp_local_reply(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_local_reply(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::local_reply(&mut Skb::new(context), &tables) as u32
 }
 
@@ -216,7 +216,7 @@ pub extern "C" fn rvs_tc_local_reply(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_full_nat(context: *mut xdp_md, step: u32) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::full_nat(&mut Xdp::new(context), &tables, outcome(step)) as u32
 }
 
@@ -224,7 +224,7 @@ pub extern "C" fn rvs_xdp_full_nat(context: *mut xdp_md, step: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_full_nat(context: *mut __sk_buff, step: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::full_nat(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 
@@ -232,7 +232,7 @@ pub extern "C" fn rvs_tc_full_nat(context: *mut __sk_buff, step: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::client_option(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -240,7 +240,7 @@ pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::client_option(&mut Skb::new(context), &tables) as u32
 }
 
@@ -248,7 +248,7 @@ pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_find_local(about: u32) -> u32 {
-    let Some(tables) = Tables::without_packet() else { return 0 };
+    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
     let about = if about == About::Packet as u32 { About::Packet } else { About::Quoted };
     u32::from(pipeline::find_local(&tables, about))
 }
@@ -257,7 +257,7 @@ pub extern "C" fn rvs_find_local(about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_reserve() -> u32 {
-    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
     pipeline::reserve(&tables) as u32
 }
 
@@ -265,7 +265,7 @@ pub extern "C" fn rvs_reserve() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_publish() -> u32 {
-    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
     pipeline::publish(&tables) as u32
 }
 
@@ -298,7 +298,7 @@ pub extern "C" fn rvs_insert() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_one_packet(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
     pipeline::one_packet(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -306,7 +306,7 @@ pub extern "C" fn rvs_xdp_one_packet(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
     pipeline::one_packet(&mut Skb::new(context), &tables) as u32
 }
 
@@ -314,7 +314,7 @@ pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_take_quoted() -> u32 {
-    let Some(tables) = Tables::without_packet() else { return 0 };
+    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
     pipeline::take_quoted(&tables);
     1
 }
@@ -323,7 +323,7 @@ pub extern "C" fn rvs_take_quoted() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_give_quoted_back() -> u32 {
-    let Some(tables) = Tables::without_packet() else { return 0 };
+    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
     pipeline::give_quoted_back(&tables);
     1
 }
@@ -332,6 +332,6 @@ pub extern "C" fn rvs_give_quoted_back() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_server() -> u32 {
-    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
     pipeline::server(&tables) as u32
 }
