@@ -1,10 +1,10 @@
 //! `cargo xtask ebpf`: builds the programs in the kernel into the objects that are committed.
 //!
 //! Users build rvs without a BPF tool chain, since the objects lie in the repository; who changes the programs rebuilds
-//! them. The bytes must depend on the source and the tool chain only, or CI could not compare them. Three things
+//! them. The bytes must depend on the source and the tool chain only, or CI could not compare them. Four things
 //! would get in: paths (in the BTF line info, mended by `--remap-path-prefix`), cargo's `-C metadata`
-//! (a hash over the absolute paths of path dependencies, which ends up in symbol names; mended by [`rustc`]), and DWARF
-//! (stripped).
+//! (a hash over the absolute paths of path dependencies, which ends up in symbol names; mended by [`rustc`]), DWARF
+//! (stripped), and where things lie in the linker's memory (mended by [`in_place`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -226,7 +226,8 @@ pub(crate) fn rustc() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let Some(compiler) = arguments.next() else { return ExitCode::FAILURE };
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    let error = Command::new(&compiler)
+    let mut command = in_place(&compiler);
+    let error = command
         .args(arguments.map(|argument| match argument.to_str() {
             Some(text) if text.starts_with("metadata=") => format!("metadata={version}").into(),
             _ => argument,
@@ -234,4 +235,16 @@ pub(crate) fn rustc() -> ExitCode {
         .exec();
     eprintln!("xtask: can't start {}: {error}", compiler.display());
     ExitCode::FAILURE
+}
+
+/// Starts a program without random addresses, where that is allowed. LLVM writes the types in BTF that are declared only
+/// in the order of their addresses in its memory (`FixupDerivedTypes`): about one link in four came out differently.
+fn in_place(program: &OsStr) -> Command {
+    let allowed = Command::new("setarch").args(["-R", "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setarch");
+    command.arg("-R").arg(program);
+    command
 }

@@ -48,28 +48,12 @@ pub struct ConnEntry {
     pub dport: u16,
     /// Full NAT: the director's port towards the destination, network order.
     pub lport: u16,
-    /// For later use (a time-out); zero.
-    pub spare: u16,
-    /// Full NAT: number of the director's address, see [`crate::Locals`]; 0: that on the way to the destination.
-    pub local: u16,
+    /// For later use (a time-out, an address for full NAT); zero.
+    pub spare: [u16; 2],
     /// Packets from the client.
     pub packets: u32,
     /// For later use (the controlling entry); zero.
     pub control: u32,
-}
-
-/// The director's addresses that a full NAT service uses: numbers in the map `LOCAL_ADDRESSES`, of which 0 is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Locals {
-    /// First of those of IPv4.
-    pub first_v4: u16,
-    /// How many of IPv4; 0: the director's own address on the way to each destination.
-    pub count_v4: u16,
-    /// First of those of IPv6.
-    pub first_v6: u16,
-    /// How many of IPv6; 0 likewise.
-    pub count_v6: u16,
 }
 
 /// The top bit of a bucket's number: it is one of the overflow table.

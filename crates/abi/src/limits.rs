@@ -30,8 +30,6 @@ pub const NEIGHBOUR_MARKS: u32 = 4096;
 pub const ERROR_BUDGETS: u32 = 1024;
 /// Fragmented packets of which is known where their first fragment went. The oldest give way.
 pub const FRAGMENTS: u32 = 1 << 16;
-/// Addresses of the director for full NAT, and one that is none.
-pub const LOCAL_ADDRESSES: u32 = 4096;
 /// The director's ports that full NAT uses: below those that Linux takes for its own connections.
 pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
 /// Counters per CPU in `COUNTERS`.

@@ -23,8 +23,6 @@ pub enum Region {
     ConnOverflow,
     /// Who uses a port of the director's for full NAT: words of `rvs_core::conn::local`.
     LocalPorts,
-    /// [`crate::Addr`] by number: the director's addresses for full NAT.
-    LocalAddresses,
     /// [`crate::Stats`]: one part per CPU, then one part of zero points (`-Z`).
     Stats,
     /// Counters of outcomes: [`crate::limits::COUNTERS`] words per CPU.
@@ -37,7 +35,7 @@ pub enum Region {
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::Config,
         Self::Filter,
         Self::Ports,
@@ -48,7 +46,6 @@ impl Region {
         Self::Conns,
         Self::ConnOverflow,
         Self::LocalPorts,
-        Self::LocalAddresses,
         Self::Stats,
         Self::Counters,
         Self::Marked,
@@ -69,7 +66,6 @@ impl Region {
             Self::Conns => "CONNS",
             Self::ConnOverflow => "CONN_OVERFLOW",
             Self::LocalPorts => "LOCAL_PORTS",
-            Self::LocalAddresses => "LOCAL_ADDRESSES",
             Self::Stats => "STATS",
             Self::Counters => "COUNTERS",
             Self::Marked => "MARKED",
@@ -86,7 +82,6 @@ impl Region {
             Self::Dests => size_of::<crate::Dest>() / 8,
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
-            Self::LocalAddresses => size_of::<crate::Addr>() / 8,
             Self::Classifier => size_of::<crate::Rule>() / 8,
             Self::LocalPorts
             | Self::Filter

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Addr, Locals};
+use crate::Addr;
 
 /// Key of `SERVICE_KEYS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -61,10 +61,8 @@ pub struct Service {
     pub table: u32,
     /// Words that its table occupies there.
     pub table_words: u32,
-    /// The director's addresses that full NAT uses.
-    pub locals: Locals,
     /// For later use; zero.
-    pub spare: [u64; 3],
+    pub spare: [u64; 4],
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && size_of::<Service>() == 64);

@@ -6,8 +6,8 @@ use std::mem::{offset_of, size_of};
 
 use rvs_abi::map::Region;
 use rvs_abi::{
-    ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, Locals,
-    OUTCOMES, Rule, Service, ServiceKey, Stats,
+    ABI_VERSION, Bucket, ClientAddress, Config, ConnEntry, Dest, DestConns, DirectorPrefix, Event, OUTCOMES,
+    Rule, Service, ServiceKey, Stats,
 };
 
 /// Writes down a record. All fields must be named: the pattern has no rest.
@@ -26,19 +26,7 @@ fn layout() -> Result<String, std::fmt::Error> {
     record!(text, ServiceKey { vip, vport, protocol, family, zero });
     record!(
         text,
-        Service {
-            vip,
-            vport,
-            protocol,
-            family,
-            flags,
-            scheduler,
-            sched_flags,
-            table,
-            table_words,
-            locals,
-            spare
-        }
+        Service { vip, vport, protocol, family, flags, scheduler, sched_flags, table, table_words, spare }
     );
     record!(
         text,
@@ -80,12 +68,10 @@ fn layout() -> Result<String, std::fmt::Error> {
             dport,
             lport,
             spare,
-            local,
             packets,
             control,
         }
     );
-    record!(text, Locals { first_v4, count_v4, first_v6, count_v6 });
     rule(&mut text)?;
     record!(text, ClientAddress { addr, port, zero });
     record!(text, DirectorPrefix { bits, family, addr });

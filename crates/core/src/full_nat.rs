@@ -128,7 +128,7 @@ impl<T: Tables> Context<'_, T> {
         dest: T::Dest,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        let local = found.local_address(self.tables, dest).ok_or(Outcome::Inconsistent)?;
+        let local = dest.source();
         if local == Addr::default() {
             return Err(Outcome::NoLocalAddress);
         }
@@ -139,7 +139,7 @@ impl<T: Tables> Context<'_, T> {
             way.keep.with_other_end(self.tables, local);
         }
         way.ends.source = local;
-        (way.ends.sport, _) = found.local_end();
+        way.ends.sport = found.lport();
         way.ends.destination = dest.addr();
         (_, way.ends.dport) = found.ports();
         Ok(Outcome::FullNat)

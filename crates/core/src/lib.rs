@@ -20,6 +20,7 @@ mod one_packet;
 mod packet;
 mod parse;
 pub mod pipeline;
+pub mod program;
 mod reuse;
 pub mod sched;
 mod server;

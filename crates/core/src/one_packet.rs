@@ -80,12 +80,10 @@ fn send<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let (dest_id, service) = (request.entry.dest, request.entry.service);
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-    let hop = context.hop_to(dest, dest_id, true);
-    if let Err(outcome) = hop
-        && outcome.class() == Class::HandOver
-    {
+    let found_way = context.find_way(dest, dest_id, true, way);
+    if found_way.class() == Class::HandOver {
         turn.take_back(context.tables);
-        return Err(outcome);
+        return Err(found_way);
     }
     let method = method(request.entry.flags);
     let mut in_bytes = u64::from(parsed.len);
@@ -94,13 +92,17 @@ fn send<P: Packet, T: Tables>(
         way.keep.keep(context.tables, parsed, (dest_id, service), method, (Addr::default(), context.now));
     }
     context.tables.count(service, dest_id, &Stats { conns: 1, in_packets: 1, in_bytes, ..Stats::default() });
-    let hop = hop?;
-    way.hop = hop;
-    way.notice.mtu = hop.mtu;
+    let dport = request.entry.dport.to_ne_bytes();
+    if found_way == Outcome::Local {
+        way.local.request(method, dest.addr(), dport);
+        return Ok(Outcome::Local);
+    }
+    if found_way != Outcome::Balanced {
+        return Err(found_way);
+    }
     if method == Method::MASQ {
-        check(packet, parsed, &hop, 0)?;
-        let dport = request.entry.dport.to_ne_bytes();
-        masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
+        check(packet, parsed, &way.hop, 0)?;
+        masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &way.hop)?;
         return Ok(Outcome::ForwardMasq);
     }
     Context::<T>::transmit(packet, parsed, dest, method, way)

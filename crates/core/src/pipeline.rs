@@ -7,17 +7,18 @@ use crate::forward::full_nat::NewEnds;
 use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
 use crate::forward::{check, client_option, direct_route, masq, tunnel};
-use crate::icmp::{self, answer, quoted, relay};
+use crate::icmp::{self, answer};
 use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, Link, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
-    one_packet, parse,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
+    one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
 pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
+pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
 pub use crate::server::server;
 
@@ -41,6 +42,10 @@ pub struct Scratch {
     pub is_local: u64,
     /// How it goes on.
     pub way: Way,
+    /// For the next program: the outcome that it begins with, as a number.
+    pub outcome: u32,
+    /// For the next program: what kind of program this one is.
+    pub look: u32,
     /// Its mark, when a service is looked for; 0: none.
     pub mark: u32,
     /// The connection to be made.
@@ -82,7 +87,8 @@ pub struct Notice {
     pub hops: u32,
 }
 
-/// Handles a packet that came in on an interface.
+/// Handles a packet that came in on an interface: the first of the programs that its way is divided into (see
+/// [`crate::program`]), which has all that most packets meet.
 ///
 /// The stages are functions of their own in the kernel, verified one by one and none on another's stack; they hand over
 /// through [`Scratch`] and return a number. [`Outcome::Balanced`] means: on to the next.
@@ -104,77 +110,10 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
             outcome = tables.server();
         }
     }
-    if outcome == Outcome::IcmpError {
-        outcome = icmp_error(packet, tables);
-    }
     if outcome == Outcome::Balanced {
         outcome = tables.request(packet);
     }
-    if outcome == Outcome::NoConnection {
-        find_mark(tables);
-        outcome = Outcome::Classified;
-    }
-    if outcome == Outcome::Classified {
-        outcome = connect(tables.prepare(), tables);
-        if outcome == Outcome::Balanced {
-            outcome = tables.request(packet);
-            // Made, and gone at once: others are at work on the same slots.
-            if outcome == Outcome::NoConnection {
-                outcome = Outcome::ConnContended;
-            }
-        } else if outcome == Outcome::OnePacket {
-            outcome = tables.one_packet(packet);
-        }
-    }
-    if outcome == Outcome::LaterFragment {
-        outcome = tables.fragment_stage(packet);
-    }
-    if outcome == Outcome::Tunnel {
-        outcome = tables.tunnel(packet);
-    }
-    if outcome == Outcome::Local {
-        outcome = tables.local(packet);
-    }
-    if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
-        outcome = tables.full_nat_stage(packet, outcome);
-    }
-    if outcome == Outcome::ClientOption {
-        outcome = tables.client_option(packet);
-    }
-    let leaves = match outcome.class() {
-        Class::Forward => true,
-        Class::Drop => answer::is_for(outcome) && tables.answer(packet, outcome),
-        Class::Pass | Class::HandOver => false,
-    };
-    let link = if leaves {
-        tables.with_scratch(|scratch| scratch.way.hop.link).unwrap_or_default()
-    } else {
-        Link::default()
-    };
-    Verdict { outcome, link }
-}
-
-/// An ICMP error: to the client, to the real server, or about a tunnel's packet.
-#[inline(always)]
-fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let mut outcome = tables.icmp(packet);
-    if outcome == Outcome::TunnelError {
-        outcome = tables.tunnel_error(packet);
-        if outcome == Outcome::NoConnection {
-            // It was looked at as a tunnel's: what is quoted is read anew.
-            let _read = tables.icmp(packet);
-        }
-    }
-    if outcome == Outcome::NoConnection {
-        outcome = icmp::schedule::begin_by_error(packet, tables);
-    }
-    if outcome == Outcome::Tunnel {
-        outcome = match tables.tunnel(packet) {
-            Outcome::ForwardTunnel => Outcome::IcmpToServer,
-            outcome => outcome,
-        };
-    }
-    outcome
+    program::go_on(packet, tables, outcome)
 }
 
 /// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
@@ -219,7 +158,6 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         scratch.clock = tables.now();
         scratch.is_fresh = 0;
-        scratch.is_local = u64::from(tables.is_local());
         let outcome = parse(packet, tables, &mut scratch.parsed);
         if !matches!(
             outcome,
@@ -292,48 +230,6 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// Stage 2c, for ICMP errors (ipvs.md §2.8): sends one on to the end of a connection that it is for. Errors of the real
-/// servers' side come first, as on IPVS's hooks (ipvs.md §2.1).
-#[inline(always)]
-pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let parsed = tables.with_scratch(|scratch| quoted::parse(packet, &scratch.parsed, &mut scratch.quoted));
-    match parsed {
-        Some(Ok(())) => {}
-        Some(Err(outcome)) => return outcome,
-        None => return Outcome::Inconsistent,
-    }
-    if tables.find(Side::Server) || tables.full_nat() != 0 && tables.find_local(About::Quoted) {
-        return about_quoted(packet, tables, Side::Server);
-    }
-    if tables.find(Side::Client) {
-        return about_quoted(packet, tables, Side::Client);
-    }
-    // It may be one of GUE.
-    if is_quoted_datagram(tables) { Outcome::TunnelError } else { icmp::schedule::unknown(tables) }
-}
-
-/// Whether the quoted packet is of UDP. A number and no `Option` of one: kernel 6.1 does not know that there is scratch
-/// memory, and refuses to compare what nobody wrote.
-#[inline(always)]
-fn is_quoted_datagram<T: Tables>(tables: &T) -> bool {
-    tables.with_scratch(|scratch| u32::from(scratch.quoted.protocol)).unwrap_or(0) == u32::from(proto::UDP)
-}
-
-/// Sends on an error that came from the side of clients or real servers.
-#[inline(always)]
-fn about_quoted<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let context = Context::new(tables, scratch.clock, false);
-        let Scratch { parsed, quoted, way, found, .. } = scratch;
-        let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
-        either(match side {
-            Side::Server => relay::to_client(&context, packet, parsed, quoted, &found, way),
-            Side::Client => relay::to_server(&context, packet, parsed, quoted, &found, way),
-        })
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
 /// Where a packet comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -391,31 +287,6 @@ pub fn local<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let Scratch { parsed, way, .. } = scratch;
         either(local::deliver(packet, tables, parsed, &way.local, &mut way.hop))
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// Stage 2d, for ICMP errors that may be about a tunnel's packet.
-#[inline(always)]
-pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    // What goes to a UDP port may be any datagram, and then is whole.
-    let is_datagram = is_quoted_datagram(tables);
-    let is_tunnel = tables.with_scratch(|scratch| {
-        let Scratch { parsed, quoted, quoted_tunnel, .. } = scratch;
-        icmp::tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
-    });
-    if is_tunnel != Some(true) {
-        return if is_datagram { icmp::schedule::unknown(tables) } else { Outcome::IcmpQuote };
-    }
-    if !tables.find(Side::Client) {
-        return Outcome::IcmpNoConnection;
-    }
-    let outcome = tables.with_scratch(|scratch| {
-        let context = Context::new(tables, scratch.clock, false);
-        let Scratch { parsed, quoted: inside, quoted_tunnel: tunnel, way, found, .. } = scratch;
-        let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
-        let link = &mut way.hop.link;
-        either(icmp::tunnel::error(&context, packet, parsed, tunnel, inside, &found, link))
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -541,12 +412,9 @@ impl<'a, T: Tables> Context<'a, T> {
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
-        let hop =
-            if self.is_here(dest) { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
-        if let Err(outcome) = hop
-            && outcome.class() == Class::HandOver
-        {
-            return Err(outcome);
+        let found_way = self.find_way(dest, dest_id, begins, way);
+        if found_way.class() == Class::HandOver {
+            return Err(found_way);
         }
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
@@ -569,20 +437,19 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }
-        // Asked again: what is kept over all this takes room on the stack.
-        if self.is_here(dest) {
+        if found_way == Outcome::Local {
             way.local.request(method, dest.addr(), dport);
             return Ok(Outcome::Local);
         }
         if self.tables.is_local() && local::is_loopback(parsed.source) {
             return Err(Outcome::LoopbackAddress);
         }
-        let hop = hop?;
-        way.hop = hop;
-        way.notice.mtu = hop.mtu;
+        if found_way != Outcome::Balanced {
+            return Err(found_way);
+        }
         if method == Method::MASQ {
-            check(packet, parsed, &hop, 0)?;
-            masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
+            check(packet, parsed, &way.hop, 0)?;
+            masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &way.hop)?;
             return Ok(Outcome::ForwardMasq);
         }
         if method == Method::FULL_NAT {
@@ -592,6 +459,23 @@ impl<'a, T: Tables> Context<'a, T> {
             return self.leave_by_full_nat(parsed, found, dest, way);
         }
         Self::transmit(packet, parsed, dest, method, way)
+    }
+
+    /// Finds where packets to a destination leave: [`Outcome::Balanced`], or [`Outcome::Local`] if that is this host's stack, or
+    /// why they can't. A number and no `Result`: it is kept while much is done, on a stack that has no room for more.
+    #[inline(always)]
+    pub(crate) fn find_way(&self, dest: T::Dest, id: u32, begins: bool, way: &mut Way) -> Outcome {
+        if self.is_here(dest) {
+            return Outcome::Local;
+        }
+        match self.hop_to(dest, id, begins) {
+            Ok(hop) => {
+                way.hop = hop;
+                way.notice.mtu = hop.mtu;
+                Outcome::Balanced
+            }
+            Err(outcome) => outcome,
+        }
     }
 
     /// Where packets to a destination leave.
@@ -733,8 +617,7 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
         entry.lport = 0;
-        entry.spare = 0;
-        entry.local = 0;
+        entry.spare = [0; 2];
         entry.packets = 0;
         entry.control = 0;
         Some(if is_full { Outcome::Reserve } else { Outcome::Balanced })
@@ -781,10 +664,10 @@ impl<'a, T: Tables> Context<'a, T> {
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };
         let from = self.reply_from(parsed, vip);
-        let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
+        way.hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
-        way.notice.mtu = hop.mtu;
-        check(packet, parsed, &hop, 0)?;
+        way.notice.mtu = way.hop.mtu;
+        check(packet, parsed, &way.hop, 0)?;
         let (vport, _) = found.ports();
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {
@@ -793,8 +676,7 @@ impl<'a, T: Tables> Context<'a, T> {
             }
             way.keep.keep(self.tables, parsed, found.ids(), Method::MASQ, (vip, self.now));
         }
-        way.hop = hop;
-        masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;
+        masq::send(packet, parsed, masq::End::Source, vip, vport, &way.hop)?;
         Ok(Outcome::ReplyMasq)
     }
 

@@ -1,10 +1,10 @@
 //! What the pipeline needs besides the packet: maps, clock, routes.
 
-use rvs_abi::{Addr, DestConns, Event, Locals, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Event, Outcome, Program, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
-use crate::{Packet, fragment, pipeline};
+use crate::{Packet, Verdict, fragment, pipeline, program};
 
 /// Tables, clock and routes of a data plane.
 pub trait Tables {
@@ -44,8 +44,6 @@ pub trait Tables {
     fn local_port(&self, index: u32) -> Option<u64>;
     /// Replaces such a word if it still is `old`; says whether it was.
     fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool;
-    /// An address of the director's by its number.
-    fn local_address(&self, number: u32) -> Option<Addr>;
     /// A word of the address filter.
     fn filter_word(&self, index: u32) -> u64;
 
@@ -100,6 +98,15 @@ pub trait Tables {
 
     /// Lends the memory in which the stages hand over. Not within a use of it.
     fn with_scratch<R>(&self, use_it: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
+
+    /// [`program::run`], by a tail call in the kernel: what is not in the scratch memory is lost.
+    #[inline(always)]
+    fn go_on<P: Packet>(&self, packet: &mut P, program: Program, outcome: Outcome) -> Verdict
+    where
+        Self: Sized,
+    {
+        program::run(program, packet, self, outcome)
+    }
 
     /// [`pipeline::reply`], as it is called here: in the kernel it is a function that is verified by itself.
     #[inline(always)]
@@ -350,8 +357,6 @@ pub trait ServiceRecord: Copy {
     fn port(self) -> u16;
     /// First word of its scheduler table, and how many words it has, as one read of both (they change together).
     fn table(self) -> (u32, u32);
-    /// The director's addresses that its full NAT uses.
-    fn locals(self) -> Locals;
 }
 
 /// A rule of the classifier, read field by field.

@@ -16,6 +16,7 @@ mod command {
     pub(super) const MAP_DELETE_ELEM: u32 = 3;
     pub(super) const OBJ_PIN: u32 = 6;
     pub(super) const OBJ_GET: u32 = 7;
+    pub(super) const PROG_GET_FD_BY_ID: u32 = 13;
     pub(super) const OBJ_GET_INFO_BY_FD: u32 = 15;
     pub(super) const LINK_CREATE: u32 = 28;
     pub(super) const LINK_UPDATE: u32 = 29;
@@ -81,6 +82,14 @@ struct InfoAttributes {
     fd: u32,
     len: u32,
     info: u64,
+}
+
+#[derive(IntoBytes, FromBytes, Immutable)]
+#[repr(C)]
+struct IdAttributes {
+    id: u32,
+    next: u32,
+    flags: u32,
 }
 
 #[derive(IntoBytes, FromBytes, Immutable)]
@@ -208,6 +217,15 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let mut attributes = PinAttributes { path: address(path.as_ptr()), fd: number(object), flags: 0 };
     // SAFETY: the path is a string that ends in zero and lives until the call is over.
     unsafe { call(command::OBJ_PIN, &mut attributes) }.map(drop)
+}
+
+/// Whether the kernel has no program (any more) of that number. `false` too where it does not tell.
+pub(crate) fn is_no_program(id: u32) -> bool {
+    let mut attributes = IdAttributes { id, next: 0, flags: 0 };
+    // SAFETY: no addresses. What the call returns is a descriptor that nobody else has.
+    let program =
+        unsafe { call(command::PROG_GET_FD_BY_ID, &mut attributes).map(|fd| OwnedFd::from_raw_fd(fd)) };
+    program.is_err_and(|e| e.raw_os_error() == Some(libc::ENOENT))
 }
 
 fn info<T: FromBytes + IntoBytes + Immutable>(object: BorrowedFd<'_>) -> io::Result<T> {

@@ -9,6 +9,7 @@ use rvs_abi::{LOOPBACK, Port, ServiceKey};
 use rvs_model::{Memory, MemoryError, records};
 
 use crate::error::Result;
+use crate::generations;
 use crate::hooks::{AttachMode, Attached, Attachment, Hooks, Mode};
 use crate::instance::{Instance, Options};
 use crate::journal::{JOURNAL, Journal};
@@ -57,6 +58,7 @@ impl Kernel {
             Found::Nothing => Vec::new(),
         };
         warnings.extend(hooks.tidy()?);
+        generations::tidy(&instance.directory())?;
         Ok(Self { instance, maps: Arc::new(maps), programs, hooks, adopted, warnings })
     }
 
@@ -153,6 +155,7 @@ impl Kernel {
         records::write_port(&*self.maps, interface.index, port(false));
         let attached = self.hooks.attach(interface, mode, self.programs.descriptors()?)?;
         records::write_port(&*self.maps, interface.index, port(attached.mode == Mode::Xdp));
+        generations::tidy(&self.instance.directory())?;
         Ok(attached)
     }
 
@@ -169,7 +172,9 @@ impl Kernel {
     /// When the kernel refuses.
     pub fn detach(&mut self, ifindex: u32) -> Result<bool> {
         records::write_port(&*self.maps, ifindex, Port::default());
-        self.hooks.detach(ifindex)
+        let found = self.hooks.detach(ifindex)?;
+        generations::tidy(&self.instance.directory())?;
+        Ok(found)
     }
 
     /// Takes the programs off all interfaces.

@@ -28,6 +28,7 @@ mod cgroup;
 pub mod client_address;
 mod error;
 mod filter;
+mod generations;
 mod hooks;
 mod instance;
 mod journal;

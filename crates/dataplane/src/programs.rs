@@ -6,15 +6,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aya::maps::{MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Map, MapError, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use rvs_abi::Program;
 use rvs_abi::map::{Region, SERVICE_KEYS};
 use rvs_model::Capacity;
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result, VerifierLog};
-use crate::hooks;
+use crate::{generations, hooks};
 
 /// The object as `cargo xtask ebpf` made it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../programs/director.bpf.o");
@@ -28,6 +29,14 @@ const TC_AFTER_XDP: &str = "rvs_tc_after_xdp";
 
 /// What this host sends.
 const LOCAL: &str = "rvs_local";
+
+/// Those that interfaces have.
+const FIRST: [&str; 4] = [XDP, TC, TC_AFTER_XDP, LOCAL];
+/// The programs behind the first under each hook: the array that they are called by, and they in the order of their numbers.
+const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
+    ("PROGRAMS_XDP", ["rvs_xdp_begin", "rvs_xdp_error", "rvs_xdp_follow", "rvs_xdp_tell"]),
+    ("PROGRAMS_TC", ["rvs_tc_begin", "rvs_tc_error", "rvs_tc_follow", "rvs_tc_tell"]),
+];
 
 /// How many ICMP errors may be sent, for each CPU.
 const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
@@ -78,11 +87,37 @@ impl Programs {
     /// Loads them over the maps pinned in `directory`; maps that are not there are made and pinned.
     pub(crate) fn load(directory: &Path, capacity: &Capacity) -> Result<Self> {
         let mut ebpf = create(directory, capacity)?;
-        let infos = [XDP, TC, TC_AFTER_XDP, LOCAL]
+        let behind = BEHIND.into_iter().flat_map(|(_, names)| names);
+        let infos = FIRST
             .into_iter()
+            .chain(behind)
             .map(|name| load(&mut ebpf, name).map_err(|e| refusal(name, e)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { ebpf, infos })
+        let mut programs = Self { ebpf, infos };
+        for (array, names) in BEHIND {
+            programs.fill(directory, array, names)?;
+        }
+        Ok(programs)
+    }
+
+    /// Fills an array of programs, and pins it.
+    fn fill(
+        &mut self,
+        directory: &Path,
+        array: &'static str,
+        names: [&'static str; Program::ALL.len()],
+    ) -> Result<()> {
+        let failed = |e: MapError| Error::system(format!("fill map {array}"), io::Error::other(e));
+        let mut map = self.ebpf.take_map(array).ok_or_else(|| missing(array))?;
+        let Map::ProgramArray(data) = &map else { return Err(missing(array)) };
+        let callers: Vec<_> = self.infos.iter().take(FIRST.len()).map(|info| info.id).collect();
+        generations::pin(directory, array, &callers, data.fd().as_fd())?;
+        let mut programs = ProgramArray::try_from(&mut map).map_err(failed)?;
+        for (index, name) in (0..).zip(names) {
+            let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
+            programs.set(index, program.fd().map_err(|e| refusal(name, e))?, 0).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// What the kernel says about each.

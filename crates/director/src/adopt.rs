@@ -132,7 +132,6 @@ fn check_shape<M: Memory>(memory: &M, config: &Config) -> Result<Space, AdoptErr
     }
     expect(Region::DestConns, dests.into())?;
     expect(Region::LocalPorts, u64::from(config.local_ports_mask) + 1)?;
-    expect(Region::LocalAddresses, limits::LOCAL_ADDRESSES.into())?;
     expect(Region::Filter, limits::FILTER_WORDS.into())?;
     expect(Region::Marked, limits::MARKED_WORDS.into())?;
     expect(Region::Classifier, u64::from(limits::RULES_MAX * limits::RULE_LISTS))?;

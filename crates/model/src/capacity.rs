@@ -85,7 +85,6 @@ impl Capacity {
             Region::Conns => self.buckets(),
             Region::ConnOverflow => self.overflow_buckets(),
             Region::LocalPorts => self.local_ports(),
-            Region::LocalAddresses => limits::LOCAL_ADDRESSES,
             Region::Stats => self.stats_rows() * (self.cpus + 1),
             Region::Counters => limits::COUNTERS * self.cpus,
             Region::Marked => limits::MARKED_WORDS,

@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{
-    Addr, Config, Dest, DestConns, DestFlags, Event, Locals, Outcome, Rule, Service, ServiceKey, Stats,
-    limits,
+    Addr, Config, Dest, DestConns, DestFlags, Event, Outcome, Rule, Service, ServiceKey, Stats, limits,
 };
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
@@ -112,7 +111,6 @@ pub struct HostTables<'a, W = NoPackets> {
     conns: &'a [AtomicU64],
     overflow: &'a [AtomicU64],
     local_ports: &'a [AtomicU64],
-    local_addresses: &'a [AtomicU64],
     stats: &'a [AtomicU64],
     counters: &'a [AtomicU64],
     marked: &'a [AtomicU64],
@@ -147,7 +145,6 @@ impl<'a, W: World> HostTables<'a, W> {
             conns: memory.region(Region::Conns),
             overflow: memory.region(Region::ConnOverflow),
             local_ports: memory.region(Region::LocalPorts),
-            local_addresses: memory.region(Region::LocalAddresses),
             stats: memory.region(Region::Stats),
             counters: memory.region(Region::Counters),
             marked: memory.region(Region::Marked),
@@ -248,10 +245,6 @@ impl ServiceRecord for HostService<'_> {
         // One load: the director changes both with one store.
         let word = self.0[offset_of!(Service, table) / 8].load(Acquire);
         (low(word), high(word))
-    }
-
-    fn locals(self) -> Locals {
-        zerocopy::transmute!(self.0[offset_of!(Service, locals) / 8].load(Relaxed))
     }
 }
 
@@ -358,11 +351,6 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
         let swap = |word: &AtomicU64| word.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
         self.local_ports.get(index as usize).is_some_and(swap)
-    }
-
-    fn local_address(&self, number: u32) -> Option<Addr> {
-        let words = self.local_addresses.as_chunks::<2>().0.get(number as usize)?;
-        Some(addr(words, 0))
     }
 
     fn filter_word(&self, index: u32) -> u64 {

@@ -3,8 +3,8 @@
 
 use rvs_abi::{Addr, SLOTS};
 
-const K1: u64 = 0x9e37_79b9_7f4a_7c15;
-const K2: u64 = 0xbf58_476d_1ce4_e5b9;
+pub(super) const K1: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const K2: u64 = 0xbf58_476d_1ce4_e5b9;
 const K3: u64 = 0x94d0_49bb_1331_11eb;
 
 /// Shape and secret of the connection table.

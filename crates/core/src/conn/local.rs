@@ -15,9 +15,10 @@
 use rvs_abi::{Addr, ConnEntry, Method, limits};
 
 use crate::conn::bucket::{at, ids};
+use crate::conn::hash::{K1, K2};
 use crate::conn::word::CLAIM_TICKS;
 use crate::conn::{At, Bucket, Found, Request};
-use crate::{DestRecord, Parsed, ServiceRecord, Step, Tables};
+use crate::{DestRecord, Parsed, Step, Tables};
 
 /// Ports that are tried for one connection. With the map half full, one in 2^32 connections then finds none.
 pub const PROBES: u32 = 32;
@@ -26,9 +27,6 @@ const GENERATION_SHIFT: u32 = 35;
 const PORT_SHIFT: u32 = 48;
 const POSITION_MASK: u64 = (1 << GENERATION_SHIFT) - 1;
 const DEADLINE_MASK: u64 = (1 << 27) - 1;
-
-const K1: u64 = 0x9e37_79b9_7f4a_7c15;
-const K2: u64 = 0xbf58_476d_1ce4_e5b9;
 
 /// The two ends of a connection towards the server; ports in network order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,40 +111,26 @@ fn is_free<T: Tables>(tables: &T, word: u64, now: u64) -> bool {
     owner(tables, word).is_none_or(|found| found.word().is_expired(now))
 }
 
-/// Finds a free port for a connection to be made, and holds it for [`CLAIM_TICKS`]. `None`: none was free.
-///
-/// The entry gets the number of the address and the port.
+/// Finds a free port for a connection to be made, holds it for [`CLAIM_TICKS`] and writes it into the entry. `None`: none was
+/// free.
 #[inline(always)]
 pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Result<(), NoAddress>> {
     let dest = tables.dest(request.entry.dest)?;
-    let server = dest.addr();
-    let locals = tables.service(request.entry.service)?.locals();
-    let (first, count) =
-        if server.is_v4() { (locals.first_v4, locals.count_v4) } else { (locals.first_v6, locals.count_v6) };
-    let own = dest.source();
-    if count == 0 && own == Addr::default() {
+    let local = dest.source();
+    if local == Addr::default() {
         return Some(Err(NoAddress));
     }
+    let (sport, protocol) = (request.entry.dport.to_ne_bytes(), request.entry.protocol);
     let mut search = Search {
-        ends: Ends {
-            local: own,
-            server,
-            lport: [0; 2],
-            sport: request.entry.dport.to_ne_bytes(),
-            protocol: request.entry.protocol,
-        },
-        first: u32::from(first),
-        count: u32::from(count),
+        ends: Ends { local, server: dest.addr(), lport: [0; 2], sport, protocol },
         start: tables.random(),
         now: request.birth.now,
-        number: 0,
         is_done: tables.veiled(0),
     };
     tables.repeat(PROBES, &mut search);
     if search.is_done == 0 {
         return None;
     }
-    request.entry.local = search.number;
     request.entry.lport = u16::from_ne_bytes(search.ends.lport);
     Some(Ok(()))
 }
@@ -155,30 +139,21 @@ pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Re
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoAddress;
 
-/// One port after the other, and with each another address.
+/// One port after the other.
 struct Search {
     ends: Ends,
-    /// Number of the first address; there are `count`, or the one in `ends`.
-    first: u32,
-    count: u32,
     start: u32,
     now: u64,
-    number: u16,
     is_done: u64,
 }
 
 impl<T: Tables> Step<T> for Search {
     #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, reason = "numbers of addresses and ports have 16 bits")]
+    #[allow(clippy::cast_possible_truncation, reason = "a port has 16 bits")]
     fn step(&mut self, tables: &T, round: u32) -> bool {
         const PORTS: u32 = limits::LOCAL_PORTS.end as u32 - limits::LOCAL_PORTS.start as u32;
-        if self.count != 0 {
-            let number = self.first + (self.start >> 16).wrapping_add(round) % self.count;
-            let Some(address) = tables.local_address(number) else { return true };
-            self.ends.local = address;
-            self.number = number as u16;
-        }
-        let port = u32::from(limits::LOCAL_PORTS.start) + (self.start & 0xffff).wrapping_add(round) % PORTS;
+        let turn = (self.start & 0xffff).wrapping_add(round) % PORTS;
+        let port = u32::from(limits::LOCAL_PORTS.start) + turn;
         self.ends.lport = (port as u16).to_be_bytes();
         self.is_done = u64::from(hold(tables, &self.ends, self.now));
         self.is_done != 0
@@ -205,9 +180,8 @@ pub const fn reservation(port: u16, until: u64) -> u64 {
 #[inline(always)]
 pub fn publish<T: Tables>(tables: &T, entry: &ConnEntry, found: &Found<T::Bucket>) -> bool {
     let Some(dest) = tables.dest(entry.dest) else { return false };
-    let Some(local) = found.local_address(tables, dest) else { return false };
     let ends = Ends {
-        local,
+        local: dest.source(),
         server: dest.addr(),
         lport: entry.lport.to_ne_bytes(),
         sport: entry.dport.to_ne_bytes(),
@@ -228,7 +202,7 @@ impl<B: Bucket> Found<B> {
     fn is_at<T: Tables<Bucket = B>>(&self, tables: &T, ends: &Ends) -> bool {
         let protocol = self.entry_word(at::PORTS).to_ne_bytes()[4];
         let (_, dport) = self.ports();
-        let (lport, _) = self.local_end();
+        let lport = self.lport();
         let (dest, _) = ids(self.entry_word(at::IDS));
         if protocol != ends.protocol || dport != ends.sport || lport != ends.lport {
             return false;
@@ -237,23 +211,14 @@ impl<B: Bucket> Found<B> {
             return false;
         }
         let Some(dest) = tables.dest(dest) else { return false };
-        dest.addr() == ends.server && self.local_address(tables, dest) == Some(ends.local)
+        dest.addr() == ends.server && dest.source() == ends.local
     }
 
-    /// The director's address towards the server.
+    /// The director's port, network order.
     #[inline(always)]
-    pub(crate) fn local_address<T: Tables<Bucket = B>>(&self, tables: &T, dest: T::Dest) -> Option<Addr> {
-        match self.local_end() {
-            (_, 0) => Some(dest.source()),
-            (_, number) => tables.local_address(u32::from(number)),
-        }
-    }
-
-    /// The director's port, network order, and the number of its address.
-    #[inline(always)]
-    pub(crate) fn local_end(&self) -> ([u8; 2], u16) {
+    pub(crate) fn lport(&self) -> [u8; 2] {
         let b = self.entry_word(at::DPORT).to_ne_bytes();
-        ([b[2], b[3]], u16::from_ne_bytes([b[6], b[7]]))
+        [b[2], b[3]]
     }
 
     /// The same connection, if it still lives, with its word as it is now.

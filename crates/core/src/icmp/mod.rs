@@ -10,6 +10,7 @@ mod budget;
 pub(crate) mod quoted;
 pub(crate) mod relay;
 pub(crate) mod schedule;
+pub(crate) mod stage;
 pub(crate) mod tunnel;
 
 use rvs_abi::{Addr, proto};

@@ -117,8 +117,8 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     way.ends.destination = dest.addr();
     (_, way.ends.dport) = found.ports();
     if method == Method::FULL_NAT {
-        way.ends.source = found.local_address(context.tables, dest).ok_or(Outcome::Inconsistent)?;
-        (way.ends.sport, _) = found.local_end();
+        way.ends.source = dest.source();
+        way.ends.sport = found.lport();
         way.outer.source = way.ends.source;
     }
     rewrite(packet, outer, quoted, way, !stays)?;

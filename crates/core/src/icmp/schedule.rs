@@ -5,7 +5,7 @@ use rvs_abi::{Class, Outcome, Settings, proto, ticks_from_secs};
 
 use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
-use crate::{Packet, Tables, state};
+use crate::{Tables, state};
 
 /// How long such a connection lives if nothing of it is seen (ipvs.md §4.3).
 const LIFE_TICKS: u32 = ticks_from_secs(3) as u32;
@@ -42,21 +42,18 @@ pub fn give_quoted_back<T: Tables>(tables: &T) {
     });
 }
 
-/// Makes the connection of the packet that an ICMP error quotes, and sends the error by it (`schedule_icmp`).
+/// Makes the connection of the packet that an ICMP error quotes, after [`take_quoted`]. [`Outcome::Balanced`]: the error goes
+/// by it.
 #[inline(always)]
-pub(crate) fn begin_by_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    tables.take_quoted();
+pub(crate) fn begin<T: Tables>(tables: &T) -> Outcome {
     find_mark(tables);
     let prepared = tables.prepare();
     tables.give_quoted_back();
     match connect(prepared, tables) {
-        Outcome::Balanced => {}
-        outcome if outcome.class() == Class::Pass => return Outcome::IcmpNoConnection,
-        outcome => return outcome,
-    }
-    match tables.icmp(packet) {
-        // Made, and gone at once.
-        Outcome::NoConnection | Outcome::TunnelError => Outcome::ConnContended,
+        outcome @ Outcome::Balanced => outcome,
+        // No connection is kept that it could go by.
+        Outcome::OnePacket => Outcome::IcmpNoConnection,
+        outcome if outcome.class() == Class::Pass => Outcome::IcmpNoConnection,
         outcome => outcome,
     }
 }

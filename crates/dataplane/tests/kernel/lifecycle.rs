@@ -1,11 +1,12 @@
 //! Maps: made, adopted, refused, repaired, removed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::{Region, SERVICE_KEYS};
 use rvs_abi::{ABI_VERSION, Addr, ServiceKey, family, proto};
-use rvs_dataplane::{Error, Kernel, remove};
+use rvs_dataplane::{AttachMode, Error, Kernel, remove};
 use rvs_model::{Memory, records};
 
 use crate::stage::Stage;
@@ -65,6 +66,25 @@ fn maps_keep_their_size_and_the_user_learns_it() {
     assert_eq!(kernel.region(Region::Services).len(), 16 * Region::Services.value_words());
     let [warning] = kernel.warnings() else { panic!("{:?}", kernel.warnings()) };
     assert!(warning.contains("SERVICES 16 instead of 99"), "{warning}");
+}
+
+#[test]
+fn arrays_of_programs_stay_as_long_as_programs_call_by_them() {
+    let stage = Stage::new();
+    let arrays = || {
+        let entries = fs::read_dir(stage.directory().join("programs")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<BTreeSet<_>>()
+    };
+    let attach = || stage.with_kernel(|kernel| kernel.attach(stage.d0, AttachMode::Tc).map(drop)).unwrap();
+    attach();
+    let running = arrays();
+    assert_eq!(running.len(), 2, "{running:?}");
+    // A start that ends before it attaches.
+    stage.with_kernel(|_| ());
+    assert_eq!((arrays().len(), arrays().is_superset(&running)), (4, true), "{running:?} {:?}", arrays());
+    attach();
+    assert_eq!((arrays().len(), arrays().is_disjoint(&running)), (2, true), "{running:?} {:?}", arrays());
 }
 
 #[test]

@@ -72,7 +72,10 @@ fn the_kernel_tells_about_each_program() {
     let stage = Stage::new();
     stage.with_kernel(|kernel| {
         let names: Vec<_> = kernel.programs().iter().map(|program| program.name).collect();
-        assert_eq!(names, ["rvs_xdp", "rvs_tc", "rvs_tc_after_xdp"]);
+        let behind = ["begin", "error", "follow", "tell"];
+        let behind = ["xdp", "tc"].map(|hook| behind.map(|program| format!("rvs_{hook}_{program}")));
+        assert_eq!(names[..3], ["rvs_xdp", "rvs_tc", "rvs_tc_after_xdp"]);
+        assert_eq!(names[3..], behind.concat());
         for program in kernel.programs() {
             assert!(program.verified_instructions > 100 && program.verified_instructions < 1_000_000);
             assert!(program.id != 0 && program.translated_bytes > 0 && !program.load_time.is_zero());

@@ -9,17 +9,19 @@ mod stage;
 mod tables;
 
 use aya_ebpf::bindings::{
-    BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1, xdp_action,
+    __sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+    xdp_action,
 };
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use rvs_abi::{Class, LOOPBACK, Outcome};
-use rvs_core::{Link, pipeline};
+use rvs_abi::{Class, LOOPBACK, Outcome, Program};
+use rvs_core::program;
+use rvs_core::{Link, Verdict, pipeline};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
-use crate::tables::Tables;
+use crate::tables::{AFTER_XDP, MADE_HERE, Tables};
 
 /// `AF_INET`.
 const AF_INET: u32 = 2;
@@ -29,9 +31,76 @@ const AF_INET6: u32 = 10;
 /// Packets as the driver hands them in.
 #[xdp]
 pub fn rvs_xdp(context: XdpContext) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
+    let Some(tables) = Tables::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
     let mut packet = Xdp::new(context.ctx).from(tables::port(tables.ingress));
-    let verdict = pipeline::ingress(&mut packet, &tables);
+    leave_xdp(&tables, &pipeline::ingress(&mut packet, &tables))
+}
+
+/// Packets of an interface without XDP.
+#[classifier]
+pub fn rvs_tc(context: TcContext) -> i32 {
+    tc(&context, 0)
+}
+
+/// Packets of an interface with XDP: what it passed on. Those it had no interest in have been counted there.
+#[classifier]
+pub fn rvs_tc_after_xdp(context: TcContext) -> i32 {
+    tc(&context, AFTER_XDP)
+}
+
+/// Packets on their way out, for those that this host made: replies of its own servers, requests of its own clients.
+#[classifier]
+pub fn rvs_local(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the kernel's context is valid for the program's whole run.
+    let (came_in, mark) = unsafe { ((*skb).ingress_ifindex, (*skb).tc_index) };
+    // What came in somewhere was looked at there. What this host made passes here once for each interface that is above another.
+    if came_in != 0 || mark == SEEN {
+        return TC_ACT_UNSPEC;
+    }
+    tc(&context, MADE_HERE)
+}
+
+/// Mark of a packet of this host that has been looked at, in a field that only classifiers of TC use: "rv".
+const SEEN: u32 = 0x7276;
+
+#[inline(always)]
+fn tc(context: &TcContext, look: u8) -> i32 {
+    let skb = context.skb.skb;
+    let Some(tables) = Tables::of_skb(skb, look) else { return TC_ACT_UNSPEC };
+    leave_tc(&tables, &pipeline::ingress(&mut Skb::new(skb), &tables))
+}
+
+/// The programs behind the first, for both hooks.
+macro_rules! behind {
+    ($($program:ident: $under_xdp:ident, $under_tc:ident;)*) => {$(
+        #[xdp]
+        pub fn $under_xdp(context: XdpContext) -> u32 {
+            let Some(tables) = Tables::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
+            let Some((outcome, _)) = Tables::handed_over() else { return xdp_action::XDP_PASS };
+            let mut packet = Xdp::new(context.ctx);
+            leave_xdp(&tables, &program::run(Program::$program, &mut packet, &tables, outcome))
+        }
+
+        #[classifier]
+        pub fn $under_tc(context: TcContext) -> i32 {
+            let skb = context.skb.skb;
+            let Some((outcome, look)) = Tables::handed_over() else { return TC_ACT_UNSPEC };
+            let Some(tables) = Tables::of_skb(skb, look) else { return TC_ACT_UNSPEC };
+            leave_tc(&tables, &program::run(Program::$program, &mut Skb::new(skb), &tables, outcome))
+        }
+    )*};
+}
+
+behind! {
+    Connect: rvs_xdp_begin, rvs_tc_begin;
+    Error: rvs_xdp_error, rvs_tc_error;
+    Fragment: rvs_xdp_follow, rvs_tc_follow;
+    Answer: rvs_xdp_tell, rvs_tc_tell;
+}
+
+#[inline(always)]
+fn leave_xdp(tables: &Tables<true>, verdict: &Verdict) -> u32 {
     tables.count_outcome(verdict.outcome);
     // A dropped packet may leave too: as the error about it. Most leave where they came from, which a veth does only with a
     // program at its other end, unless told to redirect.
@@ -46,61 +115,25 @@ pub fn rvs_xdp(context: XdpContext) -> u32 {
     }
 }
 
-/// Packets of an interface without XDP.
-#[classifier]
-pub fn rvs_tc(context: TcContext) -> i32 {
-    tc(&context, false)
-}
-
-/// Packets of an interface with XDP: what it passed on. Those it had no interest in have been counted there.
-#[classifier]
-pub fn rvs_tc_after_xdp(context: TcContext) -> i32 {
-    tc(&context, true)
-}
-
-/// Packets on their way out, for those that this host made: replies of its own servers, requests of its own clients.
-#[classifier]
-pub fn rvs_local(context: TcContext) -> i32 {
-    let skb = context.skb.skb;
-    // SAFETY: the kernel's context is valid for the program's whole run.
-    let (came_in, mark) = unsafe { ((*skb).ingress_ifindex, (*skb).tc_index) };
-    // What came in somewhere was looked at there. What this host made passes here once for each interface that is above another.
-    if came_in != 0 || mark == SEEN {
-        return TC_ACT_UNSPEC;
-    }
-    let Some(tables) = Tables::of_local(skb) else { return TC_ACT_UNSPEC };
-    let verdict = pipeline::ingress(&mut Skb::new(skb), &tables);
-    let class = verdict.outcome.class();
-    if class == Class::Pass && verdict.outcome != Outcome::ReplyUnchanged {
-        return TC_ACT_UNSPEC;
-    }
-    tables.count_outcome(verdict.outcome);
-    // SAFETY: as above; the kernel lets programs under TC write this field.
-    unsafe { (*skb).tc_index = SEEN };
-    match verdict.link.ifindex {
-        0 if class == Class::Drop => TC_ACT_SHOT,
-        0 => TC_ACT_UNSPEC,
-        // SAFETY: as above.
-        LOOPBACK if unsafe { (*skb).ifindex } == LOOPBACK => TC_ACT_UNSPEC,
-        _ => send(&verdict.link),
-    }
-}
-
-/// Mark of a packet of this host that has been looked at, in a field that only classifiers of TC use: "rv".
-const SEEN: u32 = 0x7276;
-
 #[inline(always)]
-fn tc(context: &TcContext, after_xdp: bool) -> i32 {
-    let skb = context.skb.skb;
-    let Some(tables) = Tables::<false>::of_skb(skb, after_xdp) else { return TC_ACT_UNSPEC };
-    let verdict = pipeline::ingress(&mut Skb::new(skb), &tables);
+fn leave_tc(tables: &Tables, verdict: &Verdict) -> i32 {
     let class = verdict.outcome.class();
-    if !(after_xdp && class == Class::Pass) {
+    let skb: *mut __sk_buff = tables.context.cast();
+    if tables.look & MADE_HERE != 0 {
+        if class == Class::Pass && verdict.outcome != Outcome::ReplyUnchanged {
+            return TC_ACT_UNSPEC;
+        }
+        // SAFETY: the kernel's context is valid for the program's whole run; it lets programs under TC write this field.
+        unsafe { (*skb).tc_index = SEEN };
+    }
+    if !(tables.look & AFTER_XDP != 0 && class == Class::Pass) {
         tables.count_outcome(verdict.outcome);
     }
     match verdict.link.ifindex {
         0 if class == Class::Drop => TC_ACT_SHOT,
         0 => TC_ACT_UNSPEC,
+        // SAFETY: as above. It is on the way there.
+        LOOPBACK if unsafe { (*skb).ifindex } == LOOPBACK => TC_ACT_UNSPEC,
         _ => send(&verdict.link),
     }
 }

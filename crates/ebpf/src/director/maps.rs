@@ -2,8 +2,8 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use rvs_abi::{Addr, Bucket, Config, Dest, Rule, Service, ServiceKey, Stats, limits};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
+use rvs_abi::{Bucket, Config, Dest, Program, Rule, Service, ServiceKey, Stats, limits};
 use rvs_core::fragment;
 use rvs_core::pipeline::Scratch;
 
@@ -32,8 +32,6 @@ pub(crate) static CONN_OVERFLOW: Array<Bucket> = Array::with_max_entries(1, BPF_
 #[map]
 pub(crate) static LOCAL_PORTS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static LOCAL_ADDRESSES: Array<Addr> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-#[map]
 pub(crate) static STATS: Array<Stats> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -56,3 +54,9 @@ pub(crate) static ERROR_BUDGETS: PerCpuArray<u64> = PerCpuArray::with_max_entrie
 #[map]
 pub(crate) static FRAGMENTS: LruHashMap<fragment::Key, fragment::Known> =
     LruHashMap::with_max_entries(limits::FRAGMENTS, 0);
+/// The programs behind the first under XDP, by their numbers.
+#[map]
+pub(crate) static PROGRAMS_XDP: ProgramArray = ProgramArray::with_max_entries(Program::ALL.len() as u32, 0);
+/// Those under TC.
+#[map]
+pub(crate) static PROGRAMS_TC: ProgramArray = ProgramArray::with_max_entries(Program::ALL.len() as u32, 0);

@@ -16,15 +16,15 @@ const INCONSISTENT: u32 = Outcome::Inconsistent as u32;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_classify(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     mark::classify(&tables) as u32
 }
 
 /// Stage 1b under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     mark::classify(&tables) as u32
 }
 
@@ -32,15 +32,15 @@ pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, is_second_look: u32) 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_reply(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::reply(&mut Xdp::new(context), &tables) as u32
 }
 
 /// Stage 2a under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::reply(&mut Skb::new(context), &tables) as u32
 }
 
@@ -48,15 +48,15 @@ pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, is_second_look: u32) -> 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::request(&mut Xdp::new(context), &tables) as u32
 }
 
 /// Stage 2b under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_request(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::request(&mut Skb::new(context), &tables) as u32
 }
 
@@ -64,15 +64,15 @@ pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_icmp(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::icmp(&mut Xdp::new(context), &tables) as u32
 }
 
 /// Stage 2c under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::icmp(&mut Skb::new(context), &tables) as u32
 }
 
@@ -80,15 +80,15 @@ pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, is_second_look: u32) -> u
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_fragment(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::fragment(&mut Xdp::new(context), &tables) as u32
 }
 
 /// Stage 2e under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::fragment(&mut Skb::new(context), &tables) as u32
 }
 
@@ -96,7 +96,7 @@ pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_tunnel(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::tunnel(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -104,7 +104,7 @@ pub extern "C" fn rvs_xdp_tunnel(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_tunnel(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::tunnel(&mut Skb::new(context), &tables) as u32
 }
 
@@ -112,7 +112,7 @@ pub extern "C" fn rvs_tc_tunnel(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_tunnel_error(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::tunnel_error(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -120,7 +120,7 @@ pub extern "C" fn rvs_xdp_tunnel_error(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_tunnel_error(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::tunnel_error(&mut Skb::new(context), &tables) as u32
 }
 
@@ -128,79 +128,31 @@ pub extern "C" fn rvs_tc_tunnel_error(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_answer(context: *mut xdp_md, about: u32) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return 0 };
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
     u32::from(pipeline::answer(&mut Xdp::new(context), &tables, outcome(about)))
 }
 
 /// The last stage under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return 0 };
+pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return 0 };
     u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
 }
 
-/// The stage for what is left to this host's own stack, under TC.
+/// The stage for what is from or for this host's own stack, which is under TC alone.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_deliver(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_deliver(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::local(&mut Skb::new(context), &tables) as u32
-}
-
-/// The same for what comes from there.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn rvs_local_deliver(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
-    pipeline::local(&mut Skb::new(context), &tables) as u32
-}
-
-/// Stage 2a for what this host sends.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn rvs_local_reply(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
-    pipeline::reply(&mut Skb::new(context), &tables) as u32
-}
-
-/// Stage 2b for what this host sends.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn rvs_local_request(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
-    pipeline::request(&mut Skb::new(context), &tables) as u32
-}
-
-/// Stage 2c for what this host sends.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn rvs_local_icmp(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
-    pipeline::icmp(&mut Skb::new(context), &tables) as u32
-}
-
-/// Stage 2e for what this host sends.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn rvs_local_fragment(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_local(context) else { return INCONSISTENT };
-    pipeline::fragment(&mut Skb::new(context), &tables) as u32
-}
-
-/// The last stage for what this host sends.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn rvs_local_answer(context: *mut __sk_buff, about: u32) -> u32 {
-    let Some(tables) = Tables::of_local(context) else { return 0 };
-    u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
 }
 
 /// Stage 2a for packets to the director's ports, under XDP.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_local_reply(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::local_reply(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -208,7 +160,7 @@ pub extern "C" fn rvs_xdp_local_reply(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_local_reply(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::local_reply(&mut Skb::new(context), &tables) as u32
 }
 
@@ -216,7 +168,7 @@ pub extern "C" fn rvs_tc_local_reply(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_full_nat(context: *mut xdp_md, step: u32) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::full_nat(&mut Xdp::new(context), &tables, outcome(step)) as u32
 }
 
@@ -224,7 +176,7 @@ pub extern "C" fn rvs_xdp_full_nat(context: *mut xdp_md, step: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_full_nat(context: *mut __sk_buff, step: u32) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::full_nat(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 
@@ -232,7 +184,7 @@ pub extern "C" fn rvs_tc_full_nat(context: *mut __sk_buff, step: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::client_option(&mut Xdp::new(context), &tables) as u32
 }
 
@@ -240,7 +192,7 @@ pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::client_option(&mut Skb::new(context), &tables) as u32
 }
 
@@ -248,7 +200,7 @@ pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_find_local(about: u32) -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
+    let Some(tables) = Tables::without_packet() else { return 0 };
     let about = if about == About::Packet as u32 { About::Packet } else { About::Quoted };
     u32::from(pipeline::find_local(&tables, about))
 }
@@ -257,7 +209,7 @@ pub extern "C" fn rvs_find_local(about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_reserve() -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
     pipeline::reserve(&tables) as u32
 }
 
@@ -265,7 +217,7 @@ pub extern "C" fn rvs_reserve() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_publish() -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
     pipeline::publish(&tables) as u32
 }
 
@@ -273,7 +225,7 @@ pub extern "C" fn rvs_publish() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_find(side: u32) -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
+    let Some(tables) = Tables::without_packet() else { return 0 };
     let side = if side == Side::Client as u32 { Side::Client } else { Side::Server };
     u32::from(pipeline::find(&tables, side))
 }
@@ -282,7 +234,7 @@ pub extern "C" fn rvs_find(side: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_prepare() -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
     pipeline::prepare(&tables) as u32
 }
 
@@ -290,7 +242,7 @@ pub extern "C" fn rvs_prepare() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_insert() -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
     pipeline::insert(&tables) as u32
 }
 
@@ -298,15 +250,15 @@ pub extern "C" fn rvs_insert() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_xdp_one_packet(context: *mut xdp_md) -> u32 {
-    let Some(tables) = Tables::<false>::of_xdp(context) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
     pipeline::one_packet(&mut Xdp::new(context), &tables) as u32
 }
 
 /// The same under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::<false>::of_skb(context, false) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::one_packet(&mut Skb::new(context), &tables) as u32
 }
 
@@ -314,7 +266,7 @@ pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_take_quoted() -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
+    let Some(tables) = Tables::without_packet() else { return 0 };
     pipeline::take_quoted(&tables);
     1
 }
@@ -323,7 +275,7 @@ pub extern "C" fn rvs_take_quoted() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_give_quoted_back() -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return 0 };
+    let Some(tables) = Tables::without_packet() else { return 0 };
     pipeline::give_quoted_back(&tables);
     1
 }
@@ -332,6 +284,6 @@ pub extern "C" fn rvs_give_quoted_back() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_server() -> u32 {
-    let Some(tables) = Tables::<false>::without_packet() else { return INCONSISTENT };
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
     pipeline::server(&tables) as u32
 }

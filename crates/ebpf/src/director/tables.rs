@@ -1,71 +1,82 @@
 //! The core's view of the maps.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{
-    Addr, Config, Dest, DestConns, Event, LOOPBACK, Locals, Outcome, Port, Rule, Service, ServiceKey, Stats, limits,
+    Addr, Config, Dest, DestConns, Event, LOOPBACK, Outcome, Port, Program, Rule, Service, ServiceKey, Stats,
+    limits,
 };
 use rvs_core::conn::Geometry;
 use rvs_core::fragment;
 use rvs_core::pipeline::{About, Scratch, Side};
-use rvs_core::{DestRecord, Flow, NextHop, Packet, RuleRecord, ServiceRecord, Step};
+use rvs_core::{DestRecord, Flow, Link, NextHop, Packet, RuleRecord, ServiceRecord, Step, Verdict};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
 use crate::{maps, next_hop, stage};
 
-/// The maps, seen by the program that handles one packet: with `LOCAL` under TC on the way out, for what this host makes.
-/// Types of their own, so that stages of both are compiled for what they are.
-pub(crate) struct Tables<const LOCAL: bool = false> {
+/// What is told to stages under TC: XDP has looked at the packet before.
+pub(crate) const AFTER_XDP: u8 = 1;
+/// This host made the packet, and it is on its way out.
+pub(crate) const MADE_HERE: u8 = 2;
+
+/// The maps, seen by the program that handles one packet: under XDP or under TC. Types of their own, so that what is asked
+/// for one hook alone is not in the programs of the other.
+pub(crate) struct Tables<const XDP: bool = false> {
     /// The program's context, for helpers.
     pub(crate) context: *mut c_void,
     /// Interface that the packet came in on.
     pub(crate) ingress: u32,
-    /// XDP, and not TC.
-    pub(crate) is_xdp: bool,
-    /// TC, after XDP.
-    is_second_look: bool,
+    /// TC: [`AFTER_XDP`], [`MADE_HERE`].
+    pub(crate) look: u8,
     config: *const Config,
 }
 
 impl Tables<true> {
-    /// For a packet that this host made, on its way out. Routed as what comes from here.
-    #[inline(always)]
-    pub(crate) fn of_local(context: *mut __sk_buff) -> Option<Self> {
-        Some(Self { context: context.cast(), ingress: LOOPBACK, ..Self::without_packet()? })
-    }
-}
-
-impl<const LOCAL: bool> Tables<LOCAL> {
     /// For a packet under XDP. `None` only if the map of the configuration were empty.
     #[inline(always)]
     pub(crate) fn of_xdp(context: *mut xdp_md) -> Option<Self> {
         // SAFETY: the kernel's context is valid for the program's whole run.
         let ingress = unsafe { (*context).ingress_ifindex };
-        Some(Self { context: context.cast(), ingress, is_xdp: true, ..Self::without_packet()? })
+        Some(Self { context: context.cast(), ingress, ..Self::new()? })
     }
+}
 
-    /// For a packet under TC.
+impl Tables<false> {
+    /// For a packet under TC. One that this host made is routed as what comes from here.
     #[inline(always)]
-    pub(crate) fn of_skb(context: *mut __sk_buff, is_second_look: bool) -> Option<Self> {
+    pub(crate) fn of_skb(context: *mut __sk_buff, look: u8) -> Option<Self> {
         // SAFETY: the kernel's context is valid for the program's whole run.
-        let ingress = unsafe { (*context).ifindex };
-        Some(Self { context: context.cast(), ingress, is_second_look, ..Self::without_packet()? })
+        let ifindex = unsafe { (*context).ifindex };
+        // Without a branch: the verifier would go through all that follows for either.
+        let is_local = atomic::opaque(u64::from(look & MADE_HERE != 0)).wrapping_neg() as u32;
+        let ingress = ifindex & !is_local | LOOPBACK & is_local;
+        Some(Self { context: context.cast(), ingress, look, ..Self::new()? })
     }
 
     /// For what needs neither a packet nor a route.
     #[inline(always)]
     pub(crate) fn without_packet() -> Option<Self> {
+        Self::new()
+    }
+
+    /// What the program before handed over: the outcome to go on with, and what kind of program it is under TC.
+    #[inline(always)]
+    pub(crate) fn handed_over() -> Option<(Outcome, u8)> {
+        let scratch = maps::SCRATCH.get_ptr(0)?;
+        // SAFETY: this CPU's own part of the map, and one program runs on it at a time.
+        unsafe { Some((outcome((*scratch).outcome), (*scratch).look as u8)) }
+    }
+}
+
+impl<const XDP: bool> Tables<XDP> {
+    #[inline(always)]
+    fn new() -> Option<Self> {
         let config = maps::CONFIG.get_ptr(0)?;
-        Some(Self {
-            context: core::ptr::null_mut(),
-            ingress: 0,
-            is_xdp: false,
-            is_second_look: false,
-            config,
-        })
+        Some(Self { context: core::ptr::null_mut(), ingress: 0, look: 0, config })
     }
 
     #[inline(always)]
@@ -78,6 +89,14 @@ impl<const LOCAL: bool> Tables<LOCAL> {
     #[inline(always)]
     pub(crate) fn count_outcome(&self, outcome: Outcome) {
         Self::count_at(outcome as u32);
+    }
+
+    /// Goes on in another program; comes back only if that was not loaded.
+    #[inline(always)]
+    fn tail_call(&self, program: Program) {
+        let programs = if XDP { &maps::PROGRAMS_XDP } else { &maps::PROGRAMS_TC };
+        // SAFETY: the context is that of this program, and the map holds programs of its kind.
+        let _missing = unsafe { programs.tail_call(self, program as u32) };
     }
 
     #[inline(always)]
@@ -101,6 +120,13 @@ impl<const LOCAL: bool> Tables<LOCAL> {
             stats.in_bytes += delta.in_bytes;
             stats.out_bytes += delta.out_bytes;
         }
+    }
+}
+
+impl<const XDP: bool> EbpfContext for Tables<XDP> {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.context
     }
 }
 
@@ -177,10 +203,6 @@ impl ServiceRecord for ServicePointer {
         let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };
         (low(word), high(word))
     }
-    #[inline(always)]
-    fn locals(self) -> Locals {
-        field!(self.0, locals)
-    }
 }
 
 /// A rule of the classifier in map memory.
@@ -215,17 +237,17 @@ impl RuleRecord for RulePointer {
 
 /// Body of a loop, as the kernel calls it.
 #[inline(never)]
-extern "C" fn round<const LOCAL: bool, S: Step<Tables<LOCAL>>>(
+extern "C" fn round<const XDP: bool, S: Step<Tables<XDP>>>(
     round: u32,
-    context: *mut Loop<'_, LOCAL, S>,
+    context: *mut Loop<'_, XDP, S>,
 ) -> i64 {
     // SAFETY: `repeat` passed a pointer to its own `Loop`, which lives until the loop ends.
     let context = unsafe { &mut *context };
     i64::from(context.step.step(context.tables, round))
 }
 
-struct Loop<'a, const LOCAL: bool, S> {
-    tables: &'a Tables<LOCAL>,
+struct Loop<'a, const XDP: bool, S> {
+    tables: &'a Tables<XDP>,
     step: &'a mut S,
 }
 
@@ -236,7 +258,7 @@ pub(crate) fn outcome(number: u32) -> Outcome {
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
 }
 
-impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
+impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     type Bucket = Bucket;
     type Dest = DestPointer;
     type Service = ServicePointer;
@@ -250,17 +272,17 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn is_second_look(&self) -> bool {
-        self.is_second_look
+        !XDP && self.look & AFTER_XDP != 0
     }
 
     #[inline(always)]
     fn is_local(&self) -> bool {
-        LOCAL
+        !XDP && self.look & MADE_HERE != 0
     }
 
     #[inline(always)]
     fn reaches_stack(&self) -> bool {
-        !self.is_xdp
+        !XDP
     }
 
     #[inline(always)]
@@ -327,11 +349,6 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     }
 
     #[inline(always)]
-    fn local_address(&self, number: u32) -> Option<Addr> {
-        maps::LOCAL_ADDRESSES.get(number).copied()
-    }
-
-    #[inline(always)]
     fn filter_word(&self, index: u32) -> u64 {
         maps::FILTER.get(index).copied().unwrap_or(0)
     }
@@ -351,7 +368,7 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     #[inline(always)]
     fn packet_mark(&self) -> u32 {
         // What XDP did not see must not count after it: the packet has been counted there.
-        if self.is_xdp || self.is_second_look || self.context.is_null() {
+        if XDP || self.look & AFTER_XDP != 0 || self.context.is_null() {
             return 0;
         }
         // SAFETY: under TC this is the kernel's context, valid for the program's whole run.
@@ -480,35 +497,45 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
     }
 
     #[inline(always)]
+    fn go_on<P: Packet>(&self, _packet: &mut P, program: Program, outcome: Outcome) -> Verdict {
+        let _written = self.with_scratch(|scratch| {
+            scratch.outcome = outcome as u32;
+            scratch.look = u32::from(self.look);
+        });
+        // One call for each: with a number that is known, the kernel makes it a jump.
+        match program {
+            Program::Connect => self.tail_call(Program::Connect),
+            Program::Error => self.tail_call(Program::Error),
+            Program::Fragment => self.tail_call(Program::Fragment),
+            Program::Answer => self.tail_call(Program::Answer),
+        }
+        Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
+    }
+
+    #[inline(always)]
     fn reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_reply(self.context.cast())
-        } else if LOCAL {
-            stage::rvs_local_reply(self.context.cast())
         } else {
-            stage::rvs_tc_reply(self.context.cast(), u32::from(self.is_second_look))
+            stage::rvs_tc_reply(self.context.cast(), u32::from(self.look))
         })
     }
 
     #[inline(always)]
     fn request<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_request(self.context.cast())
-        } else if LOCAL {
-            stage::rvs_local_request(self.context.cast())
         } else {
-            stage::rvs_tc_request(self.context.cast())
+            stage::rvs_tc_request(self.context.cast(), u32::from(self.look))
         })
     }
 
     #[inline(always)]
     fn icmp<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_icmp(self.context.cast())
-        } else if LOCAL {
-            stage::rvs_local_icmp(self.context.cast())
         } else {
-            stage::rvs_tc_icmp(self.context.cast(), u32::from(self.is_second_look))
+            stage::rvs_tc_icmp(self.context.cast(), u32::from(self.look))
         })
     }
 
@@ -524,7 +551,7 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn local_reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_local_reply(self.context.cast())
         } else {
             stage::rvs_tc_local_reply(self.context.cast())
@@ -543,7 +570,7 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn full_nat_stage<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_full_nat(self.context.cast(), step as u32)
         } else {
             stage::rvs_tc_full_nat(self.context.cast(), step as u32)
@@ -552,7 +579,7 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn client_option<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_client_option(self.context.cast())
         } else {
             stage::rvs_tc_client_option(self.context.cast())
@@ -561,18 +588,16 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn fragment_stage<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_fragment(self.context.cast())
-        } else if LOCAL {
-            stage::rvs_local_fragment(self.context.cast())
         } else {
-            stage::rvs_tc_fragment(self.context.cast())
+            stage::rvs_tc_fragment(self.context.cast(), u32::from(self.look))
         })
     }
 
     #[inline(always)]
     fn tunnel<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_tunnel(self.context.cast())
         } else {
             stage::rvs_tc_tunnel(self.context.cast())
@@ -581,20 +606,13 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn local<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if self.is_xdp {
-            // What goes to the stack is handed over before.
-            return Outcome::Inconsistent;
-        }
-        outcome(if LOCAL {
-            stage::rvs_local_deliver(self.context.cast())
-        } else {
-            stage::rvs_tc_deliver(self.context.cast())
-        })
+        // Under TC alone: XDP has handed over before.
+        outcome(stage::rvs_tc_deliver(self.context.cast(), u32::from(self.look)))
     }
 
     #[inline(always)]
     fn tunnel_error<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_tunnel_error(self.context.cast())
         } else {
             stage::rvs_tc_tunnel_error(self.context.cast())
@@ -603,22 +621,20 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn answer<P: Packet>(&self, _packet: &mut P, about: Outcome) -> bool {
-        let sent = if self.is_xdp {
+        let sent = if XDP {
             stage::rvs_xdp_answer(self.context.cast(), about as u32)
-        } else if LOCAL {
-            stage::rvs_local_answer(self.context.cast(), about as u32)
         } else {
-            stage::rvs_tc_answer(self.context.cast(), about as u32)
+            stage::rvs_tc_answer(self.context.cast(), about as u32, u32::from(self.look))
         };
         sent != 0
     }
 
     #[inline(always)]
     fn classify(&self) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_classify(self.context.cast())
         } else {
-            stage::rvs_tc_classify(self.context.cast(), u32::from(self.is_second_look))
+            stage::rvs_tc_classify(self.context.cast(), u32::from(self.look))
         })
     }
 
@@ -634,10 +650,10 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
 
     #[inline(always)]
     fn one_packet<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_one_packet(self.context.cast())
         } else {
-            stage::rvs_tc_one_packet(self.context.cast())
+            stage::rvs_tc_one_packet(self.context.cast(), u32::from(self.look))
         })
     }
 
@@ -685,7 +701,7 @@ impl<const LOCAL: bool> rvs_core::Tables for Tables<LOCAL> {
         let mut context = Loop { tables: self, step };
         // SAFETY: the callback takes what is passed here, and the loop is over before `context` is.
         unsafe {
-            bpf_loop(rounds, round::<LOCAL, S> as *mut c_void, (&raw mut context).cast(), 0);
+            bpf_loop(rounds, round::<XDP, S> as *mut c_void, (&raw mut context).cast(), 0);
         }
     }
 }

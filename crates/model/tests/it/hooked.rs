@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
+use rvs_abi::{DestConns, Outcome, ServiceKey, Stats};
 use rvs_core::conn::word::Word;
 use rvs_core::conn::{Bucket, Geometry};
 use rvs_core::pipeline::Scratch;
@@ -149,10 +149,6 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
 
     fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
         self.tables.swap_local_port(index, old, new)
-    }
-
-    fn local_address(&self, number: u32) -> Option<Addr> {
-        self.tables.local_address(number)
     }
 
     fn filter_word(&self, index: u32) -> u64 {

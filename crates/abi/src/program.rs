@@ -1,0 +1,20 @@
+//! The programs that are called by others.
+
+/// The programs behind the first, which packets reach by a tail call. Their numbers are those in the arrays of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Program {
+    /// For packets without a connection: makes one, and sends them by it.
+    Connect = 0,
+    /// For ICMP errors.
+    Error = 1,
+    /// For fragments behind the first.
+    Fragment = 2,
+    /// For packets that are dropped and whose sender is to know it.
+    Answer = 3,
+}
+
+impl Program {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Error, Self::Fragment, Self::Answer];
+}

@@ -1,0 +1,144 @@
+//! The programs that the way of a packet is divided into.
+//!
+//! The kernel verifies each by itself, up to a million instructions, and gives each a stack of its own; both are too little for
+//! the whole way. The first, [`crate::pipeline::ingress`], has all that most packets meet. What it can't end goes to another
+//! by a tail call and does not come back: what is on its way is in [`crate::pipeline::Scratch`].
+
+use rvs_abi::{Class, Outcome, Program};
+
+use crate::icmp::{answer, schedule};
+use crate::pipeline::{connect, find_mark};
+use crate::{Link, Packet, Tables, Verdict};
+
+/// The program that goes on with packets that came to this outcome.
+#[inline(always)]
+const fn behind(outcome: Outcome) -> Option<Program> {
+    match outcome {
+        Outcome::NoConnection | Outcome::Classified => Some(Program::Connect),
+        Outcome::IcmpError => Some(Program::Error),
+        Outcome::LaterFragment => Some(Program::Fragment),
+        outcome if answer::is_for(outcome) => Some(Program::Answer),
+        _ => None,
+    }
+}
+
+/// The end of the first program, and of those behind it: sends the packet by its method, or hands it to the next.
+#[inline(always)]
+pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    let outcome = send(packet, tables, outcome);
+    match behind(outcome) {
+        Some(program) => tables.go_on(packet, program, outcome),
+        None => end(tables, outcome, outcome.class() == Class::Forward),
+    }
+}
+
+/// A program behind the first, for a packet that came to this outcome.
+#[inline(always)]
+pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    match program {
+        Program::Connect if outcome == Outcome::IcmpError => {
+            note_origin(tables);
+            match schedule::begin(tables) {
+                Outcome::Balanced => tables.go_on(packet, Program::Error, Outcome::Balanced),
+                outcome => end(tables, outcome, false),
+            }
+        }
+        Program::Connect => {
+            let outcome = begin(packet, tables, outcome);
+            go_on(packet, tables, outcome)
+        }
+        Program::Error => match error(packet, tables, outcome) {
+            Outcome::NoConnection => {
+                tables.take_quoted();
+                tables.go_on(packet, Program::Connect, Outcome::IcmpError)
+            }
+            outcome => end(tables, outcome, outcome.class() == Class::Forward),
+        },
+        Program::Fragment => {
+            let outcome = tables.fragment_stage(packet);
+            go_on(packet, tables, outcome)
+        }
+        Program::Answer => {
+            let sent = tables.answer(packet, outcome);
+            end(tables, outcome, sent)
+        }
+    }
+}
+
+/// The stages that send by methods of which packets are rewritten whole.
+#[inline(always)]
+fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, mut outcome: Outcome) -> Outcome {
+    if outcome == Outcome::Tunnel {
+        outcome = tables.tunnel(packet);
+    }
+    if tables.reaches_stack() && outcome == Outcome::Local {
+        outcome = tables.local(packet);
+    }
+    if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
+        outcome = tables.full_nat_stage(packet, outcome);
+    }
+    if outcome == Outcome::ClientOption {
+        outcome = tables.client_option(packet);
+    }
+    outcome
+}
+
+/// For the connection that is to be made.
+#[inline(always)]
+fn note_origin<T: Tables>(tables: &T) {
+    let _noted = tables.with_scratch(|scratch| scratch.is_local = u64::from(tables.is_local()));
+}
+
+/// A packet without a connection: finds its mark unless that is known, makes its connection, and sends it by that.
+#[inline(always)]
+fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Outcome {
+    note_origin(tables);
+    if outcome == Outcome::NoConnection {
+        find_mark(tables);
+    }
+    match connect(tables.prepare(), tables) {
+        Outcome::Balanced => match tables.request(packet) {
+            // Made, and gone at once: others are at work on the same slots.
+            Outcome::NoConnection => Outcome::ConnContended,
+            outcome => outcome,
+        },
+        Outcome::OnePacket => tables.one_packet(packet),
+        outcome => outcome,
+    }
+}
+
+/// An ICMP error: to the client, to the real server, or about a tunnel's packet. [`Outcome::NoConnection`]: it may begin one;
+/// it comes back as [`Outcome::Balanced`] if it did.
+#[inline(always)]
+fn error<P: Packet, T: Tables>(packet: &mut P, tables: &T, begun: Outcome) -> Outcome {
+    let mut outcome = tables.icmp(packet);
+    if outcome == Outcome::TunnelError {
+        outcome = tables.tunnel_error(packet);
+        if outcome == Outcome::NoConnection {
+            // It was looked at as a tunnel's: what is quoted is read anew.
+            let _read = tables.icmp(packet);
+        }
+    }
+    if outcome == Outcome::NoConnection && begun == Outcome::Balanced {
+        // Made, and gone at once.
+        outcome = Outcome::ConnContended;
+    }
+    if outcome == Outcome::Tunnel {
+        outcome = match tables.tunnel(packet) {
+            Outcome::ForwardTunnel => Outcome::IcmpToServer,
+            outcome => outcome,
+        };
+    }
+    outcome
+}
+
+/// What becomes of a packet.
+#[inline(always)]
+fn end<T: Tables>(tables: &T, outcome: Outcome, leaves: bool) -> Verdict {
+    let link = if leaves {
+        tables.with_scratch(|scratch| scratch.way.hop.link).unwrap_or_default()
+    } else {
+        Link::default()
+    };
+    Verdict { outcome, link }
+}
