@@ -7,6 +7,7 @@
 mod bench;
 mod command;
 mod ebpf;
+mod fuzz;
 mod metadata;
 mod packages;
 mod refvm;
@@ -29,6 +30,9 @@ Development tasks of rvs.
                                  fails if one fails or is skipped (--list names the steps)
   cargo xtask ci                 what CI runs: all steps, no skips
   cargo xtask bench [ARG]...     benchmarks in release mode; arguments go to the program
+  cargo xtask fuzz [--seconds N] [--keep] [TARGET]...
+                                 fuzz each target so long (60 s); --keep: add the inputs that reach something new
+                                 to those that the tests run
   cargo xtask tidy               style of the repository, licences, direction of dependencies
   cargo xtask refvm [-m MIB] [-t SECONDS] [-o DIR] -- COMMAND [ARG]...
                                  run a command under a stock Debian kernel, as root, in a virtual machine
@@ -60,6 +64,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => return suite::run(rest),
         "ci" => return suite::run(&[]),
         "bench" => bench::run(rest)?,
+        "fuzz" => fuzz::run(rest)?,
         "tidy" => tidy::run()?,
         "refvm" => return refvm::run(rest),
         "help" | "--help" | "-h" => print!("{HELP}"),

@@ -10,6 +10,8 @@ pub(crate) enum Purpose {
     Ebpf,
     /// Tests with traffic between network namespaces.
     Namespaces,
+    /// Fuzzing.
+    Fuzzer,
     /// The virtual machine with the reference kernel.
     ReferenceVm,
 }
@@ -35,6 +37,7 @@ pub(crate) const PACKAGES: &[Package] = &[
         "llvm-22-dev",
         "bpf-linker links against this LLVM; brings llvm-strip and llvm-nm",
     ),
+    package(Purpose::Fuzzer, "g++", "libFuzzer is C++"),
     package(Purpose::ReferenceVm, "iproute2", "links and addresses inside the virtual machine"),
     package(Purpose::Namespaces, "nginx", "a real server, which logs its clients' addresses"),
     package(Purpose::Namespaces, "curl", "a real HTTP client"),

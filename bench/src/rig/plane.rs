@@ -131,6 +131,10 @@ impl Memory for Shared {
     fn set_service_key(&self, key: &AbiKey, id: Option<u32>) -> Result<(), MemoryError> {
         self.0.set_service_key(key, id)
     }
+
+    fn service_keys(&self) -> Result<Vec<AbiKey>, MemoryError> {
+        self.0.service_keys()
+    }
 }
 
 /// A data plane of its own, taken down when this value is dropped.

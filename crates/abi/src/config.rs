@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::Addr;
+
 /// Index of a time-out in [`Config::timeouts`]: the number of a state of a connection (ipvs.md §5.3, §5.6, §5.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -60,6 +62,12 @@ pub struct Config {
     pub rules: u32,
     /// For later use; zero.
     pub spare_marks: u32,
+    /// Addresses that tunnels in IPv4 come from, one for each flow: the first of them. Zero: the director's own address.
+    pub tunnel_sources_v4: Addr,
+    /// Those of tunnels in IPv6.
+    pub tunnel_sources_v6: Addr,
+    /// Which bits of the last four bytes of either the flow chooses, network order.
+    pub tunnel_source_masks: [u32; 2],
 }
 
-const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16 + 24);
+const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16 + 24 + 40);

@@ -16,17 +16,26 @@ pub enum Event {
     Expired = 103,
     /// A rule of the classifier gave a packet its mark.
     Classified = 102,
+    /// A fragment was made of a packet that was too large for its way.
+    PieceMade = 106,
+    /// A fragment that had come before the first of its packet went on behind it.
+    HeldSent = 107,
+    /// A fragment that had come before the first of its packet was given up: the first did not come.
+    HeldExpired = 108,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
         Self::ClientOptionNoRoom,
         Self::Classified,
         Self::Expired,
+        Self::PieceMade,
+        Self::HeldSent,
+        Self::HeldExpired,
     ];
 
     /// Its name in listings.
@@ -39,6 +48,9 @@ impl Event {
             Self::ClientOptionNoRoom => "client_unsaid",
             Self::Classified => "classified",
             Self::Expired => "expired",
+            Self::PieceMade => "piece_made",
+            Self::HeldSent => "held_sent",
+            Self::HeldExpired => "held_expired",
         }
     }
 
@@ -56,13 +68,18 @@ impl Event {
             Self::Expired => {
                 "a packet ended its connection, whose destination is removed (expire_nodest_conn)"
             }
+            Self::PieceMade => "a fragment was made of a packet that was too large for its way",
+            Self::HeldSent => "a fragment that had come before the first of its packet went on behind it",
+            Self::HeldExpired => {
+                "a held fragment was given up for another: the first of its packet had not come"
+            }
         }
     }
 }
 
 // Outcomes are below, the map's values end above.
 const _: () = {
-    assert!((Event::Expired as u32) < crate::limits::COUNTERS);
+    assert!((Event::HeldExpired as u32) < crate::limits::COUNTERS);
     let mut i = 0;
     while i < crate::OUTCOMES.len() {
         assert!((crate::OUTCOMES[i] as u32) < Event::Evicted as u32);

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod map;
 pub mod mark;
 mod outcome;
+pub mod peer;
 mod port;
 mod program;
 pub mod sched;
@@ -46,7 +47,7 @@ pub use setting::Settings;
 pub use stats::Stats;
 
 /// Version of this layout. A daemon adopts pinned maps only when they carry the same.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// IP protocol numbers that the data plane knows.
 pub mod proto {

@@ -30,6 +30,15 @@ pub const NEIGHBOUR_MARKS: u32 = 4096;
 pub const ERROR_BUDGETS: u32 = 1024;
 /// Fragmented packets of which is known where their first fragment went. The oldest give way.
 pub const FRAGMENTS: u32 = 1 << 16;
+/// Fragments that one packet is sent in.
+pub const PIECES_MAX: u32 = 64;
+/// Groups of slots for fragments that come before the first of their packet, half of them for each family; a source's go
+/// into one of them.
+pub const HOLD_GROUPS: u32 = 32;
+/// Slots of a group: so many fragments of one source, and those it shares them with, are held.
+pub const HOLD_SHARE: u32 = 32;
+/// Largest frame that is held or sent in fragments, in bytes: a jumbo frame.
+pub const HOLD_FRAME: u32 = 9216;
 /// The director's ports that full NAT uses: below those that Linux takes for its own connections.
 pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
 /// Counters per CPU in `COUNTERS`.

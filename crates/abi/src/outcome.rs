@@ -61,6 +61,8 @@ outcomes! {
     FtpDataPort = 11, Pass, "ftp_data_port", "source port 20 is never scheduled";
     ReplyUnchanged = 12, Pass, "reply_unchanged", "reply of a DR or tunnel destination: passed on unchanged";
 
+    AlreadyBalanced = 31, Pass, "already_balanced", "sent here by a DR or tunnel destination of the same service, so balanced there before: left to the stack";
+
     Vlan = 16, Pass, "vlan", "VLAN tag: left to the stack, which hands it to that VLAN's interface";
 
     MartianSource = 17, Pass, "martian_source", "source address that no host has (0/8, 127/8, ::, ::1, multicast, reserved): left to the stack, which drops it";
@@ -86,6 +88,8 @@ outcomes! {
     HandOverRefresh = 25, HandOver, "hand_over_refresh", "the first packet of a connection, once a second, takes the stack's way and keeps the neighbour fresh";
     HandOverRoute = 26, HandOver, "hand_over_route", "route that XDP can't follow: taken up under TC";
 
+    HandOverFragment = 72, HandOver, "hand_over_fragment", "fragment before the first of its packet, or a first one while others wait, or a packet to be fragmented: taken up under TC";
+
     ForwardMasq = 32, Forward, "forward_masq", "request sent to a NAT destination";
     ForwardDr = 33, Forward, "forward_dr", "request sent to a direct-routing destination";
     ForwardTunnel = 34, Forward, "forward_tunnel", "request sent through a tunnel";
@@ -98,6 +102,9 @@ outcomes! {
 
     LocalNode = 39, Forward, "local_node", "request left to this director's own stack, which is the destination";
     ReplyLocal = 40, Forward, "reply_local", "reply of a NAT destination left to this director's own stack, which is the client";
+    ForwardCut = 42, Forward, "forward_cut", "larger than the MTU on its way, and may be fragmented: its fragments go on, and are counted once more";
+    FragmentHeld = 43, Forward, "fragment_held", "fragment that came before the first of its packet: held, and counted once more when it goes on behind that";
+
     ForwardFullNat = 44, Forward, "forward_full_nat", "request sent to a full NAT destination";
     ReplyFullNat = 45, Forward, "reply_full_nat", "reply of a full NAT destination sent to the client";
 
@@ -120,6 +127,9 @@ outcomes! {
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
     TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented was called too big, or an MTU too small to be true told";
     FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
+    CutFailed = 69, Drop, "cut_failed", "larger than the MTU on its way, and not to be fragmented here: IP options, too long, or too many fragments";
+    HoldFull = 70, Drop, "hold_full", "fragment that came before the first of its packet, and nothing free to hold one of its source";
+    HoldTooLong = 71, Drop, "hold_too_long", "fragment that came before the first of its packet, and is too long to be held";
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";

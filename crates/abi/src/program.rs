@@ -12,9 +12,14 @@ pub enum Program {
     Fragment = 2,
     /// For packets that are dropped and whose sender is to know it.
     Answer = 3,
+    /// For first fragments that are ready, and for fragments that come before them.
+    Gather = 4,
+    /// For packets that are too large for their way and may be fragmented.
+    Cut = 5,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Error, Self::Fragment, Self::Answer];
+    pub const ALL: [Self; 6] =
+        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut];
 }

@@ -16,7 +16,7 @@ pub struct ServiceKey {
     pub protocol: u8,
     /// [`crate::family`].
     pub family: u8,
-    /// Zero; of a real server [`Self::REAL_SERVER`].
+    /// Zero; of a real server [`Self::REAL_SERVER`], of a peer [`Self::PEER`].
     pub zero: u32,
 }
 
@@ -24,6 +24,8 @@ impl ServiceKey {
     /// In [`Self::zero`]: the key is a NAT destination's address and port, and its value a destination's id. Such keys are
     /// there only while [`crate::Settings::NAT_ICMP_SEND`] is set.
     pub const REAL_SERVER: u32 = 1;
+    /// In [`Self::zero`]: see [`crate::peer`].
+    pub const PEER: u32 = 2;
 }
 
 /// Bits of [`Service::flags`].

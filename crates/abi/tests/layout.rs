@@ -105,6 +105,9 @@ fn config(text: &mut String) -> std::fmt::Result {
             any_port_services,
             rules,
             spare_marks,
+            tunnel_sources_v4,
+            tunnel_sources_v6,
+            tunnel_source_masks,
         }
     );
     Ok(())

@@ -1,24 +1,27 @@
 //! Fragments: those behind the first have no ports, and follow it (ipvs.md §2.1, §2.7, §3.3).
 //!
 //! IPVS reassembles a packet and fragments it again. Here each fragment is sent on as it came: what was decided about the
-//! first one is kept for a while, by addresses and identification. A fragment that comes before the first is not known
-//! and left to the stack.
+//! first one is kept for a while, by addresses and identification. A fragment that comes before the first is held
+//! ([`crate::hold`]).
 #![allow(
     clippy::cast_possible_truncation,
     reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"
 )]
 
-use rvs_abi::{Addr, ConnFlags, Method, Outcome, Stats};
+use rvs_abi::{Addr, Class, ConnFlags, Method, Outcome, Stats};
 
 use crate::forward::full_nat::rewrite_addresses;
 use crate::forward::masq::{End, rewrite_address};
 use crate::forward::{address, check};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Way};
-use crate::{DestRecord, NextHop, Packet, Parsed, Tables};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, cut, hold};
 
 /// How long a first fragment is remembered, in ticks: 2 s. Identifications come again, those of IPv4 soon.
 const LIFE_TICKS: u32 = 30;
+
+/// In place of a [`Method`]: the first fragment was not balanced.
+const PASSED: u8 = 0xff;
 
 /// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -28,7 +31,8 @@ pub struct Key {
     destination: [u64; 2],
     /// Identification as it stands in the packet; of IPv4 in the lower half.
     id: u32,
-    /// Protocol number.
+    /// Protocol number of IPv4; 0 for IPv6, of which the identification is enough, and where the first fragment's transport
+    /// protocol may stand behind another header (RFC 8200 §4.5).
     protocol: u32,
 }
 
@@ -41,9 +45,15 @@ impl Key {
             source: parsed.source.0,
             destination: parsed.destination.0,
             id: parsed.fragment_id,
-            protocol: parsed.protocol as u32,
+            protocol: protocol(parsed),
         }
     }
+}
+
+/// As it stands in a key.
+#[inline(always)]
+const fn protocol(parsed: &Parsed) -> u32 {
+    if parsed.is_v4() { parsed.protocol as u32 } else { 0 }
 }
 
 /// What was decided about the first fragment.
@@ -56,7 +66,7 @@ pub struct Known {
     other: Addr,
     dest: u32,
     service: u32,
-    /// [`Method`], and [`ConnFlags::LOCAL_CLIENT`].
+    /// [`Method`] and [`ConnFlags::LOCAL_CLIENT`], or that it was not balanced.
     method: u32,
     /// When the first fragment came, in ticks, the lower half.
     since: u32,
@@ -70,34 +80,53 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// Keeps where a first fragment goes. `vip` is zero for a request; `now` in ticks.
+    /// What it is kept by.
     #[inline(always)]
-    pub(crate) fn keep<T: Tables>(
+    pub(crate) const fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Writes down what a fragment is kept by.
+    #[inline(always)]
+    pub(crate) const fn set_key(&mut self, parsed: &Parsed) {
+        // Field by field: a whole record would be put together on the stack.
+        self.key.source = parsed.source.0;
+        self.key.destination = parsed.destination.0;
+        self.key.id = parsed.fragment_id;
+        self.key.protocol = protocol(parsed);
+    }
+
+    /// Writes down where a first fragment goes; the program that gathers the others keeps it. `vip` is zero for a request;
+    /// `now` in ticks.
+    #[inline(always)]
+    pub(crate) const fn write(
         &mut self,
-        tables: &T,
         parsed: &Parsed,
         (dest, service): (u32, u32),
         method: u8,
         (vip, now): (Addr, u64),
     ) {
-        // Field by field: a whole record would be put together on the stack.
-        self.key.source = parsed.source.0;
-        self.key.destination = parsed.destination.0;
-        self.key.id = parsed.fragment_id;
-        self.key.protocol = u32::from(parsed.protocol);
+        self.set_key(parsed);
         self.known.vip = vip;
-        self.known.other = Addr::default();
+        self.known.other = Addr([0; 2]);
         self.known.dest = dest;
         self.known.service = service;
-        self.known.method = u32::from(method);
+        self.known.method = method as u32;
         self.known.since = now as u32;
-        tables.keep_fragment(&self.key, &self.known);
     }
 
-    /// The same for full NAT, which rewrites the other end too.
+    /// For full NAT, which rewrites the other end too.
     #[inline(always)]
-    pub(crate) fn with_other_end<T: Tables>(&mut self, tables: &T, other: Addr) {
+    pub(crate) const fn set_other_end(&mut self, other: Addr) {
         self.known.other = other;
+    }
+
+    /// Keeps what was written down; of a packet that is passed on, that it is.
+    #[inline(always)]
+    pub(crate) fn keep<T: Tables>(&mut self, tables: &T, parsed: &Parsed, outcome: Outcome, now: u64) {
+        if outcome.class() != Class::Forward {
+            self.write(parsed, (0, 0), PASSED, (Addr::default(), now));
+        }
         tables.keep_fragment(&self.key, &self.known);
     }
 }
@@ -121,6 +150,22 @@ pub(crate) fn bytes(parsed: &Parsed) -> u64 {
     u64::from(parsed.len - own)
 }
 
+/// What becomes of a fragment of which no first one is known. [`Outcome::FragmentHeld`]: it is to be held.
+#[inline(always)]
+fn unknown<T: Tables>(context: &Context<'_, T>, parsed: &Parsed) -> Outcome {
+    match (hold::is_for(parsed), context.tables.holds()) {
+        (false, _) => Outcome::Fragment,
+        (true, false) => Outcome::HandOverFragment,
+        (true, true) => Outcome::FragmentHeld,
+    }
+}
+
+/// Whether a first fragment is known; `now` in ticks.
+#[inline(always)]
+pub(crate) fn is_known<T: Tables>(tables: &T, key: &Key, now: u64) -> bool {
+    tables.fragment(key).is_some_and(|known| (now as u32).wrapping_sub(known.since) <= LIFE_TICKS)
+}
+
 /// Sends a fragment after the first. [`Outcome::Tunnel`]: that stage is to send it.
 ///
 /// # Errors
@@ -132,8 +177,11 @@ pub(crate) fn follow<P: Packet, T: Tables>(
     parsed: &Parsed,
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
-    let known = context.tables.fragment(&Key::of(parsed)).ok_or(Outcome::Fragment)?;
+    let known = context.tables.fragment(&Key::of(parsed)).ok_or_else(|| unknown(context, parsed))?;
     if (context.now as u32).wrapping_sub(known.since) > LIFE_TICKS {
+        return Err(unknown(context, parsed));
+    }
+    if known.method == u32::from(PASSED) {
         return Err(Outcome::Fragment);
     }
     if known.vip == Addr::default() {
@@ -154,6 +202,10 @@ fn request<P: Packet, T: Tables>(
     let dest = context.tables.dest(known.dest).ok_or(Outcome::Inconsistent)?;
     let is_here = context.is_here(dest);
     let hop = if is_here { NextHop::default() } else { context.hop_to(dest, known.dest, false)? };
+    if !is_here && known.method & u32::from(ConnFlags::METHOD) != u32::from(Method::TUNNEL) {
+        way.notice.mtu = hop.mtu;
+        cut::check(packet, context.tables, parsed, &hop)?;
+    }
     let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
@@ -199,6 +251,8 @@ fn reply<P: Packet, T: Tables>(
     let client = if is_full { known.other } else { parsed.destination };
     let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
     let hop = context.hop_to_client(client, from, false)?;
+    way.notice.mtu = hop.mtu;
+    cut::check(packet, context.tables, parsed, &hop)?;
     check(packet, parsed, &hop, 0)?;
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;

@@ -1,10 +1,13 @@
 //! A packet in plain memory: the host's side of [`Packet`], for the model, tests and tools.
 
-use rvs_abi::Port;
+use rvs_abi::{Port, limits};
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 
-use crate::{Encap, Packet, Parsed};
+use crate::{Encap, Packet, Parsed, hold};
+
+/// Frames that may be sent behind another: all that are held for a packet, or that it is cut into.
+const BEHIND_MAX: usize = limits::PIECES_MAX as usize;
 
 /// A frame of at most `MAX` bytes.
 #[derive(Debug, Clone)]
@@ -12,6 +15,10 @@ pub struct Frame<const MAX: usize> {
     buffer: [u8; MAX],
     len: usize,
     port: Port,
+    /// Frames that were sent behind it, one after the other, and where each ends.
+    behind: [u8; MAX],
+    ends: [usize; BEHIND_MAX],
+    count: usize,
 }
 
 impl<const MAX: usize> Frame<MAX> {
@@ -20,7 +27,16 @@ impl<const MAX: usize> Frame<MAX> {
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut buffer = [0; MAX];
         buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self { buffer, len: bytes.len(), port: Port::default() })
+        let ends = [0; BEHIND_MAX];
+        Some(Self { buffer, len: bytes.len(), port: Port::default(), behind: [0; MAX], ends, count: 0 })
+    }
+
+    /// The frames that were sent behind it, as they meet the program again.
+    pub fn behind(&self) -> impl Iterator<Item = Self> {
+        (0..self.count).filter_map(|i| {
+            let start = if i == 0 { 0 } else { self.ends[i - 1] };
+            Some(Self::new(self.behind.get(start..self.ends[i])?)?.from(self.port))
+        })
     }
 
     /// As it came in on an interface of which this is known.
@@ -115,4 +131,33 @@ impl<const MAX: usize> Packet for Frame<MAX> {
     }
 
     fn reach(&mut self, _len: u32) {}
+
+    fn resend(&mut self) -> Option<()> {
+        let start = if self.count == 0 { 0 } else { self.ends[self.count - 1] };
+        let end = start + self.len;
+        self.behind.get_mut(start..end)?.copy_from_slice(&self.buffer[..self.len]);
+        *self.ends.get_mut(self.count)? = end;
+        self.count += 1;
+        Some(())
+    }
+
+    fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()> {
+        let len = len as usize;
+        frame.get_mut(..len)?.copy_from_slice(self.bytes().get(..len)?);
+        Some(())
+    }
+
+    fn fill(&mut self, frame: &hold::Saved, from: u32, offset: u32, len: u32) -> Option<()> {
+        let (from, offset, len) = (from as usize, offset as usize, len as usize);
+        let part = frame.get(from..from + len)?;
+        self.buffer[..self.len].get_mut(offset..offset + len)?.copy_from_slice(part);
+        Some(())
+    }
+
+    fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()> {
+        let len = len as usize;
+        self.buffer.get_mut(..len)?.copy_from_slice(frame.get(..len)?);
+        self.len = len;
+        Some(())
+    }
 }

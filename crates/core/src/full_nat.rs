@@ -7,7 +7,7 @@ use crate::conn::{self, Found, Key};
 use crate::forward::{address, check, client_option as option, full_nat as forward};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Scratch, Way, either};
-use crate::{DestRecord, Packet, Parsed, Tables};
+use crate::{DestRecord, Packet, Parsed, Tables, cut, hold};
 
 /// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
 /// another reply: [`Outcome::FromServer`].
@@ -136,7 +136,7 @@ impl<T: Tables> Context<'_, T> {
             if parsed.protocol == proto::SCTP {
                 return Err(Outcome::FragmentedSctp);
             }
-            way.keep.with_other_end(self.tables, local);
+            way.keep.set_other_end(local);
         }
         way.ends.source = local;
         way.ends.sport = found.lport();
@@ -158,15 +158,19 @@ impl<T: Tables> Context<'_, T> {
         way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
         let hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
         way.notice.mtu = hop.mtu;
+        cut::check(packet, self.tables, parsed, &hop)?;
         check(packet, parsed, &hop, 0)?;
+        if hold::is_handed_over(self.tables, parsed, self.now) {
+            return Err(Outcome::HandOverFragment);
+        }
         let (vport, _) = found.ports();
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP {
                 return Err(Outcome::FragmentedSctp);
             }
-            way.keep.keep(self.tables, parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
-            way.keep.with_other_end(self.tables, client);
+            way.keep.write(parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
+            way.keep.set_other_end(client);
         }
         way.hop = hop;
         way.ends.source = vip;

@@ -8,12 +8,15 @@
 #![forbid(unsafe_code)]
 
 pub mod conn;
+mod cut;
 pub mod filter;
 mod forward;
 pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
 mod full_nat;
+mod guard;
+pub mod hold;
 mod icmp;
 pub mod mark;
 mod one_packet;

@@ -6,7 +6,7 @@
 
 use rvs_abi::{Addr, Event, Outcome, limits, mark};
 
-use crate::parse::Signal;
+use crate::reuse::may_begin;
 use crate::{Parsed, RuleRecord, Step, Tables, filter};
 
 /// Whether a packet to an address that the filter does not know may be one for a service by mark all the same:
@@ -18,7 +18,7 @@ pub(crate) fn concerns<T: Tables>(tables: &T, parsed: &Parsed, outcome: Outcome,
     if filter::is_learned(tables, parsed.destination) {
         return KNOWN;
     }
-    let begins = outcome == Outcome::Balanced && parsed.is(Signal::BEGINS);
+    let begins = outcome == Outcome::Balanced && may_begin(tables, parsed);
     if begins && (own != 0 || filter::is_ruled(tables, parsed.destination)) {
         return MAYBE;
     }
@@ -38,7 +38,7 @@ pub(crate) const MAYBE: u32 = 2;
 pub fn classify<T: Tables>(tables: &T) -> Outcome {
     let search = tables.with_scratch(|scratch| {
         scratch.mark = 0;
-        Search::new(&scratch.parsed)
+        Search::new(&scratch.parsed, may_begin(tables, &scratch.parsed))
     });
     let Some(mut search) = search else { return Outcome::Inconsistent };
     if search.begins == 0 {
@@ -83,7 +83,7 @@ struct Search {
 
 impl Search {
     #[inline(always)]
-    const fn new(parsed: &Parsed) -> Self {
+    const fn new(parsed: &Parsed, begins: bool) -> Self {
         Self {
             source: parsed.source,
             destination: parsed.destination,
@@ -91,7 +91,7 @@ impl Search {
             dport: u16::from_be_bytes(parsed.dport),
             protocol: parsed.protocol,
             family: parsed.family,
-            begins: parsed.is(Signal::BEGINS) as u16,
+            begins: begins as u16,
             first: 0,
             mark: 0,
         }

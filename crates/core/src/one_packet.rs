@@ -5,7 +5,7 @@ use rvs_abi::{Addr, Class, Method, Outcome, ServiceFlags, Stats, proto};
 use crate::forward::{check, masq};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
-use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, fragment};
+use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, cut, fragment, hold};
 
 /// The turn that a scheduler gave to a datagram.
 ///
@@ -80,25 +80,35 @@ fn send<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let (dest_id, service) = (request.entry.dest, request.entry.service);
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-    let found_way = context.find_way(dest, dest_id, true, way);
-    if found_way.class() == Class::HandOver {
-        turn.take_back(context.tables);
-        return Err(found_way);
-    }
     let method = method(request.entry.flags);
+    let mut found = context.find_way(dest, dest_id, true, way);
+    if found == Outcome::Balanced
+        && method != Method::TUNNEL
+        && let Err(outcome) = cut::check(packet, context.tables, parsed, &way.hop)
+    {
+        found = outcome;
+    }
+    if hold::is_handed_over(context.tables, parsed, context.now) {
+        found = Outcome::HandOverFragment;
+    }
+    // What is cut comes again as well.
+    if found.class() == Class::HandOver || found == Outcome::ForwardCut {
+        turn.take_back(context.tables);
+        return Err(found);
+    }
     let mut in_bytes = u64::from(parsed.len);
     if parsed.is(Signal::FRAGMENT) {
         in_bytes = fragment::bytes(parsed);
-        way.keep.keep(context.tables, parsed, (dest_id, service), method, (Addr::default(), context.now));
+        way.keep.write(parsed, (dest_id, service), method, (Addr::default(), context.now));
     }
     context.tables.count(service, dest_id, &Stats { conns: 1, in_packets: 1, in_bytes, ..Stats::default() });
     let dport = request.entry.dport.to_ne_bytes();
-    if found_way == Outcome::Local {
+    if found == Outcome::Local {
         way.local.request(method, dest.addr(), dport);
         return Ok(Outcome::Local);
     }
-    if found_way != Outcome::Balanced {
-        return Err(found_way);
+    if found != Outcome::Balanced {
+        return Err(found);
     }
     if method == Method::MASQ {
         check(packet, parsed, &way.hop, 0)?;

@@ -8,7 +8,7 @@ use rvs_abi::{TunnelType, family};
 use rvs_wire::checksum::Delta;
 use rvs_wire::{gre, gue, ipv4, ipv6, udp};
 
-use crate::Parsed;
+use crate::{Parsed, hold};
 
 /// A frame that starts with its Ethernet header.
 ///
@@ -58,6 +58,18 @@ pub trait Packet {
 
     /// Makes the first bytes of the frame readable, as far as there are so many.
     fn reach(&mut self, len: u32);
+
+    /// Sends a copy of the frame to the interface that it came in on, as if it came in once more.
+    fn resend(&mut self) -> Option<()>;
+
+    /// Copies the frame, which has so many bytes.
+    fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()>;
+
+    /// Becomes that frame of so many bytes.
+    fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()>;
+
+    /// Overwrites so many bytes from `offset` by those of that frame from `from`.
+    fn fill(&mut self, frame: &hold::Saved, from: u32, offset: u32, len: u32) -> Option<()>;
 }
 
 /// What is put in front of an IP packet.
@@ -88,6 +100,13 @@ impl Encap {
         };
         let checksum = if matches!(kind, TunnelType::GUE | TunnelType::GRE) { checksum } else { 0 };
         Self { family, kind, checksum, rest: rest as u32 }
+    }
+
+    /// Nothing but room of so many bytes, more than an IPv4 header's, in front of IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn room(size: u32) -> Self {
+        Self { family: family::V4, kind: Self::ICMP, checksum: 0, rest: size - ipv4::LEN as u32 }
     }
 
     /// Of an ICMP error.

@@ -220,25 +220,27 @@ fn parse_v6<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &mut Parsed) -
     ]);
     parsed.len = len;
     parsed.family = family::V6;
-    let fragment = skip_extensions(packet, tables, head[6], parsed)?;
+    let fragment = skip_extensions(packet, tables, head[6], (eth::LEN + ipv6::LEN) as u16, parsed)?;
     if parsed.l4 as u32 > len + eth::LEN as u32 {
         return Err(Outcome::TruncatedTransport);
     }
     Ok(fragment)
 }
 
-/// Finds the transport protocol and its header. [`Signal::FRAGMENT`] for a first fragment, [`Signal::LATER`] for one behind.
+/// Finds the transport protocol and its header, from the first header behind the fixed one, its number and its offset in
+/// the frame. [`Signal::FRAGMENT`] for a first fragment, [`Signal::LATER`] for one behind.
 ///
 /// AH counts as an extension header, as for IPVS, which takes a packet for what is behind it.
 #[inline(always)]
-fn skip_extensions<P: Packet, T: Tables>(
+pub(crate) fn skip_extensions<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     first: u8,
+    offset: u16,
     parsed: &mut Parsed,
 ) -> Result<u8, Outcome> {
     let mut next = first;
-    let mut at = (eth::LEN + ipv6::LEN) as u16;
+    let mut at = offset;
     let mut fragment = 0;
     for _ in 0..=EXTENSIONS_MAX {
         if fragment == Signal::LATER || !ipv6::is_extension(next) && next != proto::AH {

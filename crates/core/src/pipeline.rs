@@ -12,8 +12,8 @@ use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, filter, fragment, mark,
-    one_packet, parse, program,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, guard,
+    hold, mark, one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
@@ -48,6 +48,8 @@ pub struct Scratch {
     pub look: u32,
     /// Its mark, when a service is looked for; 0: none.
     pub mark: u32,
+    /// Who sent its frame, when a service is looked for: an Ethernet address, see [`rvs_abi::peer`].
+    pub sender: Addr,
     /// The connection to be made.
     pub request: conn::Request,
     /// The turn of its scheduler, if it is not kept.
@@ -269,6 +271,44 @@ pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// The stage for a fragment that came before the first of its packet (see [`crate::hold`]).
+#[inline(always)]
+pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, clock, .. } = scratch;
+        hold::hold(packet, tables, parsed, way, conn::ticks(*clock))
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage for a packet that is too large for its way: sends it in fragments (see [`crate::cut`]).
+#[inline(always)]
+pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, .. } = scratch;
+        cut::send(packet, tables, parsed, way)
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage for a first fragment that is ready: keeps where it goes.
+#[inline(always)]
+pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
+    let _kept = tables.with_scratch(|scratch| {
+        scratch.way.keep.keep(tables, &scratch.parsed, outcome, conn::ticks(scratch.clock));
+    });
+}
+
+/// The stage behind that: has those sent that came before it. `false`: it is lost.
+#[inline(always)]
+pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
+    let is_there = tables.with_scratch(|scratch| {
+        let Scratch { parsed, way, clock, .. } = scratch;
+        hold::release(packet, tables, parsed, way.keep.key(), conn::ticks(*clock))
+    });
+    is_there.unwrap_or(false)
+}
+
 /// The stage behind 2b and 2c for packets that leave through a tunnel.
 #[inline(always)]
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -308,7 +348,7 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed, scratch.mark, &mut scratch.turn);
+        let chosen = context.choose(&scratch.parsed, scratch.mark, scratch.sender, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
@@ -419,6 +459,9 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
+        if found_way == Outcome::Balanced && method(flags) != Method::TUNNEL {
+            cut::check(packet, self.tables, parsed, &way.hop)?;
+        }
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
         let mut bytes = u64::from(parsed.len);
@@ -428,8 +471,11 @@ impl<'a, T: Tables> Context<'a, T> {
             if parsed.protocol == proto::SCTP && method == Method::MASQ && dport != parsed.dport {
                 return Err(Outcome::FragmentedSctp);
             }
+            if hold::is_handed_over(self.tables, parsed, self.now) {
+                return Err(Outcome::HandOverFragment);
+            }
             bytes = fragment::bytes(parsed);
-            way.keep.keep(self.tables, parsed, (dest_id, service_id), method, (Addr::default(), self.now));
+            way.keep.write(parsed, (dest_id, service_id), method, (Addr::default(), self.now));
         }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
         // A first packet that was handed over comes again: the connection is in the state after it already.
@@ -540,7 +586,13 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
     #[inline(always)]
-    fn choose(&self, parsed: &Parsed, mark: u32, turn: &mut one_packet::Turn) -> Result<(u32, u32), Outcome> {
+    fn choose(
+        &self,
+        parsed: &Parsed,
+        mark: u32,
+        sender: Addr,
+        turn: &mut one_packet::Turn,
+    ) -> Result<(u32, u32), Outcome> {
         if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
                 proto::AH | proto::ESP => Outcome::NoKeyExchange,
@@ -549,6 +601,9 @@ impl<'a, T: Tables> Context<'a, T> {
             });
         }
         let (id, service) = self.service(parsed, mark).ok_or(Outcome::NoService)?;
+        if guard::is_peer(self.tables, id, sender) {
+            return Err(Outcome::AlreadyBalanced);
+        }
         if parsed.sport == FTP_DATA {
             return Err(Outcome::FtpDataPort);
         }
@@ -667,14 +722,18 @@ impl<'a, T: Tables> Context<'a, T> {
         way.hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = way.hop.mtu;
+        cut::check(packet, self.tables, parsed, &way.hop)?;
         check(packet, parsed, &way.hop, 0)?;
+        if hold::is_handed_over(self.tables, parsed, self.now) {
+            return Err(Outcome::HandOverFragment);
+        }
         let (vport, _) = found.ports();
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP && vport != parsed.sport {
                 return Err(Outcome::FragmentedSctp);
             }
-            way.keep.keep(self.tables, parsed, found.ids(), Method::MASQ, (vip, self.now));
+            way.keep.write(parsed, found.ids(), Method::MASQ, (vip, self.now));
         }
         masq::send(packet, parsed, masq::End::Source, vip, vport, &way.hop)?;
         Ok(Outcome::ReplyMasq)

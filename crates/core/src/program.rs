@@ -6,7 +6,9 @@
 
 use rvs_abi::{Class, Outcome, Program};
 
+use crate::guard;
 use crate::icmp::{answer, schedule};
+use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
 
@@ -17,6 +19,8 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::NoConnection | Outcome::Classified => Some(Program::Connect),
         Outcome::IcmpError => Some(Program::Error),
         Outcome::LaterFragment => Some(Program::Fragment),
+        Outcome::FragmentHeld => Some(Program::Gather),
+        Outcome::ForwardCut => Some(Program::Cut),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -28,13 +32,47 @@ pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: O
     let outcome = send(packet, tables, outcome);
     match behind(outcome) {
         Some(program) => tables.go_on(packet, program, outcome),
-        None => end(tables, outcome, outcome.class() == Class::Forward),
+        None if is_followed(outcome) => leave(packet, tables, outcome),
+        None => end(tables, outcome, false),
     }
+}
+
+/// Whether fragments of a packet that ends so go where the first went.
+#[inline(always)]
+const fn is_followed(outcome: Outcome) -> bool {
+    match outcome.class() {
+        Class::Forward => true,
+        Class::Pass => matches!(
+            outcome,
+            Outcome::NoService
+                | Outcome::NoSyn
+                | Outcome::Rst
+                | Outcome::FtpDataPort
+                | Outcome::FtpPort
+                | Outcome::ReplyUnchanged
+        ),
+        Class::HandOver | Class::Drop => false,
+    }
+}
+
+/// The end of a packet, unless it is the first fragment of one.
+#[inline(always)]
+fn leave<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    let end = tables.with_scratch(|scratch| (scratch.way.hop.link, scratch.parsed.is(Signal::FRAGMENT)));
+    let Some((link, is_first)) = end else { return end_without_link(Outcome::Inconsistent) };
+    if is_first {
+        return tables.go_on(packet, Program::Gather, outcome);
+    }
+    if outcome.class() == Class::Forward { Verdict { outcome, link } } else { end_without_link(outcome) }
 }
 
 /// A program behind the first, for a packet that came to this outcome.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if program == Program::Connect {
+        let sender = guard::sender(packet);
+        let _kept = tables.with_scratch(|scratch| scratch.sender = sender);
+    }
     match program {
         Program::Connect if outcome == Outcome::IcmpError => {
             note_origin(tables);
@@ -57,6 +95,21 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         Program::Fragment => {
             let outcome = tables.fragment_stage(packet);
             go_on(packet, tables, outcome)
+        }
+        Program::Cut => end_without_link(tables.cut(packet)),
+        Program::Gather if outcome == Outcome::FragmentHeld => match tables.hold(packet) {
+            // Its first fragment has come at this very moment.
+            Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, Outcome::LaterFragment),
+            outcome => end_without_link(outcome),
+        },
+        Program::Gather => {
+            // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
+            tables.keep(outcome);
+            if !tables.holds() || tables.release(packet) {
+                end(tables, outcome, outcome.class() == Class::Forward)
+            } else {
+                end_without_link(Outcome::RewriteFailed)
+            }
         }
         Program::Answer => {
             let sent = tables.answer(packet, outcome);
@@ -135,10 +188,15 @@ fn error<P: Packet, T: Tables>(packet: &mut P, tables: &T, begun: Outcome) -> Ou
 /// What becomes of a packet.
 #[inline(always)]
 fn end<T: Tables>(tables: &T, outcome: Outcome, leaves: bool) -> Verdict {
-    let link = if leaves {
-        tables.with_scratch(|scratch| scratch.way.hop.link).unwrap_or_default()
+    if leaves {
+        let link = tables.with_scratch(|scratch| scratch.way.hop.link).unwrap_or_default();
+        Verdict { outcome, link }
     } else {
-        Link::default()
-    };
-    Verdict { outcome, link }
+        end_without_link(outcome)
+    }
+}
+
+#[inline(always)]
+fn end_without_link(outcome: Outcome) -> Verdict {
+    Verdict { outcome, link: Link::default() }
 }

@@ -8,6 +8,17 @@ use crate::parse::Signal;
 use crate::pipeline::Context;
 use crate::{DestRecord, Parsed, Tables, state};
 
+/// Whether a packet may begin a connection (ipvs.md §2.4).
+#[inline(always)]
+pub(crate) fn may_begin<T: Tables>(tables: &T, parsed: &Parsed) -> bool {
+    let sloppy = match parsed.protocol {
+        proto::TCP => Settings::SLOPPY_TCP,
+        proto::SCTP => Settings::SLOPPY_SCTP,
+        _ => 0,
+    };
+    parsed.is(Signal::BEGINS) || !parsed.is(Signal::RESETS) && tables.settings() & sloppy != 0
+}
+
 impl<T: Tables> Context<'_, T> {
     /// Whether a connection to that destination goes on with this packet (ipvs.md §2.2 step 9, §2.3).
     ///
@@ -39,15 +50,10 @@ impl<T: Tables> Context<'_, T> {
         settings & (Settings::REUSE | Settings::REUSE_FIN_WAIT) != 0 && over >> (found.state() & 31) & 1 != 0
     }
 
-    /// Whether a packet may begin a connection (ipvs.md §2.4).
+    /// See [`may_begin`].
     #[inline(always)]
     pub(crate) fn may_begin(&self, parsed: &Parsed) -> bool {
-        let sloppy = match parsed.protocol {
-            proto::TCP => Settings::SLOPPY_TCP,
-            proto::SCTP => Settings::SLOPPY_SCTP,
-            _ => 0,
-        };
-        parsed.is(Signal::BEGINS) || !parsed.is(Signal::RESETS) && self.tables.settings() & sloppy != 0
+        may_begin(self.tables, parsed)
     }
 
     /// Ends a connection between the same ends that does not go on with this packet (ipvs.md §2.2 step 9, §2.3).

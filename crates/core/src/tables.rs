@@ -4,7 +4,7 @@ use rvs_abi::{Addr, DestConns, Event, Outcome, Program, ServiceKey, Stats};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
-use crate::{Packet, Verdict, fragment, pipeline, program};
+use crate::{Packet, Verdict, fragment, hold, pipeline, program};
 
 /// Tables, clock and routes of a data plane.
 pub trait Tables {
@@ -36,6 +36,9 @@ pub trait Tables {
     fn geometry(&self) -> Option<Geometry>;
     /// A time-out in ticks, by index in `Config::timeouts`.
     fn timeout(&self, index: u32) -> u32;
+    /// The first of the addresses that tunnels of a family come from, by flow, and which bits of its last four bytes the flow
+    /// chooses, network order; zero: they come from the director's own.
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32);
     /// Not 0: there may be connections of full NAT.
     fn full_nat(&self) -> u32;
     /// Words of the map of the director's ports less one; a power of two less one.
@@ -92,6 +95,25 @@ pub trait Tables {
     fn fragment(&self, key: &fragment::Key) -> Option<fragment::Known>;
     /// Keeps what was decided about a first fragment. Old ones give way.
     fn keep_fragment(&self, key: &fragment::Key, known: &fragment::Known);
+
+    /// Whether fragments can be held here: under TC.
+    fn holds(&self) -> bool;
+    /// The word of a slot for held fragments, by its index below `HOLD_GROUPS` times `HOLD_SHARE`.
+    fn held_word(&self, slot: u32) -> u64;
+    /// Replaces that word if it still is `old`; says whether it was.
+    fn swap_held_word(&self, slot: u32, old: u64, new: u64) -> bool;
+    /// Whether a slot's fragment has that key.
+    fn held_is(&self, slot: u32, key: &fragment::Key) -> bool;
+    /// Writes a slot's key.
+    fn set_held_key(&self, slot: u32, key: &fragment::Key);
+    /// Lends a slot's frame.
+    fn with_held<R>(&self, slot: u32, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R>;
+    /// Lends room for one more frame.
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> Option<R>;
+    /// When a fragment was last held in a group, in ticks; 0: never.
+    fn held_at(&self, group: u32) -> u32;
+    /// Sets that.
+    fn set_held_at(&self, group: u32, now: u32);
 
     /// Counts an event.
     fn note(&self, event: Event);
@@ -205,6 +227,42 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::fragment(packet, self)
+    }
+
+    /// [`pipeline::hold`], likewise.
+    #[inline(always)]
+    fn hold<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::hold(packet, self)
+    }
+
+    /// [`pipeline::keep`], likewise.
+    #[inline(always)]
+    fn keep(&self, outcome: Outcome)
+    where
+        Self: Sized,
+    {
+        pipeline::keep(self, outcome);
+    }
+
+    /// [`pipeline::cut`], likewise.
+    #[inline(always)]
+    fn cut<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::cut(packet, self)
+    }
+
+    /// [`pipeline::release`], likewise.
+    #[inline(always)]
+    fn release<P: Packet>(&self, packet: &mut P) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::release(packet, self)
     }
 
     /// [`pipeline::tunnel`], likewise.

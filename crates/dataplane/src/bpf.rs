@@ -14,6 +14,7 @@ mod command {
     pub(super) const MAP_LOOKUP_ELEM: u32 = 1;
     pub(super) const MAP_UPDATE_ELEM: u32 = 2;
     pub(super) const MAP_DELETE_ELEM: u32 = 3;
+    pub(super) const MAP_GET_NEXT_KEY: u32 = 4;
     pub(super) const OBJ_PIN: u32 = 6;
     pub(super) const OBJ_GET: u32 = 7;
     pub(super) const PROG_GET_FD_BY_ID: u32 = 13;
@@ -339,6 +340,33 @@ impl<K: IntoBytes + Immutable> HashMap<K> {
         let mut attributes = self.attributes(key, address(&raw const value));
         // SAFETY: as above.
         unsafe { call(command::MAP_UPDATE_ELEM, &mut attributes) }.map(drop)
+    }
+
+    /// All keys. One that is removed meanwhile may be among them; after it, those before may come once more.
+    pub(crate) fn keys(&self) -> io::Result<Vec<K>>
+    where
+        K: FromBytes + Copy,
+    {
+        let mut keys: Vec<K> = Vec::new();
+        let mut next = K::new_zeroed();
+        // No more than fit, should others add and remove all the time.
+        while keys.len() < self.max_entries as usize {
+            let key = keys.last().map_or(0, |key| address(&raw const *key));
+            let mut attributes = ElementAttributes {
+                map: self.map.as_raw_fd().cast_unsigned(),
+                zero: 0,
+                key,
+                value: (&raw mut next).expose_provenance() as u64,
+                flags: 0,
+            };
+            // SAFETY: both keys are of the map's size, which `new` checked, and outlive the call; the next one is written.
+            match unsafe { call(command::MAP_GET_NEXT_KEY, &mut attributes) } {
+                Ok(_) => keys.push(next),
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(keys)
     }
 
     /// Removes `key`, if it is there.

@@ -170,6 +170,7 @@ impl Hooks {
         };
         let mut attached = match mode {
             AttachMode::Auto => attach.auto(),
+            AttachMode::Xdp if attach.is_on_top() => attach.on_top(),
             AttachMode::Xdp => attach.xdp(Kind::Xdp).map(|()| attach.done(Mode::Xdp, AS_ASKED.into())),
             AttachMode::XdpGeneric => {
                 attach.xdp(Kind::XdpGeneric).map(|()| attach.done(Mode::XdpGeneric, AS_ASKED.into()))
@@ -278,6 +279,19 @@ struct Attach<'a> {
 }
 
 impl Attach<'_> {
+    /// Whether frames come to it through another interface, and it never has native XDP: what the program there passes on is
+    /// to be taken here.
+    fn is_on_top(&self) -> bool {
+        matches!(self.interface.kind.as_deref(), Some("vlan" | "bridge"))
+    }
+
+    fn on_top(&mut self) -> Result<Attached> {
+        self.tc_alone()?;
+        let kind = self.interface.kind.as_deref().unwrap_or_default();
+        let reason = format!("a {kind} has no XDP of its own: TC takes what XDP passes on below it");
+        Ok(self.done(Mode::Tc, reason))
+    }
+
     fn auto(&mut self) -> Result<Attached> {
         if !self.interface.is_device {
             self.tc_alone()?;

@@ -266,6 +266,10 @@ impl Memory for Kernel {
     fn set_service_key(&self, key: &ServiceKey, id: Option<u32>) -> Result<(), MemoryError> {
         self.maps.set_service_key(key, id)
     }
+
+    fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
+        self.maps.service_keys()
+    }
 }
 
 /// Detaches everything of an instance and removes every pin, without loading anything: whatever layout its

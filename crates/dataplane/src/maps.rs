@@ -66,6 +66,10 @@ impl Memory for Maps {
             },
         })
     }
+
+    fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
+        self.service_keys.keys().map_err(|e| MemoryError { reason: e.to_string() })
+    }
 }
 
 const _: () = {

@@ -34,8 +34,14 @@ const LOCAL: &str = "rvs_local";
 const FIRST: [&str; 4] = [XDP, TC, TC_AFTER_XDP, LOCAL];
 /// The programs behind the first under each hook: the array that they are called by, and they in the order of their numbers.
 const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
-    ("PROGRAMS_XDP", ["rvs_xdp_begin", "rvs_xdp_error", "rvs_xdp_follow", "rvs_xdp_tell"]),
-    ("PROGRAMS_TC", ["rvs_tc_begin", "rvs_tc_error", "rvs_tc_follow", "rvs_tc_tell"]),
+    (
+        "PROGRAMS_XDP",
+        ["rvs_xdp_begin", "rvs_xdp_error", "rvs_xdp_follow", "rvs_xdp_tell", "rvs_xdp_gather", "rvs_xdp_cut"],
+    ),
+    (
+        "PROGRAMS_TC",
+        ["rvs_tc_begin", "rvs_tc_error", "rvs_tc_follow", "rvs_tc_tell", "rvs_tc_gather", "rvs_tc_cut_up"],
+    ),
 ];
 
 /// How many ICMP errors may be sent, for each CPU.

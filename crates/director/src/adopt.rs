@@ -18,6 +18,7 @@ use crate::execute::{read_table, write_dest, write_service, write_services, writ
 use crate::filter;
 use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
+use crate::peers;
 use crate::settings::{self, RealServers};
 use crate::space::Ranges;
 use crate::state::{DestId, Family, Live, LiveCounts, ServiceId, ServiceState, Space, State, Trashed};
@@ -46,6 +47,7 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
             settings,
             real_servers: RealServers::default(),
             rules,
+            peers: peers::read(memory)?,
         },
     };
     reader.services()?;
@@ -236,6 +238,9 @@ impl<M: Memory> Reader<'_, M> {
     /// What follows from the services.
     fn derive(self) -> State {
         let mut state = self.state;
+        for bit in state.peers.iter().copied().map(peers::bit) {
+            *state.filter.entry(bit).or_default() += 1;
+        }
         for (id, service) in &state.services {
             let _servers = state.real_servers.change(None, Some(service));
             *state.live.get_mut(service.family()) += u32::from(service.live.is_some());

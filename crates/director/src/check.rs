@@ -27,9 +27,10 @@ pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
     one_packet(service)
 }
 
-/// `ipvsadm` refuses it for others (ipvs.md §10.2); it would have no effect (§4.6).
+/// `ipvsadm` refuses it for others (ipvs.md §10.2); it would have no effect (§4.6). A service by mark may get datagrams.
 pub(crate) fn one_packet(service: &VirtualService) -> Result<(), CommandError> {
-    if service.one_packet && service.key.protocol != Protocol::Udp {
+    let may_be = service.key.mark().is_some() || service.key.protocol == Protocol::Udp;
+    if service.one_packet && !may_be {
         let what = format!("service {}: one-packet scheduling is for UDP only", service.key);
         return Err(CommandError::Invalid { what });
     }

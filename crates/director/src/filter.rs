@@ -10,7 +10,12 @@ use rvs_model::Memory;
 
 /// Number of an address's bit.
 pub(crate) const fn bit(address: IpAddr) -> u32 {
-    let (word, bit) = rvs_core::filter::bit(Addr::from_ip(address));
+    bit_of(Addr::from_ip(address))
+}
+
+/// The same of an address in the maps' form.
+pub(crate) const fn bit_of(address: Addr) -> u32 {
+    let (word, bit) = rvs_core::filter::bit(address);
     word * 64 + bit
 }
 

@@ -33,6 +33,7 @@ pub mod limits;
 mod listing;
 mod marks;
 mod members;
+mod peers;
 mod plan;
 mod routes;
 mod row;
@@ -41,6 +42,7 @@ mod space;
 mod state;
 mod tables;
 mod trash;
+mod tunnel_sources;
 
 pub use action::{Action, Block};
 pub use carry::{Carry, WrrStep};

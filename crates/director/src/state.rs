@@ -2,13 +2,14 @@
 
 use core::fmt;
 use core::net::IpAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, VirtualService};
 
 use crate::action::Block;
 use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
+use crate::peers::Peer;
 use crate::settings::RealServers;
 use crate::space::Ranges;
 
@@ -114,6 +115,8 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) real_servers: RealServers,
     pub(crate) rules: RuleList,
+    /// What stands in the map of keys.
+    pub(crate) peers: BTreeSet<Peer>,
 }
 
 /// What is free. Quarantined is not free.

@@ -3,12 +3,15 @@
 
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
-    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
-    bpf_adj_room_mode,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, BPF_F_INVALIDATE_HASH,
+    BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode,
 };
-use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data};
-use rvs_abi::{TunnelType, proto};
-use rvs_core::{Encap, Packet, Parsed};
+use aya_ebpf::helpers::{
+    bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes,
+    bpf_skb_pull_data, bpf_skb_store_bytes,
+};
+use rvs_abi::{TunnelType, limits, proto};
+use rvs_core::{Encap, Packet, Parsed, hold};
 use rvs_wire::checksum::Delta;
 use rvs_wire::{eth, tcp, udp};
 
@@ -196,6 +199,76 @@ impl Packet for Skb {
             unsafe { bpf_skb_pull_data(self.context, wanted) };
         }
     }
+
+    #[inline(always)]
+    fn resend(&mut self) -> Option<()> {
+        // SAFETY: a valid context; pointers are made anew afterwards.
+        let sent = unsafe {
+            let ingress = core::ptr::read_volatile(&raw const (*self.context).ifindex);
+            bpf_clone_redirect(self.context, ingress, u64::from(BPF_F_INGRESS))
+        };
+        (sent == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()> {
+        let len = frame_len(len)?;
+        // SAFETY: a valid context, and room for what is read: `frame_len` compared it.
+        let result = unsafe { bpf_skb_load_bytes(self.context.cast(), 0, frame.as_mut_ptr().cast(), len) };
+        (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, frame: &hold::Saved, from: u32, offset: u32, len: u32) -> Option<()> {
+        let (from, len) = (between(0, from)?, between(1, len)?);
+        // SAFETY: a valid context, pointers into which are made anew afterwards, and two numbers that are at most half of
+        // the bytes that are there.
+        let result = unsafe {
+            bpf_skb_store_bytes(
+                self.context,
+                offset,
+                frame.as_ptr().add(from as usize).cast(),
+                len,
+                u64::from(BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH),
+            )
+        };
+        (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()> {
+        let len = frame_len(len)?;
+        // SAFETY: a valid context, pointers into which are made anew afterwards, and as many bytes as are written.
+        let results = unsafe {
+            bpf_skb_change_tail(self.context, len, 0)
+                | bpf_skb_store_bytes(
+                    self.context,
+                    0,
+                    frame.as_ptr().cast(),
+                    len,
+                    u64::from(BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH),
+                )
+        };
+        (results == 0).then_some(())
+    }
+}
+
+/// The length of a frame that can be held.
+#[inline(always)]
+fn frame_len(len: u32) -> Option<u32> {
+    between(eth::LEN as u32, len)
+}
+
+/// A number of bytes, not below a least one, in a frame that can be held. Two comparisons, which the compiler is kept from
+/// making one of, or others than "less": older verifiers see no range in those.
+#[inline(always)]
+fn between(least: u32, number: u32) -> Option<u32> {
+    let number = opaque(u64::from(number));
+    if number > u64::from(limits::HOLD_FRAME) {
+        return None;
+    }
+    let number = opaque(number);
+    if number < opaque(u64::from(least)) { None } else { Some(number as u32) }
 }
 
 /// What the kernel is to know of the new headers, so that it cuts bundles of segments rightly. That these fit with the

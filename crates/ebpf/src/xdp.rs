@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use rvs_abi::Port;
-use rvs_core::{Encap, Packet, Parsed};
+use rvs_core::{Encap, Packet, Parsed, hold};
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 
@@ -147,4 +147,24 @@ impl Packet for Xdp {
 
     #[inline(always)]
     fn reach(&mut self, _len: u32) {}
+
+    #[inline(always)]
+    fn resend(&mut self) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn copy_to<const N: usize>(&self, _frame: &mut [u8; N], _len: u32) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, _frame: &hold::Saved, _from: u32, _offset: u32, _len: u32) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn replace<const N: usize>(&mut self, _frame: &[u8; N], _len: u32) -> Option<()> {
+        None
+    }
 }

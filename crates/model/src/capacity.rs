@@ -1,7 +1,7 @@
 //! How large a data plane is made. Chosen once, when its maps are created.
 
 use rvs_abi::map::Region;
-use rvs_abi::{Config, SLOTS, Settings, limits, ticks_from_secs};
+use rvs_abi::{Addr, Config, SLOTS, Settings, limits, ticks_from_secs};
 
 /// Capacities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl Capacity {
         words
     }
 
-    /// Entries of the map of service keys: with `nat_icmp_send`, destinations have keys too.
+    /// Entries of the map of service keys. A destination may have one too: with `nat_icmp_send` by NAT, and by direct routing
+    /// or a tunnel as a peer.
     #[must_use]
     pub const fn service_keys(&self) -> u32 {
         self.services + self.dests
@@ -117,6 +118,9 @@ impl Capacity {
             any_port_services: 0,
             rules: 0,
             spare_marks: 0,
+            tunnel_sources_v4: Addr::default(),
+            tunnel_sources_v6: Addr::default(),
+            tunnel_source_masks: [0; 2],
         }
     }
 }

@@ -71,4 +71,11 @@ impl Memory for Heap {
         }
         Ok(())
     }
+
+    fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
+        match self.keys.lock() {
+            Ok(keys) => Ok(keys.keys().map(|words| zerocopy::transmute!(*words)).collect()),
+            Err(_) => Err(MemoryError { reason: "a thread died while it held the map".into() }),
+        }
+    }
 }

@@ -13,10 +13,10 @@ use rvs_abi::{
 };
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
-use rvs_core::{DestRecord, Flow, NextHop, RuleRecord, ServiceRecord, Step, fragment};
+use rvs_core::{DestRecord, Flow, NextHop, RuleRecord, ServiceRecord, Step, fragment, hold};
 
 use crate::bucket::HostBucket;
-use crate::{Memory, records};
+use crate::{Held, Memory, records};
 
 /// What handling a packet needs and memory does not hold: clock, CPU, chance, service keys, routes.
 pub trait World {
@@ -35,6 +35,14 @@ pub trait World {
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome>;
     /// A word that says how many ICMP errors may be sent, by its index below [`limits::ERROR_BUDGETS`].
     fn error_budget(&self, index: u32) -> Option<&Cell<u64>>;
+    /// Slots for held fragments.
+    fn held(&self) -> Option<&Held> {
+        None
+    }
+    /// Whether fragments can be held: under TC.
+    fn holds(&self) -> bool {
+        false
+    }
     /// Where first fragments went.
     fn fragments(&self) -> Option<&RefCell<BTreeMap<fragment::Key, fragment::Known>>>;
     /// The interface that the packet came in on.
@@ -336,6 +344,15 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, timeouts) + 4 * index))
     }
 
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32) {
+        let (first, masks) = if is_v4 {
+            (offset_of!(Config, tunnel_sources_v4), offset_of!(Config, tunnel_source_masks))
+        } else {
+            (offset_of!(Config, tunnel_sources_v6), offset_of!(Config, tunnel_source_masks) + 4)
+        };
+        (addr(self.config, first), u32::from_ne_bytes(bytes(self.config, masks)))
+    }
+
     fn full_nat(&self) -> u32 {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, full_nat)))
     }
@@ -444,6 +461,46 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     fn keep_fragment(&self, key: &fragment::Key, known: &fragment::Known) {
         if let Some(fragments) = self.world.fragments() {
             fragments.borrow_mut().insert(*key, *known);
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.world.holds()
+    }
+
+    fn held_word(&self, slot: u32) -> u64 {
+        self.world.held().map_or(0, |held| held.word(slot))
+    }
+
+    fn swap_held_word(&self, slot: u32, old: u64, new: u64) -> bool {
+        self.world.held().is_some_and(|held| held.swap_word(slot, old, new))
+    }
+
+    fn held_is(&self, slot: u32, key: &fragment::Key) -> bool {
+        self.world.held().is_some_and(|held| held.is(slot, key))
+    }
+
+    fn set_held_key(&self, slot: u32, key: &fragment::Key) {
+        if let Some(held) = self.world.held() {
+            held.set_key(slot, key);
+        }
+    }
+
+    fn with_held<R>(&self, slot: u32, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R> {
+        Some(self.world.held()?.with(slot, use_it))
+    }
+
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> Option<R> {
+        Some(self.world.held()?.with_saved(use_it))
+    }
+
+    fn held_at(&self, group: u32) -> u32 {
+        self.world.held().map_or(0, |held| held.at(group))
+    }
+
+    fn set_held_at(&self, group: u32, now: u32) {
+        if let Some(held) = self.world.held() {
+            held.set_at(group, now);
         }
     }
 

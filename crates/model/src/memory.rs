@@ -19,6 +19,12 @@ pub trait Memory {
     /// # Errors
     /// When the map of keys is full or the kernel refuses.
     fn set_service_key(&self, key: &ServiceKey, id: Option<u32>) -> Result<(), MemoryError>;
+
+    /// All keys, in any order.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError>;
 }
 
 /// The map of service keys could not be changed.

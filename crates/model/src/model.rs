@@ -8,7 +8,7 @@ use rvs_abi::map::Region;
 use rvs_abi::{Class, Outcome, ServiceKey, limits};
 use rvs_core::{Flow, NextHop, Packet, Verdict, fragment, pipeline};
 
-use crate::{Heap, HostTables, Memory, World};
+use crate::{Heap, Held, HostTables, Memory, World};
 
 /// A data plane over [`Heap`], with routes from a function and a clock that stands until it is set.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub struct Model<R> {
     chance: Cell<u64>,
     error_budgets: Vec<Cell<u64>>,
     fragments: RefCell<BTreeMap<fragment::Key, fragment::Known>>,
-    is_xdp: bool,
+    held: Held,
+    is_tc: bool,
     packet_mark: u32,
 }
 
@@ -62,6 +63,14 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
         self.ingress
     }
 
+    fn held(&self) -> Option<&Held> {
+        Some(&self.model.held)
+    }
+
+    fn holds(&self) -> bool {
+        self.model.is_tc || self.is_second_look
+    }
+
     fn service_key(&self, key: &ServiceKey) -> Option<u32> {
         self.model.heap.service_key(key)
     }
@@ -75,7 +84,7 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
     }
 
     fn reaches_stack(&self) -> bool {
-        self.is_local || self.is_second_look || !self.model.is_xdp
+        self.is_local || self.is_second_look || self.model.is_tc
     }
 
     fn is_second_look(&self) -> bool {
@@ -101,7 +110,8 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
             chance: Cell::new(0),
             error_budgets,
             fragments: RefCell::default(),
-            is_xdp: false,
+            held: Held::default(),
+            is_tc: false,
             packet_mark: 0,
         }
     }
@@ -128,9 +138,9 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
         self.cpu = cpu;
     }
 
-    /// Has packets come in under XDP, where those for this host's own stack are handed over; otherwise under TC.
-    pub const fn set_xdp(&mut self, is_xdp: bool) {
-        self.is_xdp = is_xdp;
+    /// Chooses TC, and not XDP, for packets that no other program has seen.
+    pub const fn set_tc(&mut self, is_tc: bool) {
+        self.is_tc = is_tc;
     }
 
     /// Sets the routes.

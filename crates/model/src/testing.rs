@@ -254,6 +254,17 @@ pub fn add_real_servers<M: Memory>(memory: &M) {
     }
 }
 
+/// Makes a host with that Ethernet address one whose packets to a service were balanced before (`rvs_abi::peer`).
+///
+/// # Panics
+/// When its key does not fit.
+pub fn add_peer<M: Memory>(memory: &M, service: u32, mac: [u8; 6]) {
+    let address = rvs_abi::peer::address(mac);
+    add_to_filter(memory, address);
+    let key = rvs_abi::peer::key(service, address);
+    memory.set_service_key(&key, Some(service)).expect("there is room for the key");
+}
+
 /// Takes a destination out of its service's list; its connections stay (ipvs.md §1.3).
 pub fn remove_dest<M: Memory>(memory: &M, id: u32) {
     let mut record = records::dest(memory, id).unwrap_or_default();

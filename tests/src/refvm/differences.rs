@@ -11,6 +11,7 @@ use rvs_abi::proto;
 use rvs_wire::builder::{checksums_ok, malformed, quoted_checksum_ok};
 use rvs_wire::{eth, ipv4, udp};
 
+use super::fragments;
 use super::frames::{self, server_mac};
 use super::lab::Seen;
 use super::tool::Ran;
@@ -77,7 +78,7 @@ differences! {
         seen
     };
 
-    /// Not yet: what is too big for its way and may be fragmented, which rvs drops.
+    /// Not yet: tunnels' packets and ICMP errors that are too big for their way and may be fragmented, which rvs drops.
     NOT_FRAGMENTED: Seen = |_| Seen::default();
 
     /// "Fragmentation needed" about a tunnel's packet: rvs tells the client what the error says, less what the tunnel adds.
@@ -124,18 +125,31 @@ fn refused(what: &str) -> Ran {
 /// What is compared of what came out: all, but for what means nothing, and the order of packets of different flows, which
 /// no network keeps (under XDP, some go by way of the stack). Checksums are checked before, all of them.
 ///
-/// What means nothing: the identification of packets that the director makes, which the kernel numbers by a secret of its
-/// own ("a kernel-chosen value", ipvs.md §3.5), but for being 0 or not; and the UDP source port of a tunnel (§3.6), but for
-/// its range, and that it is the same for all packets of a flow in one exchange.
+/// Fragments may be in any order among themselves. What means nothing: the identification of packets that the director makes,
+/// which the kernel numbers by a secret of its own ("a kernel-chosen value", ipvs.md §3.5), but for being 0 or not; the UDP
+/// source port of a tunnel (§3.6), but for its range, and that it is the same for all packets of a flow in one exchange; and
+/// how a packet of IPv6 that came in fragments is fragmented ([`fragments`]).
 pub(crate) fn normal(seen: &Seen) -> Result<Seen> {
     let frames = |frames: &[Vec<u8>]| -> Result<Vec<Vec<u8>>> {
+        let frames = fragments::whole(frames.to_vec());
         let mut frames = frames.iter().map(|frame| normal_frame(frame)).collect::<Result<Vec<_>>>()?;
         // Stable: the packets of one flow stay in order.
-        frames.sort_by_key(|frame| frames::flow(frame));
+        frames.sort_by_key(|frame| (frames::flow(frame), frames::fragment_offset(frames::packet(frame))));
         Ok(frames)
     };
     one_port_per_flow(&seen.to_servers)?;
     Ok(Seen { to_clients: frames(&seen.to_clients)?, to_servers: frames(&seen.to_servers)? })
+}
+
+/// What rvs may do as well where IPVS did that with a packet in fragments. It sees them one by one: an error of its own is
+/// about the first (docs/compatibility.md).
+pub(crate) fn of_fragments(reference: &Seen, sent: &[Vec<u8>]) -> Option<Seen> {
+    let first = sent.first().filter(|first| fragments::is_first(first))?;
+    let mut seen = reference.clone();
+    for error in seen.to_clients.iter_mut().chain(&mut seen.to_servers) {
+        *error = fragments::about_first(error, first)?;
+    }
+    normal(&seen).ok()
 }
 
 fn normal_frame(frame: &[u8]) -> Result<Vec<u8>> {
@@ -150,6 +164,9 @@ fn normal_frame(frame: &[u8]) -> Result<Vec<u8>> {
             normal[eth::LEN + 4..][..2].copy_from_slice(b"ID");
         }
         malformed::set_checksum(&mut normal);
+    }
+    if let Some(at) = frames::fragment_id_at(packet) {
+        normal[eth::LEN + at..][..4].copy_from_slice(b"IDID");
     }
     if frames::is_gue(packet) {
         hide_source_port(&mut normal)?;

@@ -16,6 +16,9 @@ pub(crate) const DIRECTOR: u8 = 1;
 /// Numbers of clients and servers.
 pub(crate) const HOSTS: std::ops::RangeInclusive<u8> = 2..=20;
 
+/// Number of the clients' router, behind which there are more of them.
+pub(crate) const GATEWAY: u8 = 19;
+
 /// SYN and ACK.
 pub(crate) const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
 /// FIN and ACK, as stacks send it.
@@ -61,6 +64,18 @@ impl Family {
         match self {
             Self::V4 => ipv4::LEN,
             Self::V6 => ipv6::LEN,
+        }
+    }
+}
+
+/// A client behind the router, of 131 072.
+pub(crate) const fn remote_client(family: Family, number: u32) -> IpAddr {
+    let [_, a, b, c] = (number & 0x1_ffff).to_be_bytes();
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(198, 18 + a, b, c)),
+        Family::V6 => {
+            let (high, low) = (a as u16, (b as u16) << 8 | c as u16);
+            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, high, low))
         }
     }
 }
@@ -124,9 +139,27 @@ impl Head {
     }
 
     pub(crate) fn frame(&self, to: Mac, from: Mac, payload: &Payload) -> Vec<u8> {
-        let packet = self.packet(payload);
+        self.in_frame(to, from, &self.packet(payload))
+    }
+
+    fn in_frame(&self, to: Mac, from: Mac, packet: &[u8]) -> Vec<u8> {
         let kind = if self.source.is_ipv4() { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
-        rvs_wire::builder::ethernet(to, from, kind, &packet)
+        rvs_wire::builder::ethernet(to, from, kind, packet)
+    }
+
+    /// The packet in fragments of that identification, which carry `size` bytes each.
+    pub(crate) fn fragments(&self, payload: &Payload, size: usize, id: u16) -> Vec<Vec<u8>> {
+        let Self { ttl, tos, .. } = *self;
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let ip = Ipv4::new(source.octets(), destination.octets());
+                Ipv4 { ttl, tos, id, ..ip }.fragments(payload, size)
+            }
+            (source, destination) => {
+                let ip = Ipv6::new(octets_v6(source), octets_v6(destination));
+                Ipv6 { hop_limit: ttl, traffic_class: tos, ..ip }.fragments(payload, size, id.into())
+            }
+        }
     }
 }
 
@@ -255,6 +288,12 @@ impl Flow {
         self.frame(&self.ip(), Payload::Sctp(Sctp::new(self.cport, self.vport, kinds)))
     }
 
+    /// Packets of the client, each in a frame.
+    pub(crate) fn in_frames(&self, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let macs = (DIRECTOR_CLIENT_MAC, mac_of_client(self.cip));
+        packets.iter().map(|packet| self.ip().in_frame(macs.0, macs.1, packet)).collect()
+    }
+
     /// Anything of the client in a frame.
     pub(crate) fn frame(&self, ip: &Head, payload: Payload) -> Vec<u8> {
         ip.frame(DIRECTOR_CLIENT_MAC, mac_of_client(self.cip), &payload)
@@ -329,11 +368,33 @@ impl Replies {
         ip.frame(DIRECTOR_SERVER_MAC, server_mac(self.number), &payload)
     }
 
+    /// Packets of the server, each in a frame.
+    pub(crate) fn in_frames(&self, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let macs = (DIRECTOR_SERVER_MAC, server_mac(self.number));
+        packets.iter().map(|packet| self.ip().in_frame(macs.0, macs.1, packet)).collect()
+    }
+
     /// An error about a packet of the connection as the server got it, sent by the server itself or another host of its
     /// network.
     pub(crate) fn error(&self, from: u8, trouble: Trouble, got: &[u8]) -> Vec<u8> {
         let from = Self { number: from, rip: Family::of(self.rip).server(from), ..*self };
         from.frame(&from.ip(), trouble.about(got))
+    }
+}
+
+/// Where the identification of an IPv6 fragment is in its packet.
+pub(crate) fn fragment_id_at(packet: &[u8]) -> Option<usize> {
+    let is_fragment = packet.first()? >> 4 == 6 && *packet.get(6)? == ipv6::next::FRAGMENT;
+    (is_fragment && packet.len() >= ipv6::LEN + ipv6::fragment::LEN).then_some(ipv6::LEN + 4)
+}
+
+/// Where the data of a fragment begin in their packet, in bytes; 0 of what is no fragment.
+pub(crate) fn fragment_offset(packet: &[u8]) -> u16 {
+    let word = |at: usize| packet.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+    match fragment_id_at(packet) {
+        Some(at) => word(at - 2) & !7,
+        None if packet.first().is_some_and(|b| b >> 4 == 4) => (word(6) & 0x1fff) * 8,
+        None => 0,
     }
 }
 
@@ -394,9 +455,29 @@ pub(crate) fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
-/// Source and destination port of a packet without options.
+/// Protocol number and bytes of what a packet carries behind options and extension headers; `None` for a fragment behind
+/// the first.
+pub(crate) fn transport(packet: &[u8]) -> Option<(u8, &[u8])> {
+    if family(packet)? == Family::V4 {
+        let header: &[u8; ipv4::LEN] = packet.first_chunk()?;
+        let is_later = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+        return (!is_later).then_some((header[9], packet.get(usize::from(header[0] & 15) * 4..)?));
+    }
+    let (mut next, mut rest) = (protocol(packet)?, payload(packet));
+    while ipv6::is_extension(next) || next == ipv6::next::AH {
+        let head: &[u8; ipv6::fragment::LEN] = rest.first_chunk()?;
+        if next == ipv6::next::FRAGMENT && ipv6::fragment::offset(head) != 0 {
+            return None;
+        }
+        rest = rest.get(ipv6::extension_len(next, head[1])..)?;
+        next = head[0];
+    }
+    Some((next, rest))
+}
+
+/// Source and destination port of a packet.
 pub(crate) fn ports(packet: &[u8]) -> Option<(u16, u16)> {
-    let [a, b, c, d] = *payload(packet).first_chunk()?;
+    let [a, b, c, d] = *transport(packet)?.1.first_chunk()?;
     Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
 
@@ -429,7 +510,7 @@ type Same = ((IpAddr, IpAddr), u8, Option<(u16, u16)>);
 pub(crate) fn flow(frame: &[u8]) -> Option<Same> {
     let packet = innermost(packet(frame));
     let (source, destination) = addresses(packet)?;
-    let protocol = protocol(packet)?;
+    let protocol = transport(packet).map(|(protocol, _)| protocol).or(protocol(packet))?;
     let ports = ports(packet).filter(|_| matches!(protocol, proto::TCP | proto::UDP | proto::SCTP));
     Some(((source, destination), protocol, ports))
 }

@@ -8,7 +8,9 @@ use rvs_netlink::{MacAddr, Netlink, Netns, Prefix, Route, RouteKind};
 use rvs_testkit::{Capture, Direction, wait_until};
 use rvs_wire::builder::{Mac, Payload};
 
-use super::frames::{self, DIRECTOR, DIRECTOR_CLIENT_MAC, DIRECTOR_SERVER_MAC, Family, HOSTS, Head};
+use super::frames::{
+    self, DIRECTOR, DIRECTOR_CLIENT_MAC, DIRECTOR_SERVER_MAC, Family, GATEWAY, HOSTS, Head, remote_client,
+};
 use super::tool::{Daemon, Ran, Tool};
 
 /// How long a director may take for a frame.
@@ -114,7 +116,11 @@ impl Lab {
         }
         outside.sysctl(OUTSIDE.0, OUTSIDE.1)?;
         let mut netlink = director.netlink()?;
-        connect(&director, &outside, Wire::Clients)?;
+        let clients = connect(&director, &outside, Wire::Clients)?;
+        for (family, len) in [(Family::V4, 15), (Family::V6, 96)] {
+            let remote = Prefix::new(remote_client(family, 0), len).context("no prefix")?;
+            netlink.add_route(&Route::to(remote).via(family.client(GATEWAY)).dev(clients))?;
+        }
         let servers = connect(&director, &outside, Wire::Servers)?;
         for number in NARROW {
             for family in [Family::V4, Family::V6] {
@@ -148,18 +154,21 @@ impl Lab {
         })
     }
 
-    /// Sets a setting.
-    pub(crate) fn set(&self, name: &str, value: u32) -> Result<()> {
-        match self.kind {
-            Kind::Ipvs => self.director.sysctl(&format!("net/ipv4/vs/{name}"), &value.to_string())?,
-            Kind::Rvs(_) => {
-                let ran =
-                    self.tool.command("sysctl").run(&self.director, &[&format!("{name}={value}")], "")?;
-                let stdout = format!("net.ipv4.vs.{name} = {value}\n");
-                let expected = Ran { status: Some(0), stdout, stderr: String::new() };
-                ensure!(ran == expected, "rvs sysctl {name}={value}: {ran:?}");
-            }
+    /// Sets some settings.
+    pub(crate) fn set(&self, settings: &[(&str, u32)]) -> Result<()> {
+        if self.kind == Kind::Ipvs {
+            let mut settings = settings.iter();
+            return settings.try_for_each(|(name, value)| {
+                Ok(self.director.sysctl(&format!("net/ipv4/vs/{name}"), &value.to_string())?)
+            });
         }
+        let words: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ran = self.tool.command("sysctl").run(&self.director, &words, "")?;
+        let line = |(name, value): &(&str, u32)| format!("net.ipv4.vs.{name} = {value}\n");
+        let stdout = settings.iter().map(line).collect();
+        let expected = Ran { status: Some(0), stdout, stderr: String::new() };
+        ensure!(ran == expected, "rvs sysctl {words:?}: {ran:?}");
         Ok(())
     }
 
@@ -187,7 +196,10 @@ impl Lab {
         self.wire(from).send(&echo)?;
         let mut seen = Seen::default();
         let deadline = Instant::now() + FRAME_LIMIT;
-        while !self.collect(&mut seen, Duration::from_millis(1))? {
+        // Mostly all is there already: the director handles frames as they are sent.
+        let mut pause = Duration::ZERO;
+        while !self.collect(&mut seen, pause)? {
+            pause = Duration::from_millis(1);
             if Instant::now() >= deadline {
                 bail!(
                     "{}: the director does not answer; so far it sent\n{}",

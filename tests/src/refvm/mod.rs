@@ -12,14 +12,17 @@
 //! nothing happens that the test doesn't do, and nothing in a frame is left to chance.
 
 mod differences;
+mod fragments;
 mod frames;
 mod lab;
+mod links;
 mod random;
 mod scene;
 mod statements;
 mod tool;
 mod world;
 
+use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -69,11 +72,15 @@ macro_rules! tests_of_both {
 }
 pub(crate) use tests_of_both;
 
-/// Runs the tests whose names contain one of the arguments, or all. `--seed N` is for the random ones: this seed alone.
-/// Prints like a Rust test program.
+/// Runs the tests whose names contain one of the arguments, or all, and prints like a Rust test program. `random --seeds A..B`
+/// plays random histories of these seeds instead, `random --seed N` that of one.
 #[must_use]
 pub fn run(arguments: &[String]) -> ExitCode {
-    match Request::parse(arguments).and_then(|request| run_tests(prepare()?, &request)) {
+    let run = |request: Request| match &request.seeds {
+        Some(seeds) => random::many(&mut prepare()?, seeds.clone()),
+        None => run_tests(prepare()?, &request),
+    };
+    match Request::parse(arguments).and_then(run) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
@@ -87,7 +94,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 #[derive(Default)]
 struct Request {
     filters: Vec<String>,
-    seed: Option<u64>,
+    seeds: Option<Range<u64>>,
 }
 
 impl Request {
@@ -95,20 +102,34 @@ impl Request {
         let mut request = Self::default();
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
-            if argument == "--seed" {
-                let seed = arguments.next().context("--seed: expected a number")?;
-                request.seed =
-                    Some(seed.parse().with_context(|| format!("--seed {seed}: expected a number"))?);
-            } else {
-                request.filters.push(argument.clone());
+            match argument.as_str() {
+                "--seed" => {
+                    let seed = number(arguments.next(), argument)?;
+                    request.seeds = Some(seed..seed + 1);
+                }
+                "--seeds" => {
+                    let range = arguments.next().and_then(|range| range.split_once(".."));
+                    let (from, to) = range.context("--seeds: expected a range, as 0..100")?;
+                    request.seeds = Some(
+                        number(Some(&from.to_owned()), argument)?..number(Some(&to.to_owned()), argument)?,
+                    );
+                }
+                _ => request.filters.push(argument.clone()),
             }
         }
+        let is_random = request.filters.as_slice() == ["random"];
+        ensure!(request.seeds.is_none() || is_random, "seeds are for `random`: random --seeds 0..100");
         Ok(request)
     }
 
     fn wants(&self, test: &Test) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| test.name.contains(filter.as_str()))
     }
+}
+
+fn number(word: Option<&String>, option: &str) -> Result<u64> {
+    let word = word.with_context(|| format!("{option}: expected a number"))?;
+    word.parse().with_context(|| format!("{option} {word}: expected a number"))
 }
 
 fn prepare() -> Result<World> {
@@ -133,7 +154,7 @@ fn run_tests(mut world: World, request: &Request) -> Result<usize> {
     let mut failed = Vec::new();
     for (number, &(part, test)) in tests.iter().enumerate() {
         let begun = Instant::now();
-        let scene = Scene::new(&mut world, number, (part, test.family), request.seed);
+        let scene = Scene::new(&mut world, number, (part, test.family));
         let result = scene.and_then(|mut scene| (test.run)(&mut scene));
         let seconds = begun.elapsed().as_secs_f64();
         match result {

@@ -30,29 +30,21 @@ pub(crate) struct Scene<'a> {
     pub(crate) vip: IpAddr,
     /// No other test has it: with the same one, replies to connections of theirs could not be told from ours.
     cport: u16,
-    /// The only seed to try, for random tests.
-    pub(crate) seed: Option<u64>,
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn new(
-        world: &'a mut World,
-        number: usize,
-        (part, family): (Part, Family),
-        seed: Option<u64>,
-    ) -> Result<Self> {
+    pub(crate) fn new(world: &'a mut World, number: usize, (part, family): (Part, Family)) -> Result<Self> {
         let number = u16::try_from(number).context("too many tests")?;
         world.choose(part);
         let vip = vip(family, number);
-        let mut scene = Self { world, family, servers: family, vip, cport: CPORT + number, seed };
+        let mut scene = Self { world, family, servers: family, vip, cport: CPORT + number };
         scene.tool("-C")?;
         scene.own()?;
         Ok(scene)
     }
 
-    /// Goes on with the other family, for tests that need both.
-    pub(crate) fn change_family(&mut self, family: Family) -> Result<()> {
-        let number = self.cport - CPORT;
+    /// Goes on with another virtual address.
+    pub(crate) fn move_to(&mut self, family: Family, number: u16) -> Result<()> {
         (self.family, self.servers, self.vip) = (family, family, vip(family, number));
         self.own()
     }
@@ -216,6 +208,11 @@ impl<'a> Scene<'a> {
         self.conns_to(&self.text(&format!("VIP:{port}")), |_| true)
     }
 
+    /// All connections to the virtual address, which all list alike.
+    pub(crate) fn all_conns(&self) -> Result<Vec<Conn>> {
+        self.conns_to(&self.text("VIP:"), |_| true)
+    }
+
     fn conns_to(&self, vip: &str, is_wanted: impl Fn(&[Conn]) -> bool) -> Result<Vec<Conn>> {
         let view = |Shown { ran, age, within }: &Shown| {
             ensure!(ran.status == Some(0), "{ran:?}");
@@ -276,6 +273,11 @@ impl<'a> Scene<'a> {
     /// Sends a frame from the servers' side.
     pub(crate) fn server(&mut self, frame: Vec<u8>) -> Result<Seen> {
         self.world.exchange(Wire::Servers, &[frame], Rule::Same)
+    }
+
+    /// Sends frames from the servers' side.
+    pub(crate) fn servers_send(&mut self, frames: &[Vec<u8>]) -> Result<Seen> {
+        self.world.exchange(Wire::Servers, frames, Rule::Same)
     }
 
     /// Does something with a setting of all changed; afterwards it has its default again.

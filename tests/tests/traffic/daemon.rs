@@ -65,6 +65,12 @@ impl Daemon {
         wait_until(READY, START, is_ready).unwrap();
     }
 
+    /// The same, with other arguments.
+    pub(crate) fn restart_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self.restart();
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();

@@ -12,16 +12,19 @@ use crate::turn::await_turn;
 
 const README: &str = include_str!("../../../README.md");
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
-const DOCUMENTS: [&str; 9] = [
+const TUNNELS: &str = include_str!("../../../docs/tunnels.md");
+const DOCUMENTS: [&str; 11] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
     include_str!("../../../CHANGELOG.md"),
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
+    include_str!("../../../docs/links.md"),
     include_str!("../../../docs/marks.md"),
     crate::client_address::PAGE,
     SETTINGS,
+    TUNNELS,
 ];
 /// Steps of `cargo xtask test` that are commands of their own, or run the tests of one.
 const STEPS: &[(&str, &str)] = &[
@@ -29,6 +32,8 @@ const STEPS: &[(&str, &str)] = &[
     ("cargo xtask tidy", "tidy"),
     ("cargo xtask ebpf", "ebpf"),
     ("cargo xtask ebpf --check", "ebpf"),
+    ("cargo xtask fuzz", "fuzz"),
+    ("cargo xtask fuzz --keep", "fuzz"),
     ("cargo test -p CRATE", "unit"),
     ("cargo test -p rvs-director", "unit"),
     ("cargo xtask test", "kernel"),
@@ -39,12 +44,13 @@ const STEPS: &[(&str, &str)] = &[
     ("cargo xtask test --allow-skips", "kernel"),
 ];
 /// Commands that tests of this package run.
-const TESTED: [&str; 8] = [
+const TESTED: [&str; 9] = [
     "cargo run --release -- demo",
     "rvs agent",
     "rvs agent --client-address",
     "rvs demo",
     "rvs director",
+    "rvs director --tunnel-sources 10.250.0.0/16 --tunnel-sources fd00:250::/64",
     "rvs ipvsadm",
     REFERENCE_KERNEL,
     "cargo xtask bench",
@@ -121,6 +127,7 @@ fn script() -> String {
     script.extend(lines);
     script.extend(named);
     script.extend(block(SETTINGS, "# Settings"));
+    script.extend(block(TUNNELS, "# Tunnels"));
     script.extend([stop, "wait", "echo ended"]);
     script.join("\n")
 }

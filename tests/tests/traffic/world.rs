@@ -72,13 +72,19 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(replies: Replies, attach: Attach) -> Self {
+        Self::with_options(replies, attach, &[])
+    }
+
+    /// With more options of the director.
+    pub(crate) fn with_options(replies: Replies, attach: Attach, options_of_director: &[&str]) -> Self {
         let builder = Cluster::switched(1).ipv6(true).replies(replies).offloads(attach.offloads());
         let cluster = builder.build().unwrap();
         let options = DecapOptions { gue_port: Some(gue::PORT), ..DecapOptions::new(DecapMode::Tc) };
         // Under TC, whatever the director does: the server is not what is tested.
         let attach_end = || attach_decap("eth0", &options).unwrap();
         let tunnels = cluster.servers()[0].netns().enter(attach_end).unwrap();
-        let daemon = start_daemon(&cluster, &["--attach", attach.name()]);
+        let args = [&["--attach", attach.name()], options_of_director].concat();
+        let daemon = start_daemon(&cluster, &args);
         Self { _tunnels: tunnels, daemon, servers: Vec::new(), cluster }
     }
 

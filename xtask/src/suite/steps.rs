@@ -12,7 +12,7 @@ use rvs_refvm::{Options, RefVm};
 use super::count::Count;
 use crate::command::{cargo, root, run as run_command, target};
 use crate::packages::Purpose;
-use crate::{ebpf, setup, tidy};
+use crate::{ebpf, fuzz, setup, tidy};
 
 /// One step of the suite.
 pub(crate) struct Step {
@@ -38,6 +38,12 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "unit", what: "tests without privileges", needs: None, run: unit },
     Step {
+        name: "fuzz",
+        what: "the fuzzers find nothing in a few seconds",
+        needs: Some(Purpose::Fuzzer),
+        run: fuzz,
+    },
+    Step {
         name: "kernel",
         what: "tests with the kernel: programs, namespaces, command line",
         needs: Some(Purpose::Namespaces),
@@ -55,6 +61,8 @@ pub(crate) const STEPS: &[Step] = &[
 const PRIVILEGED: &[&str] = &["rvs", "rvs-dataplane", "rvs-netlink", "rvs-testkit", "rvs-tests"];
 /// The program in package `rvs-tests` that runs in the virtual machine.
 const REFVM_SUITE: &str = "refvm-suite";
+/// Time for each target of the fuzzer, in seconds.
+const FUZZ_SECONDS: u32 = 5;
 /// Time for it, with the boot.
 const REFVM_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// Tells tests where the binary under test is.
@@ -105,6 +113,10 @@ fn unit() -> Result<Count> {
         test.args(["--exclude", package]);
     }
     count_tests(&mut test)
+}
+
+fn fuzz() -> Result<Count> {
+    fuzz::run(&["--seconds".to_owned(), FUZZ_SECONDS.to_string()]).map(|()| Count::PASSED)
 }
 
 fn kernel() -> Result<Count> {

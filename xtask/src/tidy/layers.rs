@@ -27,7 +27,7 @@ const ROWS: &[(&str, u32)] = &[
     ("rvs", 7),
 ];
 /// Tests and tools, which may use anything, and which the product may not use.
-const TOOLS: &[&str] = &["rvs-refvm", "rvs-tests", "rvs-bench", "xtask"];
+const TOOLS: &[&str] = &["rvs-refvm", "rvs-tests", "rvs-bench", "rvs-fuzz", "xtask"];
 
 /// The page that gives reasons.
 const REASONS: &str = "ARCHITECTURE.md";

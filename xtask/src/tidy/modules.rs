@@ -24,7 +24,7 @@ pub(super) fn check(files: &Files, findings: &mut Vec<Finding>) {
 fn is_target_folder(folder: &str) -> bool {
     let last = folder.rsplit('/').next().unwrap_or(folder);
     let is_package_folder = matches!(last, "tests" | "benches" | "examples") && !folder.contains("/src/");
-    is_package_folder || folder.ends_with("src/bin")
+    is_package_folder || folder.ends_with("src/bin") || folder.ends_with("fuzz_targets")
 }
 
 fn is_declared(files: &Files, folder: &str, name: &str) -> bool {

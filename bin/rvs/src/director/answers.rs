@@ -94,6 +94,7 @@ impl Daemon {
         let failed =
             failed.map(|(ifindex, address)| format!("{address} on {}", self.interfaces.name(ifindex)));
         warnings.extend(named("next hops that don't answer", failed));
+        warnings.extend(self.strict_reverse_paths());
         if self.interfaces.attached() == 0 {
             warnings.push("no interface is attached: no packet is balanced".to_owned());
         }

@@ -164,6 +164,7 @@ impl Daemon {
         }
         self.routes.follow(&mut self.director);
         self.ask_routes(now_ns);
+        self.follow_peers();
         Response::Applied(Applied { applied })
     }
 
@@ -200,6 +201,9 @@ impl Daemon {
         if self.neighbours.due_ns().is_some_and(|due| due <= now_ns) {
             self.probe(now_ns);
         }
+        if self.neighbours.take_moved() {
+            self.follow_peers();
+        }
         self.sweeper.step(self.director.memory(), now_ns);
         self.auditor.step(self.director.memory(), now_ns).iter().for_each(log::info);
         if self.director.next_tick().is_none_or(|due| due <= now_ns) {
@@ -234,8 +238,16 @@ impl Daemon {
             if self.neighbours.follow(&self.routes.next_hops()) {
                 self.learn_neighbours();
             }
+            self.follow_peers();
             self.probe(now_ns);
         }
+    }
+
+    /// Tells the programs the Ethernet addresses of destinations on the director's links.
+    fn follow_peers(&mut self) {
+        let (routes, neighbours) = (&self.routes, &self.neighbours);
+        let mac = |address| neighbours.mac((routes.link_to(address)?, address)).map(|mac| mac.0);
+        self.director.set_peers(mac);
     }
 
     fn learn_neighbours(&mut self) {

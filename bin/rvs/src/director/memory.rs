@@ -20,4 +20,8 @@ impl Memory for Shared {
     fn set_service_key(&self, key: &ServiceKey, id: Option<u32>) -> Result<(), MemoryError> {
         self.0.set_service_key(key, id)
     }
+
+    fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
+        self.0.service_keys()
+    }
 }

@@ -22,13 +22,15 @@ mod loopback;
 mod memory;
 mod message;
 mod neighbours;
+mod reverse_path;
 mod routes;
 mod start;
 mod stop;
 mod sweeper;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rvs_abi::limits as data_plane;
+use rvs_config::Prefix;
 use rvs_dataplane::{AttachMode, Options};
 
 use crate::{output, socket};
@@ -50,6 +52,10 @@ pub(crate) struct Args {
     /// Where programs are attached: auto, xdp, xdp-generic or tc
     #[arg(long, value_name = "MODE", default_value = "auto")]
     attach: AttachMode,
+    /// Addresses that tunnels come from, one for each flow, so that servers spread flows over their receive queues; once for
+    /// IPv4 and once for IPv6 [default: this host's address on the way to the server]
+    #[arg(long = "tunnel-sources", value_name = "PREFIX")]
+    tunnel_sources: Vec<Prefix>,
     /// Room for virtual services, when the data plane is made
     #[arg(long, value_name = "N", default_value_t = data_plane::SERVICES_DEFAULT, value_parser = count(MAX))]
     services_max: u32,
@@ -78,6 +84,23 @@ fn count(most: i64) -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 impl Args {
+    /// The addresses that tunnels come from, in IPv4 and IPv6.
+    fn tunnel_sources(&self) -> Result<[Option<Prefix>; 2]> {
+        let mut sources = [None; 2];
+        for &prefix in &self.tunnel_sources {
+            if prefix.address().is_unspecified() || prefix.address().is_multicast() {
+                bail!("--tunnel-sources {prefix}: expected addresses that packets can come from");
+            }
+            let place = &mut sources[usize::from(prefix.address().is_ipv6())];
+            if let Some(first) = place.replace(prefix) {
+                bail!(
+                    "--tunnel-sources {prefix}: expected one prefix of each family, there is {first} already"
+                );
+            }
+        }
+        Ok(sources)
+    }
+
     /// What to open.
     fn options(&self) -> Result<Options> {
         let mut options = Options::new(self.socket.instance())?;

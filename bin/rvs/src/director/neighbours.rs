@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use rvs_netlink::{Event, Neighbour, NeighbourState};
+use rvs_netlink::{Event, MacAddr, Neighbour, NeighbourState};
 
 use super::limits::{PROBE, PROBES_PER_STEP};
 
@@ -16,6 +16,8 @@ pub(super) type NextHop = (u32, IpAddr);
 struct Knowledge {
     /// `None`: the kernel has no entry.
     state: Option<NeighbourState>,
+    /// Its Ethernet address as it was last known: who does not answer for a while does not become another.
+    mac: Option<MacAddr>,
     /// When it was asked for last.
     probed_ns: Option<u64>,
 }
@@ -39,6 +41,8 @@ fn probe_ns() -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     hops: BTreeMap<NextHop, Knowledge>,
+    /// Whether an Ethernet address is another one than when this was asked last.
+    moved: bool,
 }
 
 impl Neighbours {
@@ -74,7 +78,20 @@ impl Neighbours {
     fn changed(&mut self, neighbour: &Neighbour) {
         if let Some(knowledge) = self.hops.get_mut(&(neighbour.ifindex, neighbour.address)) {
             knowledge.state = Some(neighbour.state);
+            if let Some(mac) = neighbour.usable_mac() {
+                self.moved |= knowledge.mac.replace(mac) != Some(mac);
+            }
         }
+    }
+
+    /// The Ethernet address of a next hop, if it is known.
+    pub(super) fn mac(&self, hop: NextHop) -> Option<MacAddr> {
+        self.hops.get(&hop)?.mac
+    }
+
+    /// Whether one of them is new since this was asked last.
+    pub(super) const fn take_moved(&mut self) -> bool {
+        core::mem::replace(&mut self.moved, false)
     }
 
     /// The next hops to ask for now: none more than once in [`PROBE`], and the one that waits longest first.

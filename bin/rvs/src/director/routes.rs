@@ -110,6 +110,12 @@ impl Routes {
         self.known.values().filter_map(hop).collect()
     }
 
+    /// The interface to a destination that is on a link of this host.
+    pub(super) fn link_to(&self, address: IpAddr) -> Option<u32> {
+        let info = &self.known.get(&address)?.info;
+        (info.gateway == Some(address)).then_some(info.ifindex)
+    }
+
     /// Addresses that packets can't be sent to, and why.
     pub(super) fn refused(&self) -> impl Iterator<Item = (IpAddr, RouteKind)> {
         self.known.iter().filter_map(|(address, way)| Some((*address, way.refused?)))

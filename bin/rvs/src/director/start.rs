@@ -88,6 +88,7 @@ fn announce() {
 fn open(args: &Args) -> Result<Daemon> {
     let instance = args.socket.instance();
     let options = args.options()?;
+    let [sources_v4, sources_v6] = args.tunnel_sources()?;
     let is_locked = |error: &rvs_dataplane::Error| matches!(error, rvs_dataplane::Error::Locked { .. });
     let mut kernel = patiently(|| Kernel::open(&options), is_locked).map_err(hint)?;
     kernel.warnings().iter().for_each(log::warning);
@@ -96,6 +97,7 @@ fn open(args: &Args) -> Result<Daemon> {
     let mut director = director
         .map_err(|error| anyhow!("instance {instance}: {error}; 'rvs director --stop' removes it"))?;
     journal::finish(&kernel, &mut director);
+    director.set_tunnel_sources(sources_v4, sources_v6);
     let mut netlink = Netlink::new()?;
     let mut interfaces = Interfaces::new(args.interfaces.clone(), args.attach);
     if let Err(error) = interfaces.start(&mut kernel, &mut netlink) {

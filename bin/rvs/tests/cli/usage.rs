@@ -22,6 +22,11 @@ fn a_wrong_call_is_named_in_one_line_and_exits_2() {
             "invalid value 'fast' for '--attach <MODE>': expected auto, xdp, xdp-generic or tc, got \"fast\"",
         ),
         (
+            &["director", "--tunnel-sources", "10.250.0.1/16"],
+            "invalid value '10.250.0.1/16' for '--tunnel-sources <PREFIX>': prefix `10.250.0.1/16': expected ADDRESS or \
+             ADDRESS/BITS with no bit set behind them",
+        ),
+        (
             &["director", "--instance", "a/b"],
             "invalid value 'a/b' for '--instance <NAME>': instance \"a/b\": expected 1 to 64 letters, digits, '-' and \
              '_'",
@@ -168,4 +173,29 @@ fn an_output_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
     drop(reader);
     let ran = Command::new(RVS).arg("--help").stdout(writer).output().unwrap();
     assert_eq!((ran.status.code(), ran.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn tunnels_come_from_one_prefix_of_each_family() {
+    for (prefixes, said) in [
+        (
+            ["10.1.0.0/16", "10.2.0.0/16"],
+            "--tunnel-sources 10.2.0.0/16: expected one prefix of each family, there is 10.1.0.0/16 already",
+        ),
+        (
+            ["10.1.0.0/16", "ff00::/8"],
+            "--tunnel-sources ff00::/8: expected addresses that packets can come from",
+        ),
+        (
+            ["0.0.0.0/8", "fd00::/64"],
+            "--tunnel-sources 0.0.0.0/8: expected addresses that packets can come from",
+        ),
+    ] {
+        let folder = Folder::new();
+        let socket = folder.join("socket");
+        let options = prefixes.map(|prefix| ["--tunnel-sources", prefix]).concat();
+        let mut command = Command::new(RVS);
+        command.arg("director").arg("--socket").arg(socket).args(options);
+        assert_eq!(Ran::of(command.output().unwrap()).failure(1), format!("rvs: {said}\n"));
+    }
 }

@@ -47,6 +47,7 @@ pub(crate) fn send<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<(), Outcome> {
     let Way { hop, tunnel, notice, .. } = way;
+    tunnel.source = source(tables, tunnel, parsed);
     // The kernel cuts a bundle of segments later, and would give each the same checksum: they go without.
     let is_bundle = packet.wire_len(parsed) != parsed.len;
     let encap = encap(tables, tunnel, is_bundle);
@@ -71,6 +72,33 @@ pub(crate) fn send<P: Packet, T: Tables>(
     store_outer(packet, tables, parsed, tunnel, &encap, len).ok_or(Outcome::RewriteFailed)?;
     store_rest(packet, parsed, tunnel, &encap, len, inner).ok_or(Outcome::RewriteFailed)?;
     address(packet, &hop.link)
+}
+
+/// The outer source address. If the operator gave a prefix, each flow has one of its addresses: so servers whose cards choose
+/// the receive queue by the outer addresses spread flows over all queues (IPVS lacks it, and always takes its own).
+#[inline(always)]
+fn source<T: Tables>(tables: &T, tunnel: &Tunnel, parsed: &Parsed) -> Addr {
+    let (first, mask) = tables.tunnel_sources(tunnel.destination.is_v4());
+    if first == Addr::default() {
+        return tunnel.source;
+    }
+    let Addr([high, low]) = first;
+    Addr([high, low | last_bytes(flow_hash(parsed) & mask)])
+}
+
+/// Whether tunnels of its family may come from an address that is not the one on the way to the server.
+#[inline(always)]
+pub(crate) fn is_source<T: Tables>(tables: &T, address: Addr) -> bool {
+    let (first, mask) = tables.tunnel_sources(address.is_v4());
+    let (Addr([high, low]), Addr([first_high, first_low])) = (address, first);
+    first != Addr::default() && high == first_high && low & !last_bytes(mask) == first_low
+}
+
+/// Four bytes as the last of eight, memory order.
+#[inline(always)]
+const fn last_bytes(bytes: u32) -> u64 {
+    let [a, b, c, d] = bytes.to_ne_bytes();
+    u64::from_ne_bytes([0, 0, 0, 0, a, b, c, d])
 }
 
 /// Whether what is around an IPv4 packet may be fragmented whatever that says (`pmtu_disc` 0, ipvs.md §3.2).
@@ -177,13 +205,19 @@ fn store_rest<P: Packet>(
 /// spread over all (ipvs.md §3.6).
 #[inline(always)]
 fn source_port(parsed: &Parsed) -> u16 {
+    let scaled = (u64::from(flow_hash(parsed)) * u64::from(PORTS)) >> 32;
+    (PORTS_FIRST + scaled as u32) as u16
+}
+
+/// A number of a flow, the same for all its packets.
+#[inline(always)]
+fn flow_hash(parsed: &Parsed) -> u32 {
     let ([a, b], [c, d]) = (parsed.sport, parsed.dport);
     let ports = u32::from_ne_bytes([a, b, c, d]);
     let hash = (parsed.source.folded() ^ ports.rotate_left(7)).wrapping_mul(0x9e37_79b1)
         ^ parsed.destination.folded().wrapping_mul(0x85eb_ca6b);
     let hash = (hash ^ hash >> 15).wrapping_mul(0x2c1b_3c6d);
-    let scaled = (u64::from(hash) * u64::from(PORTS)) >> 32;
-    (PORTS_FIRST + scaled as u32) as u16
+    hash ^ hash >> 16
 }
 
 /// The sum over a pseudo header, of either family.

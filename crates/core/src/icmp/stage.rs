@@ -10,7 +10,8 @@ use crate::{Packet, Tables};
 /// servers' side come first, as on IPVS's hooks (ipvs.md §2.1).
 #[inline(always)]
 pub fn icmp<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let parsed = tables.with_scratch(|scratch| quoted::parse(packet, &scratch.parsed, &mut scratch.quoted));
+    let parsed =
+        tables.with_scratch(|scratch| quoted::parse(packet, tables, &scratch.parsed, &mut scratch.quoted));
     match parsed {
         Some(Ok(())) => {}
         Some(Err(outcome)) => return outcome,
@@ -55,7 +56,7 @@ pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome
     let is_datagram = is_quoted_datagram(tables);
     let is_tunnel = tables.with_scratch(|scratch| {
         let Scratch { parsed, quoted, quoted_tunnel, .. } = scratch;
-        tunnel::parse(packet, parsed, quoted, quoted_tunnel).is_some()
+        tunnel::parse(packet, tables, parsed, quoted, quoted_tunnel).is_some()
     });
     if is_tunnel != Some(true) {
         return if is_datagram { schedule::unknown(tables) } else { Outcome::IcmpQuote };

@@ -5,6 +5,7 @@ use rvs_abi::{DestFlags, Method, Outcome, Stats, TunnelType, proto};
 use rvs_wire::{eth, gre, gue, icmp, ipv4, ipv6, udp};
 
 use crate::conn::Found;
+use crate::forward::tunnel::is_source;
 use crate::icmp::{answer, quoted, relay};
 use crate::pipeline::{Context, method};
 use crate::{DestRecord, Link, Packet, Parsed, Tables};
@@ -51,7 +52,7 @@ pub(crate) fn error<P: Packet, T: Tables>(
         && kind == quoted.kind
         && (port == quoted.port || kind != TunnelType::GUE)
         && dest.addr() == quoted.destination
-        && dest.source() == quoted.source;
+        && (dest.source() == quoted.source || is_source(context.tables, quoted.source));
     if !is_ours {
         return Err(Outcome::IcmpNoConnection);
     }
@@ -96,8 +97,9 @@ fn mtu<P: Packet>(packet: &P, outer: &Parsed, quoted: &Quoted) -> Result<u32, Ou
 /// Parses the packet inside into `inside`, as it came from the client. Only where it is of the same family: IPVS does not
 /// more, and under TC the kernel would go on to take the new error for one of the family outside.
 #[inline(always)]
-pub(crate) fn parse<P: Packet>(
+pub(crate) fn parse<P: Packet, T: Tables>(
     packet: &mut P,
+    tables: &T,
     outer: &Parsed,
     inside: &mut Parsed,
     quoted: &mut Quoted,
@@ -105,7 +107,7 @@ pub(crate) fn parse<P: Packet>(
     let at = outer.transport() + icmp::LEN;
     *quoted = if outer.is_v4() { outer_v4(packet, at)? } else { outer_v6(packet, at)? };
     let end = eth::LEN as u32 + outer.len;
-    quoted::packet(packet, quoted.inner, end, outer.is_v4(), inside).ok()?;
+    quoted::packet(packet, tables, quoted.inner, end, outer.is_v4(), inside).ok()?;
     // As it came, not as it would go back.
     core::mem::swap(&mut inside.source, &mut inside.destination);
     core::mem::swap(&mut inside.sport, &mut inside.dport);

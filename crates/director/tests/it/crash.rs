@@ -231,6 +231,10 @@ impl Memory for Refusing {
         }
         self.heap.set_service_key(key, id)
     }
+
+    fn service_keys(&self) -> Result<Vec<rvs_abi::ServiceKey>, MemoryError> {
+        self.heap.service_keys()
+    }
 }
 
 /// Everything but the words of tables that nothing refers to, and the counters of records that are not in use.

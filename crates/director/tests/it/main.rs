@@ -8,6 +8,7 @@ mod housekeeping;
 mod limits;
 mod marks;
 mod packet;
+mod peers;
 mod properties;
 mod redo;
 mod reference;

@@ -137,3 +137,16 @@ fn one_packet_scheduling_is_an_attribute_of_udp_services() {
     let line = format!("service {name}: one-packet scheduling is for UDP only");
     assert_eq!(refusal(&mut adopted, &[Command::AddService(wrong)]), (0, line));
 }
+
+/// Which may get datagrams (ipvs.md §4.6).
+#[test]
+fn a_service_by_mark_may_have_one_packet_scheduling() {
+    let mut director = director(&SMALL);
+    let key = ServiceKey::marked(7, false).unwrap();
+    let attributes = |one_packet| VirtualService { one_packet, ..service(key, Scheduler::Rr) };
+    for command in [Command::AddService(attributes(true)), Command::EditService(attributes(false))] {
+        director.apply(&[command], NOW).unwrap();
+    }
+    director.apply(&[Command::EditService(attributes(true))], NOW).unwrap();
+    assert!(director.service_listing(&key).unwrap().service.one_packet);
+}

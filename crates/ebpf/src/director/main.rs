@@ -97,6 +97,8 @@ behind! {
     Error: rvs_xdp_error, rvs_tc_error;
     Fragment: rvs_xdp_follow, rvs_tc_follow;
     Answer: rvs_xdp_tell, rvs_tc_tell;
+    Gather: rvs_xdp_gather, rvs_tc_gather;
+    Cut: rvs_xdp_cut, rvs_tc_cut_up;
 }
 
 #[inline(always)]
@@ -130,7 +132,8 @@ fn leave_tc(tables: &Tables, verdict: &Verdict) -> i32 {
         tables.count_outcome(verdict.outcome);
     }
     match verdict.link.ifindex {
-        0 if class == Class::Drop => TC_ACT_SHOT,
+        // Dropped, held, or sent in fragments.
+        0 if matches!(class, Class::Drop | Class::Forward) => TC_ACT_SHOT,
         0 => TC_ACT_UNSPEC,
         // SAFETY: as above. It is on the way there.
         LOOPBACK if unsafe { (*skb).ifindex } == LOOPBACK => TC_ACT_UNSPEC,

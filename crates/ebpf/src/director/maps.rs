@@ -4,10 +4,18 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use rvs_abi::{Bucket, Config, Dest, Program, Rule, Service, ServiceKey, Stats, limits};
-use rvs_core::fragment;
 use rvs_core::pipeline::Scratch;
+use rvs_core::{fragment, hold};
 
 use crate::next_hop::Cached;
+
+/// A slot for a fragment that came before the first of its packet; its frame is apart.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) word: u64,
+    pub(crate) key: fragment::Key,
+}
 
 #[map]
 pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -54,6 +62,16 @@ pub(crate) static ERROR_BUDGETS: PerCpuArray<u64> = PerCpuArray::with_max_entrie
 #[map]
 pub(crate) static FRAGMENTS: LruHashMap<fragment::Key, fragment::Known> =
     LruHashMap::with_max_entries(limits::FRAGMENTS, 0);
+#[map]
+pub(crate) static HELD: Array<Held> = Array::with_max_entries(limits::HOLD_GROUPS * limits::HOLD_SHARE, 0);
+#[map]
+pub(crate) static HELD_FRAMES: Array<hold::Bytes> =
+    Array::with_max_entries(limits::HOLD_GROUPS * limits::HOLD_SHARE, 0);
+/// When a fragment was last held in each group, in ticks.
+#[map]
+pub(crate) static HELD_AT: Array<u32> = Array::with_max_entries(limits::HOLD_GROUPS, 0);
+#[map]
+pub(crate) static SAVED_FRAME: PerCpuArray<hold::Saved> = PerCpuArray::with_max_entries(1, 0);
 /// The programs behind the first under XDP, by their numbers.
 #[map]
 pub(crate) static PROGRAMS_XDP: ProgramArray = ProgramArray::with_max_entries(Program::ALL.len() as u32, 0);

@@ -78,7 +78,12 @@ pub(crate) fn find<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow) -> Result
             return Err(Outcome::HandOverRefresh);
         }
     }
-    Ok(cached.next_hop())
+    let mut hop = cached.next_hop();
+    if !XDP {
+        // It may have been looked up under XDP. Here the kernel is to write the addresses.
+        hop.link.resolved = 0;
+    }
+    Ok(hop)
 }
 
 /// Whether this packet is to take the stack's way, where the kernel checks that the neighbour is still there.

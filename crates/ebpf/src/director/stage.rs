@@ -92,6 +92,39 @@ pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff, look: u32) -> u32 {
     pipeline::fragment(&mut Skb::new(context), &tables) as u32
 }
 
+/// The stage for fragments that come before the first, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_hold(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::hold(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for packets that are too large, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_cut(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::cut(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for first fragments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_keep(about: u32) -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    pipeline::keep(&tables, outcome(about));
+    1
+}
+
+/// The stage behind that, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_release(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return 0 };
+    u32::from(pipeline::release(&mut Skb::new(context), &tables))
+}
+
 /// The stage for tunnels under XDP.
 #[unsafe(no_mangle)]
 #[inline(never)]

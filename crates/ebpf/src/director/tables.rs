@@ -10,9 +10,9 @@ use rvs_abi::{
     limits,
 };
 use rvs_core::conn::Geometry;
-use rvs_core::fragment;
 use rvs_core::pipeline::{About, Scratch, Side};
 use rvs_core::{DestRecord, Flow, Link, NextHop, Packet, RuleRecord, ServiceRecord, Step, Verdict};
+use rvs_core::{fragment, hold};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
@@ -326,6 +326,19 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32) {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe {
+            let masks = (&raw const (*self.config).tunnel_source_masks).cast::<u32>();
+            if is_v4 {
+                ((&raw const (*self.config).tunnel_sources_v4).read_volatile(), masks.read_volatile())
+            } else {
+                ((&raw const (*self.config).tunnel_sources_v6).read_volatile(), masks.add(1).read_volatile())
+            }
+        }
+    }
+
+    #[inline(always)]
     fn full_nat(&self) -> u32 {
         // SAFETY: as in `config`; volatile, since user space changes it.
         unsafe { (&raw const (*self.config).full_nat).read_volatile() }
@@ -485,6 +498,66 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
+    fn holds(&self) -> bool {
+        !XDP
+    }
+
+    #[inline(always)]
+    fn held_word(&self, slot: u32) -> u64 {
+        // SAFETY: a live word of a map; other CPUs change it, hence volatile.
+        maps::HELD.get_ptr(slot).map_or(0, |held| unsafe { (&raw const (*held).word).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn swap_held_word(&self, slot: u32, old: u64, new: u64) -> bool {
+        // SAFETY: a live, aligned word of a map.
+        maps::HELD
+            .get_ptr_mut(slot)
+            .is_some_and(|held| unsafe { atomic::swap(&raw mut (*held).word, old, new) })
+    }
+
+    #[inline(always)]
+    fn held_is(&self, slot: u32, key: &fragment::Key) -> bool {
+        // SAFETY: a live record of a map; what another CPU is writing is of a word that has changed.
+        maps::HELD.get_ptr(slot).is_some_and(|held| unsafe { (*held).key == *key })
+    }
+
+    #[inline(always)]
+    fn set_held_key(&self, slot: u32, key: &fragment::Key) {
+        if let Some(held) = maps::HELD.get_ptr_mut(slot) {
+            // SAFETY: a live record of a map, which this CPU has claimed.
+            unsafe { (*held).key = *key };
+        }
+    }
+
+    #[inline(always)]
+    fn with_held<R>(&self, slot: u32, use_it: impl FnOnce(&mut hold::Bytes) -> R) -> Option<R> {
+        let frame = maps::HELD_FRAMES.get_ptr_mut(slot)?;
+        // SAFETY: a live record of a map, which this CPU has claimed.
+        Some(use_it(unsafe { &mut *frame }))
+    }
+
+    #[inline(always)]
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut hold::Saved) -> R) -> Option<R> {
+        let frame = maps::SAVED_FRAME.get_ptr_mut(0)?;
+        // SAFETY: this CPU's own part of the map, and one program runs on it at a time.
+        Some(use_it(unsafe { &mut *frame }))
+    }
+
+    #[inline(always)]
+    fn held_at(&self, group: u32) -> u32 {
+        maps::HELD_AT.get(group).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn set_held_at(&self, group: u32, now: u32) {
+        if let Some(at) = maps::HELD_AT.get_ptr_mut(group) {
+            // SAFETY: a live word of a map.
+            unsafe { at.write_volatile(now) };
+        }
+    }
+
+    #[inline(always)]
     fn note(&self, event: Event) {
         Self::count_at(event as u32);
     }
@@ -508,6 +581,8 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Error => self.tail_call(Program::Error),
             Program::Fragment => self.tail_call(Program::Fragment),
             Program::Answer => self.tail_call(Program::Answer),
+            Program::Gather => self.tail_call(Program::Gather),
+            Program::Cut => self.tail_call(Program::Cut),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -608,6 +683,26 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     fn local<P: Packet>(&self, _packet: &mut P) -> Outcome {
         // Under TC alone: XDP has handed over before.
         outcome(stage::rvs_tc_deliver(self.context.cast(), u32::from(self.look)))
+    }
+
+    #[inline(always)]
+    fn hold<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_hold(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn keep(&self, about: Outcome) {
+        let _kept = stage::rvs_keep(about as u32);
+    }
+
+    #[inline(always)]
+    fn release<P: Packet>(&self, _packet: &mut P) -> bool {
+        !XDP && stage::rvs_tc_release(self.context.cast()) != 0
     }
 
     #[inline(always)]

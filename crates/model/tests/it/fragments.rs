@@ -1,38 +1,323 @@
-//! What is known of a first fragment is forgotten: identifications come again.
+//! Fragments: what is remembered of a first one, those that come before it, and packets that leave in fragments.
 
+use std::net::Ipv6Addr;
+
+use rvs_abi::map::Region;
 use rvs_abi::sched::id;
-use rvs_abi::{Method, Outcome, proto};
+use rvs_abi::{Event, Method, Outcome, limits, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
-use rvs_model::{Capacity, Heap, Model};
-use rvs_wire::builder::{Ipv4, Payload, Udp, ethernet};
+use rvs_model::{Capacity, Heap, Memory as _, Model};
+use rvs_wire::builder::{Ipv4, Ipv6, Payload, Udp, ethernet};
 use rvs_wire::eth;
 
 const CAPACITY: Capacity = Capacity { services: 4, dests: 256, conns: 100, cpus: 1 };
+const CLIENT: [u8; 4] = [192, 0, 2, 2];
+const VIP: [u8; 4] = [10, 0, 0, 1];
+const RS: [u8; 4] = [192, 168, 9, 2];
+const DIRECTOR: [u8; 4] = [192, 168, 9, 1];
+const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const RS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 2);
+/// The MTU of ways that are narrow.
+const MTU: usize = 1380;
+/// Bytes in a fragment of IPv4 that fits.
+const SIZE: usize = (MTU - 20) & !7;
+const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+
+/// Large enough for what is too long to be held.
+type Large = Frame<20_000>;
+type Route = fn(&Flow) -> Result<NextHop, Outcome>;
 
 #[allow(clippy::unnecessary_wraps, reason = "the model asks for routes that may fail")]
 fn route(flow: &Flow) -> Result<NextHop, Outcome> {
-    Ok(NextHop { link: Link { ifindex: 7, resolved: 1, macs: [1, 2, 3], gateway: flow.to }, mtu: 1500 })
+    let link = Link { ifindex: 7, resolved: 0, macs: [0; 3], gateway: flow.to };
+    Ok(NextHop { link, mtu: 9000 })
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the model asks for routes that may fail")]
+fn narrow(flow: &Flow) -> Result<NextHop, Outcome> {
+    Ok(NextHop { mtu: u32::try_from(MTU).unwrap(), ..route(flow)? })
+}
+
+/// One with room for hardly anything.
+#[allow(clippy::unnecessary_wraps, reason = "the model asks for routes that may fail")]
+fn narrowest(flow: &Flow) -> Result<NextHop, Outcome> {
+    Ok(NextHop { mtu: 68, ..route(flow)? })
+}
+
+fn narrow_model(method: u8) -> Model<Route> {
+    let mut model = model(RS, method);
+    model.set_routes(narrow);
+    model
+}
+
+/// A model under TC with a service of UDP port 53, and that server.
+fn model(addr: [u8; 4], method: u8) -> Model<Route> {
+    let heap = Heap::new(&CAPACITY);
+    let dest = DestSetup::new(addr, if method == Method::MASQ { 5353 } else { 53 }, method);
+    let dests = vec![DestSetup { source: DIRECTOR.into(), ..dest }];
+    let dests6 = vec![DestSetup::new(RS6.octets(), 53, Method::DR)];
+    let setup = |vip, dests| ServiceSetup {
+        vip,
+        port: 53,
+        protocol: proto::UDP,
+        scheduler: id::RR,
+        sched_flags: 0,
+        dests,
+    };
+    install(&heap, &[setup(VIP.into(), dests), setup(VIP6.octets().into(), dests6)]);
+    let mut model = Model::new(heap, route as Route);
+    model.set_now_ns(1 << 40);
+    model.set_tc(true);
+    model
+}
+
+fn frame(packet: &[u8]) -> Large {
+    Frame::new(&ethernet(MACS[0], MACS[1], eth::TYPE_IPV4, packet)).unwrap()
+}
+
+/// A request that may be fragmented, of so many bytes of data.
+fn request(id: u16) -> Ipv4 {
+    Ipv4 { id, dont_fragment: false, ..Ipv4::new(CLIENT, VIP) }
+}
+
+fn datagram(dport: u16, len: u16) -> Payload {
+    Payload::Udp(Udp::new(40_000, dport, &(0..len).map(|i| i.to_le_bytes()[0]).collect::<Vec<_>>()))
+}
+
+fn events<R: Fn(&Flow) -> Result<NextHop, Outcome>>(model: &Model<R>, event: Event) -> u64 {
+    let word = &model.heap().region(Region::Counters)[event as usize];
+    word.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Handles a packet, and then what it left behind for the program: outcome, and the packets that leave.
+fn run(model: &Model<Route>, packet: &[u8]) -> (Outcome, Vec<Vec<u8>>) {
+    handle(model, frame(packet))
+}
+
+fn handle(model: &Model<Route>, mut frame: Large) -> (Outcome, Vec<Vec<u8>>) {
+    let verdict = model.ingress(&mut frame, 11);
+    let mut left = Vec::new();
+    if verdict.link.ifindex != 0 {
+        left.push(frame.bytes()[eth::LEN..].to_vec());
+    }
+    for again in frame.behind() {
+        left.extend(handle(model, again).1);
+    }
+    (verdict.outcome, left)
 }
 
 #[test]
 fn a_first_fragment_is_remembered_for_two_seconds() {
-    let heap = Heap::new(&CAPACITY);
-    let dests = vec![DestSetup::new([192, 168, 9, 2], 53, Method::MASQ)];
-    let vip = [10, 0, 0, 1];
-    let (port, protocol, scheduler) = (53, proto::UDP, id::RR);
-    install(&heap, &[ServiceSetup { vip: vip.into(), port, protocol, scheduler, sched_flags: 0, dests }]);
-    let mut model = Model::new(heap, route);
-    let datagram = Payload::Udp(Udp::new(40_000, 53, &[7; 100]));
-    let fragments = Ipv4::new([192, 0, 2, 2], vip).fragments(&datagram, 48);
-    let run = |model: &Model<_>, packet: &[u8]| {
-        let bytes = ethernet([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], eth::TYPE_IPV4, packet);
-        model.ingress(&mut Frame::<512>::new(&bytes).unwrap(), 11).outcome
-    };
-    model.set_now_ns(1 << 40);
-    assert_eq!(run(&model, &fragments[0]), Outcome::ForwardMasq);
-    for (ms, outcome) in [(1900, Outcome::ForwardMasq), (2200, Outcome::Fragment)] {
+    let mut model = model(RS, Method::MASQ);
+    model.set_tc(false);
+    let fragments = request(1).fragments(&datagram(53, 100), 48);
+    assert_eq!(run(&model, &fragments[0]).0, Outcome::ForwardMasq);
+    for (ms, outcome) in [(1900, Outcome::ForwardMasq), (2200, Outcome::HandOverFragment)] {
         model.set_now_ns((1 << 40) + ms * 1_000_000);
-        assert_eq!(run(&model, &fragments[1]), outcome, "after {ms} ms");
+        assert_eq!(run(&model, &fragments[1]).0, outcome, "after {ms} ms");
     }
+}
+
+/// All orders of four fragments: what leaves is what leaves in order, the first one first.
+#[test]
+fn fragments_in_any_order_arrive() {
+    let data = datagram(53, 180);
+    let expected = Ipv4 { ttl: 63, id: 5, ..Ipv4::new(CLIENT, RS) }.fragments(&datagram(5353, 180), 48);
+    assert_eq!(expected.len(), 4);
+    for order in 0..24_usize {
+        let mut left_to_send = request(5).fragments(&data, 48);
+        let mut sent = Vec::new();
+        let mut rest = order;
+        for remaining in (1..=4).rev() {
+            sent.push(left_to_send.remove(rest % remaining));
+            rest /= remaining;
+        }
+        let model = model(RS, Method::MASQ);
+        let mut arrived: Vec<_> = sent.iter().flat_map(|packet| run(&model, packet).1).collect();
+        assert_eq!(arrived[0], expected[0], "order {order}");
+        arrived.sort_by_key(|packet| [packet[6] & 0x1f, packet[7]]);
+        assert_eq!(arrived, expected, "order {order}");
+        let early = sent.iter().take_while(|packet| [packet[6] & 0x1f, packet[7]] != [0, 0]).count();
+        assert_eq!(model.outcomes(Outcome::FragmentHeld), early as u64);
+        assert_eq!(events(&model, Event::HeldSent), early as u64);
+    }
+}
+
+/// Those of a packet that is not balanced go where their first goes: to the stack.
+#[test]
+fn fragments_of_what_is_passed_on_are_passed_on() {
+    let model = model(RS, Method::MASQ);
+    let fragments = request(5).fragments(&datagram(54, 100), 48);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[0]).0, Outcome::NoService);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
+    assert_eq!(model.outcomes(Outcome::Fragment), 2, "the held one too");
+}
+
+/// The second fragment of a packet from that client.
+fn early(client: [u8; 4], id: u16) -> Vec<u8> {
+    let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
+    ip.fragments(&datagram(53, 100), 48).remove(1)
+}
+
+/// Clients whose early fragments are held, of 250.
+fn others_held(model: &Model<Route>, id: u16) -> usize {
+    (3..=252).filter(|host| run(model, &early([192, 0, 2, *host], id)).0 == Outcome::FragmentHeld).count()
+}
+
+/// What is held takes room that one in so many shares, and for a second only.
+#[test]
+fn a_flood_of_fragments_takes_its_share_and_no_more() {
+    let mut model = model(RS, Method::MASQ);
+    let share = u16::try_from(limits::HOLD_SHARE).unwrap();
+    for id in 0..share {
+        assert_eq!(run(&model, &early(CLIENT, id)).0, Outcome::FragmentHeld);
+    }
+    for id in share..share + 1000 {
+        assert_eq!(run(&model, &early(CLIENT, id)).0, Outcome::HoldFull);
+    }
+    // One in 16 shares with the flood, of these twice as many at most.
+    let held = others_held(&model, 1);
+    assert!((250 - 2 * 250 / 16..250).contains(&held), "{held}");
+    // All others' fragments are still there, and go on behind their first.
+    let first = |client, id| {
+        let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
+        ip.fragments(&datagram(53, 100), 48).remove(0)
+    };
+    let whole = (3..=252).filter(|host| run(&model, &first([192, 0, 2, *host], 1)).1.len() == 2);
+    assert_eq!(whole.count(), held);
+    model.set_now_ns(model.now_ns() + 1_200_000_000);
+    assert_eq!(run(&model, &early(CLIENT, share)).0, Outcome::FragmentHeld);
+    assert_eq!(events(&model, Event::HeldExpired), 1);
+}
+
+/// A host has as many addresses of its IPv6 network as it likes.
+#[test]
+fn an_ipv6_network_has_one_share() {
+    let model = model(RS, Method::MASQ);
+    let held = (0..200).filter(|host| {
+        let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, *host, 0, 0, 9);
+        let packet = Ipv6::new(client.octets(), VIP6.octets()).fragments(&datagram(53, 100), 48, 7).remove(1);
+        let frame = Frame::new(&ethernet(MACS[0], MACS[1], eth::TYPE_IPV6, &packet)).unwrap();
+        handle(&model, frame).0 == Outcome::FragmentHeld
+    });
+    assert_eq!(held.count(), limits::HOLD_SHARE as usize);
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_not_held() {
+    let model = model(RS, Method::MASQ);
+    let most = limits::HOLD_FRAME as usize - eth::LEN - 20;
+    for (size, outcome) in [(most & !7, Outcome::FragmentHeld), ((most + 8) & !7, Outcome::HoldTooLong)] {
+        let fragments = request(5).fragments(&datagram(53, 19_000), size);
+        assert_eq!(run(&model, &fragments[1]).0, outcome, "{size} bytes");
+    }
+}
+
+/// XDP hands over what is to be held, and first fragments while any is held of their source.
+#[test]
+fn what_needs_tc_is_handed_over() {
+    for method in [Method::MASQ, Method::DR, Method::TUNNEL] {
+        let mut model = model(RS, method);
+        let fragments = request(5).fragments(&datagram(53, 100), 48);
+        let handed_over = |model: &Model<Route>, packet: &[u8]| {
+            assert_eq!(run(model, packet), (Outcome::HandOverFragment, vec![]));
+        };
+        model.set_tc(false);
+        handed_over(&model, &fragments[1]);
+        model.set_tc(true);
+        assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+        model.set_tc(false);
+        handed_over(&model, &fragments[0]);
+        model.set_tc(true);
+        assert_eq!(run(&model, &fragments[0]).1.len(), 2, "{method}");
+        model.set_tc(false);
+        assert_eq!(run(&model, &fragments[2]).1.len(), 1, "known now");
+        model.set_now_ns(model.now_ns() + 1_200_000_000);
+        let later = request(6).fragments(&datagram(53, 100), 48);
+        assert_eq!(run(&model, &later[0]).1.len(), 1, "nothing is held any more");
+    }
+}
+
+/// As the stack makes them (RFC 791 §3.2): all but the last are as long as they can be. Their packet is counted once.
+#[test]
+fn a_packet_leaves_in_fragments_by_nat_and_direct_routing() {
+    for (method, outer, dport) in [
+        (Method::MASQ, Ipv4 { ttl: 63, ..Ipv4::new(CLIENT, RS) }, 5353),
+        (Method::DR, Ipv4 { ttl: 63, ..Ipv4::new(CLIENT, VIP) }, 53),
+    ] {
+        for len in [1353_u16, 1360, 1361, 4000] {
+            let model = narrow_model(method);
+            let (outcome, left) = run(&model, &request(7).packet(&datagram(53, len)));
+            let expected = Ipv4 { id: 7, ..outer.clone() }.fragments(&datagram(dport, len), SIZE);
+            assert_eq!((outcome, &left), (Outcome::ForwardCut, &expected), "{method}, {len} bytes");
+            assert_eq!(events(&model, Event::PieceMade), expected.len() as u64);
+            let total = model.heap().region(Region::Stats).first_chunk::<5>().unwrap();
+            let total = total.each_ref().map(|word| word.load(core::sync::atomic::Ordering::Relaxed));
+            assert_eq!(total, [1, 1, 0, u64::from(len) + 28, 0], "connections, packets and bytes in and out");
+        }
+        let (outcome, left) = run(&narrow_model(method), &request(7).packet(&datagram(53, 1352)));
+        assert!(outcome != Outcome::ForwardCut && left.len() == 1, "what fits is left whole");
+    }
+}
+
+/// What is a fragment already is cut once more: its offset and "more fragments" hold on.
+#[test]
+fn fragments_are_cut_too() {
+    let model = narrow_model(Method::DR);
+    let came = request(9).fragments(&datagram(53, 4000), 1400);
+    let left: Vec<_> = came.iter().flat_map(|packet| run(&model, packet).1).collect();
+    let expected = [(0, SIZE), (SIZE, 40), (1400, SIZE), (2760, 40), (2800, 1208)];
+    let data = request(9).packet(&datagram(53, 4000))[20..].to_vec();
+    for (packet, (at, len)) in left.iter().zip(expected) {
+        let offset = u16::from_be_bytes([packet[6], packet[7]]);
+        assert_eq!((usize::from(offset & 0x1fff) * 8, &packet[20..]), (at, &data[at..at + len]));
+        assert_eq!(offset & 0x2000 != 0, at + len < data.len(), "more fragments at {at}");
+        assert_eq!(packet[4..6], [0, 9]);
+    }
+    assert_eq!(left.len(), expected.len());
+}
+
+/// A tunnel's packet is not, nor is one that may not be fragmented.
+#[test]
+fn other_packets_that_are_too_large_are_dropped() {
+    let large = datagram(53, 1400);
+    let (outcome, left) = run(&narrow_model(Method::TUNNEL), &request(7).packet(&large));
+    assert_eq!((outcome, left), (Outcome::TooBig, vec![]));
+    let whole = Ipv4 { dont_fragment: true, ..request(7) };
+    let (outcome, _) = run(&narrow_model(Method::MASQ), &whole.packet(&large));
+    assert_eq!(outcome, Outcome::TooBig);
+    let with_options = Ipv4 { options: vec![1; 4], ..request(7) };
+    let (outcome, left) = run(&narrow_model(Method::MASQ), &with_options.packet(&large));
+    assert_eq!((outcome, left), (Outcome::CutFailed, vec![]));
+}
+
+#[test]
+fn so_many_fragments_are_made_and_no_more() {
+    let mut model = model(RS, Method::DR);
+    model.set_routes(narrowest);
+    // 48 bytes in each.
+    let most = u16::try_from(limits::PIECES_MAX).unwrap() * 48 - 8;
+    let (outcome, left) = run(&model, &request(1).packet(&datagram(53, most)));
+    assert_eq!((outcome, left.len()), (Outcome::ForwardCut, limits::PIECES_MAX as usize));
+    let (outcome, _) = run(&model, &request(2).packet(&datagram(53, most + 1)));
+    assert_eq!(outcome, Outcome::CutFailed);
+    model.set_routes(narrow);
+    let longest = u16::try_from(limits::HOLD_FRAME).unwrap() - 14 - 28;
+    assert_eq!(run(&model, &request(3).packet(&datagram(53, longest))).0, Outcome::ForwardCut);
+    assert_eq!(run(&model, &request(4).packet(&datagram(53, longest + 1))).0, Outcome::CutFailed);
+}
+
+/// XDP hands over what is to be cut, before it is counted.
+#[test]
+fn what_is_to_be_cut_is_handed_over() {
+    let mut model = narrow_model(Method::MASQ);
+    model.set_tc(false);
+    let (outcome, _) = run(&model, &request(4).packet(&datagram(53, 1400)));
+    assert_eq!(outcome, Outcome::HandOverFragment);
+    model.set_tc(true);
+    let (outcome, left) = run(&model, &request(4).packet(&datagram(53, 1400)));
+    assert_eq!((outcome, left.len()), (Outcome::ForwardCut, 2));
+    assert_eq!(model.outcomes(Outcome::ForwardMasq), 2);
 }

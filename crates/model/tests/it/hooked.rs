@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use rvs_abi::{DestConns, Outcome, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Outcome, ServiceKey, Stats};
 use rvs_core::conn::word::Word;
 use rvs_core::conn::{Bucket, Geometry};
 use rvs_core::pipeline::Scratch;
@@ -135,6 +135,10 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.timeout(index)
     }
 
+    fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32) {
+        self.tables.tunnel_sources(is_v4)
+    }
+
     fn full_nat(&self) -> u32 {
         self.tables.full_nat()
     }
@@ -234,6 +238,42 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
 
     fn keep_fragment(&self, key: &rvs_core::fragment::Key, known: &rvs_core::fragment::Known) {
         self.tables.keep_fragment(key, known);
+    }
+
+    fn holds(&self) -> bool {
+        self.tables.holds()
+    }
+
+    fn held_word(&self, slot: u32) -> u64 {
+        self.tables.held_word(slot)
+    }
+
+    fn swap_held_word(&self, slot: u32, old: u64, new: u64) -> bool {
+        self.tables.swap_held_word(slot, old, new)
+    }
+
+    fn held_is(&self, slot: u32, key: &rvs_core::fragment::Key) -> bool {
+        self.tables.held_is(slot, key)
+    }
+
+    fn set_held_key(&self, slot: u32, key: &rvs_core::fragment::Key) {
+        self.tables.set_held_key(slot, key);
+    }
+
+    fn with_held<R>(&self, slot: u32, use_it: impl FnOnce(&mut rvs_core::hold::Bytes) -> R) -> Option<R> {
+        self.tables.with_held(slot, use_it)
+    }
+
+    fn with_saved<R>(&self, use_it: impl FnOnce(&mut rvs_core::hold::Saved) -> R) -> Option<R> {
+        self.tables.with_saved(use_it)
+    }
+
+    fn held_at(&self, group: u32) -> u32 {
+        self.tables.held_at(group)
+    }
+
+    fn set_held_at(&self, group: u32, now: u32) {
+        self.tables.set_held_at(group, now);
     }
 
     fn note(&self, event: rvs_abi::Event) {

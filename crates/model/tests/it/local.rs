@@ -46,7 +46,9 @@ fn model(to: [u8; 4], method: u8) -> Model<Routes> {
         record.flags |= DestFlags::LOCAL;
         records::write_dest(&heap, 0, &record);
     }
-    Model::new(heap, route as Routes)
+    let mut model = Model::new(heap, route as Routes);
+    model.set_tc(true);
+    model
 }
 
 /// A segment, as a frame.
@@ -91,7 +93,7 @@ fn a_local_destination_of_another_method_gets_packets_as_they_are() {
 #[test]
 fn xdp_hands_over_what_is_for_the_stack_before_it_is_counted() {
     let mut model = model(OWN, Method::MASQ);
-    model.set_xdp(true);
+    model.set_tc(false);
     let mut packet = frame((CLIENT, 40_000), (VIP, 80), tcp::SYN);
     assert_eq!(model.ingress(&mut packet, 3).outcome, Outcome::HandOverRoute);
     assert!(is(&packet, (CLIENT, 40_000), (VIP, 80), tcp::SYN));

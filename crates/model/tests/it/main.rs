@@ -19,3 +19,4 @@ mod schedulers;
 mod support;
 mod table;
 mod threads;
+mod tunnel_sources;

@@ -10,7 +10,11 @@ use crate::refvm::lab::NARROW_MTU;
 use crate::refvm::scene::{Scene, nothing, only, only_to_client};
 use crate::refvm::{tests, tests_of_both};
 
-tests![s062_what_may_be_fragmented, s068_nat_of_a_datagram_without_checksum];
+tests![
+    s062_what_may_be_fragmented,
+    what_may_be_fragmented_on_a_narrow_way,
+    s068_nat_of_a_datagram_without_checksum
+];
 
 tests_of_both![
     s053_time_to_live,
@@ -145,6 +149,20 @@ fn s062_what_may_be_fragmented(scene: &mut Scene<'_>) -> Result<()> {
         let ip = Head { dont_fragment: false, ..flow.ip() };
         let seen = scene.client_differs(tcp_of(flow, &ip, tcp::SYN, 1500), &NOT_FRAGMENTED)?;
         ensure!(seen.to_servers.len() == 2 && seen.to_clients.is_empty(), "{seen:?}");
+        Ok(())
+    })
+}
+
+/// By NAT and direct routing, on a way that is narrow by its route.
+fn what_may_be_fragmented_on_a_narrow_way(scene: &mut Scene<'_>) -> Result<()> {
+    each(scene, 17, &["-m", "-g"], |scene, flow, _| {
+        let ip = Head { dont_fragment: false, ..flow.ip() };
+        scene.client(tcp_with(flow, &ip, tcp::SYN, 0))?;
+        for len in [1400, 1401, 1408, 1499, 1500] {
+            let seen = scene.client(tcp_of(flow, &ip, tcp::ACK, len))?;
+            let count = if len == 1400 { 1 } else { 2 };
+            ensure!(seen.to_servers.len() == count && seen.to_clients.is_empty(), "{len}: {seen:?}");
+        }
         Ok(())
     })
 }

@@ -3,7 +3,9 @@
 
 mod agent;
 mod forwarding;
+mod fragments;
 mod icmp;
+mod links;
 mod local;
 mod marks;
 mod objects;
@@ -27,6 +29,7 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, settings::TESTS_OF_BOTH),
     (Part::All, forwarding::TESTS),
     (Part::All, forwarding::TESTS_OF_BOTH),
+    (Part::All, fragments::TESTS_OF_BOTH),
     (Part::All, marks::TESTS_OF_BOTH),
     (Part::One(0), marks::TESTS),
     (Part::All, tunnels::TESTS_OF_BOTH),
@@ -37,6 +40,7 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::One(0), statistics::TESTS),
     (Part::One(0), tool::TESTS),
     (Part::One(0), agent::TESTS),
+    (Part::One(0), links::TESTS),
 ];
 
 /// Statements of §13.2 and §13.3 that no test covers, and why. A full run prints them.

@@ -1,0 +1,193 @@
+//! Packets that are too large for their way and may be fragmented (RFC 791 §3.2, ipvs.md §3.2).
+//!
+//! Such a packet is made into fragments before anything of it is counted or changed. They are sent to the interface that it
+//! came in on, where the program meets them as if it had come so: the first goes as any packet, the others follow it.
+//! Under TC only, to which XDP hands over. Not for what leaves through a tunnel.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"
+)]
+
+use rvs_abi::{Event, Outcome, limits, proto};
+use rvs_wire::{checksum, eth, ipv4, tcp, udp};
+
+use crate::packet::Encap;
+use crate::parse::Signal;
+use crate::pipeline::Way;
+use crate::{Link, NextHop, Packet, Parsed, Step, Tables, sum};
+
+/// Bytes behind the Ethernet header that are taken off and put back to be rid of a checksum left to the device: more than
+/// all headers up to that of the transport protocol.
+const HEAD: u32 = 64;
+/// Where the data of a packet without options begin in its frame.
+const DATA: u32 = (eth::LEN + ipv4::LEN) as u32;
+
+/// Before a packet is counted: whether it is to be cut first. A bundle of segments is not: [`crate::forward::check`] finds it
+/// too big.
+///
+/// # Errors
+/// [`Outcome::ForwardCut`]: it is; [`Outcome::HandOverFragment`]: likewise, under TC.
+#[inline(always)]
+pub(crate) fn check<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    parsed: &Parsed,
+    hop: &NextHop,
+) -> Result<(), Outcome> {
+    if parsed.len <= hop.mtu || hop.mtu == 0 || parsed.dont_fragment() || parsed.ttl() <= 1 {
+        return Ok(());
+    }
+    if packet.wire_len(parsed) != parsed.len {
+        return Ok(());
+    }
+    Err(if tables.holds() { Outcome::ForwardCut } else { Outcome::HandOverFragment })
+}
+
+/// Sends the fragments of a packet. [`Outcome::ForwardCut`]: all of them; none is left.
+#[inline(always)]
+pub(crate) fn send<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    way: &mut Way,
+) -> Outcome {
+    way.hop.link = Link::default();
+    match pieces(packet, tables, parsed, way.notice.mtu) {
+        Some(Cut::<P>::DONE) => Outcome::ForwardCut,
+        _ => Outcome::CutFailed,
+    }
+}
+
+/// The state in which the loop ended.
+#[inline(always)]
+fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, mtu: u32) -> Option<u32> {
+    let frame_len = eth::LEN as u32 + parsed.len;
+    // Options would have to be looked through, as not all are in each fragment.
+    if parsed.ip.header_len() != ipv4::LEN || frame_len > limits::HOLD_FRAME || parsed.len < 2 * HEAD {
+        return None;
+    }
+    complete(packet, tables, parsed)?;
+    packet.reach(frame_len);
+    tables.with_saved(|frame| packet.copy_to(frame, frame_len))??;
+    let head = packet.get::<{ ipv4::LEN }>(eth::LEN)?;
+    let base = u32::from(u16::from_be_bytes([head[6], head[7]]));
+    let mut cut = Cut {
+        packet,
+        head: ipv4::Header::from_bytes(&head),
+        base: u64::from(base & 0x1fff) * 8,
+        at: 0,
+        left: u64::from(frame_len - DATA),
+        size: u64::from(mtu.saturating_sub(ipv4::LEN as u32) & !7),
+        more: u64::from(base & 0x2000 != 0),
+        state: Cut::<P>::FAILED,
+    };
+    tables.repeat(limits::PIECES_MAX, &mut cut);
+    Some(cut.state)
+}
+
+/// Computes a checksum that was left to the device: no device does that for fragments.
+#[inline(always)]
+fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -> Option<()> {
+    if !packet.may_lack_checksum() || parsed.is(Signal::FRAGMENT | Signal::LATER) {
+        return Some(());
+    }
+    let l4 = u32::from(parsed.l4);
+    let at = l4 as usize
+        + match parsed.protocol {
+            proto::TCP => tcp::CHECKSUM,
+            proto::UDP => udp::CHECKSUM,
+            _ => return Some(()),
+        };
+    let end = eth::LEN as u32 + parsed.len;
+    packet.reach(end);
+    let field = packet.get::<2>(at)?;
+    let (from, to) = (parsed.source.v4_bytes(), parsed.destination.v4_bytes());
+    let pseudo = checksum::pseudo_v4(from, to, parsed.protocol, (end - l4) as u16);
+    let is_left = checksum::fold(u32::from(u16::from_ne_bytes(field)) + u32::from(!checksum::fold(pseudo)));
+    if field == [0, 0] || is_left != 0xffff {
+        return Some(());
+    }
+    // The field is the sum over the pseudo header.
+    let sum = sum::bytes(packet, tables, l4, end)?;
+    packet.set(at, &udp::checksum(sum))?;
+    let end = eth::LEN as u32 + parsed.len;
+    tables.with_saved(|frame| packet.copy_to(frame, end))??;
+    // By this the kernel forgets that a device is to compute it.
+    packet.pull(HEAD)?;
+    packet.push(&Encap::room(HEAD))?;
+    tables.with_saved(|frame| packet.replace(frame, end))?
+}
+
+/// A packet that is being cut. Numbers are words, as rounds of a loop hand them on.
+struct Cut<'a, P> {
+    packet: &'a mut P,
+    /// The header that it came with.
+    head: ipv4::Header,
+    /// Where its data begin in the packet that it is a fragment of, if it is one.
+    base: u64,
+    /// Where those of the next fragment begin in its own.
+    at: u64,
+    /// Bytes that are left.
+    left: u64,
+    /// Bytes of each fragment but the last.
+    size: u64,
+    /// 1: the packet is itself a fragment, and others follow.
+    more: u64,
+    state: u32,
+}
+
+impl<P: Packet> Cut<'_, P> {
+    const FAILED: u32 = 0;
+    const DONE: u32 = 1;
+
+    /// Becomes a fragment of so many bytes.
+    #[inline(always)]
+    fn store<T: Tables>(&mut self, tables: &T, at: u32, len: u32, more: bool) -> Option<()> {
+        let offset = (self.base as u32 + at) / 8;
+        let fragment = offset as u16 & 0x1fff | if more { 0x2000 } else { 0 };
+        self.packet.resize(DATA + len)?;
+        let [a, b, c, d, e] = self.head.0;
+        let [x, y, ..] = a.to_ne_bytes();
+        let [p, q] = ((len + ipv4::LEN as u32) as u16).to_be_bytes();
+        let first = u32::from_ne_bytes([x, y, p, q]);
+        let [x, y, ..] = b.to_ne_bytes();
+        let [p, q] = fragment.to_be_bytes();
+        let second = u32::from_ne_bytes([x, y, p, q]);
+        let [x, y, ..] = c.to_ne_bytes();
+        let third = u32::from_ne_bytes([x, y, 0, 0]);
+        let sum =
+            [first, second, third, d, e].iter().fold(0, |sum, word| sum + (word & 0xffff) + (word >> 16));
+        let [p, q] = (!checksum::fold(sum)).to_ne_bytes();
+        let third = u32::from_ne_bytes([x, y, p, q]);
+        for (i, word) in [first, second, third, d, e].into_iter().enumerate() {
+            self.packet.set(eth::LEN + i * 4, &word.to_ne_bytes())?;
+        }
+        tables.with_saved(|frame| self.packet.fill(frame, DATA + at, DATA, len))?
+    }
+}
+
+impl<P: Packet, T: Tables> Step<T> for Cut<'_, P> {
+    #[inline(always)]
+    fn step(&mut self, tables: &T, _round: u32) -> bool {
+        let (at, left) = (tables.veiled(self.at) as u32, tables.veiled(self.left) as u32);
+        let size = tables.veiled(self.size) as u32;
+        // All but the last are of whole words of eight bytes; 0: the MTU has no room for one.
+        if size == 0 {
+            return true;
+        }
+        let is_last = left <= size;
+        let len = if is_last { left } else { size };
+        let more = !is_last || tables.veiled(self.more) != 0;
+        if self.store(tables, at, len, more).is_none() || self.packet.resend().is_none() {
+            return true;
+        }
+        tables.note(Event::PieceMade);
+        if is_last {
+            self.state = Self::DONE;
+            return true;
+        }
+        self.at = u64::from(at + len);
+        self.left = u64::from(left - len);
+        false
+    }
+}
