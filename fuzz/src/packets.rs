@@ -11,8 +11,8 @@ use rvs_abi::{
     Addr, Class, Config, Method, Outcome, STEPS, ServiceFlags, Settings, TunnelFlags, TunnelType, proto,
 };
 use rvs_core::{Flow, Frame, Link, NextHop};
-use rvs_model::testing::{DestSetup, ServiceSetup, install};
-use rvs_model::{Capacity, Heap, Model, buckets, for_each_conn, records, sweep};
+use rvs_model::testing::{DestSetup, ServiceSetup, assert_all_end, assert_nothing_half_done, install};
+use rvs_model::{Capacity, Heap, Model, records};
 use rvs_wire::builder::malformed::set_checksums;
 use rvs_wire::builder::{Fault, checksums_ok};
 
@@ -29,8 +29,6 @@ const ROOM: usize = 1024;
 const CAPACITY: Capacity = Capacity { services: 32, dests: 2048, conns: 100, cpus: 1 };
 /// Destinations that are set up.
 const DESTS: u32 = 22;
-/// Beyond all time-outs.
-const YEAR_TICKS: u64 = (365 * 86_400 * 10) % (1 << 27);
 
 type Routes = fn(&Flow) -> Result<NextHop, Outcome>;
 
@@ -146,7 +144,9 @@ pub fn run(data: &[u8]) {
         // At most five hours, for all frames two weeks: the table's clock begins anew after a hundred days.
         model.set_now_ns(model.now_ns() + wait.pow(3) * 1_000_000);
     }
-    check_end(&model);
+    let now = model.now_ns() >> rvs_abi::TICK_SHIFT;
+    assert_nothing_half_done(model.heap(), now);
+    assert_all_end(model.heap(), now, DESTS);
 }
 
 fn check(outcome: Outcome, ifindex: u32, before: &[u8], after: &[u8]) {
@@ -170,21 +170,5 @@ fn check(outcome: Outcome, ifindex: u32, before: &[u8], after: &[u8]) {
             assert_eq!(checksums_ok(after), Ok(()), "{before:02x?} became {after:02x?}")
         }
         Class::Drop => {}
-    }
-}
-
-/// Nothing is half done, and when all time is over nothing is left.
-fn check_end(model: &Model<Routes>) {
-    let heap = model.heap();
-    let now = model.now_ns() >> rvs_abi::TICK_SHIFT;
-    let mut alive = 0;
-    for_each_conn(heap, now, |_| alive += 1);
-    // The sweeper has a tick of patience.
-    let swept = sweep(heap, 0, buckets(heap), now + 1);
-    assert_eq!((swept.live, swept.abandoned), (alive, 0));
-    assert_eq!(sweep(heap, 0, buckets(heap), now + YEAR_TICKS).live, 0, "entries that never end");
-    for dest in 0..DESTS {
-        let conns = records::dest_conns(heap, dest);
-        assert_eq!((conns.active, conns.total), (0, 0), "destination {dest}");
     }
 }

@@ -3,41 +3,17 @@
 //! Promised for any text: it is applied as a whole or refused with one line, and what a director then prints as its rules makes
 //! the same rules again.
 
-use core::net::{IpAddr, Ipv4Addr};
-
-use rvs_config::{Command, Protocol};
+use rvs_config::Command;
 use rvs_director::Director;
-use rvs_ipvsadm::{Names, Rules, restore, save};
+use rvs_ipvsadm::{Numeric, Rules, restore, save};
 use rvs_model::{Capacity, Heap};
-
-/// Nobody knows any name.
-#[derive(Debug)]
-struct NoNames;
-
-impl Names for NoNames {
-    fn host(&self, _: &str) -> Option<Ipv4Addr> {
-        None
-    }
-
-    fn port(&self, _: &str, _: Protocol) -> Option<u16> {
-        None
-    }
-
-    fn host_of(&self, _: IpAddr) -> Option<String> {
-        None
-    }
-
-    fn port_name(&self, _: u16, _: Protocol) -> Option<String> {
-        None
-    }
-}
 
 fn director() -> Director<Heap> {
     Director::create(Heap::new(&Capacity { services: 8, dests: 64, conns: 64, cpus: 1 })).unwrap()
 }
 
 fn commands(text: &str) -> Option<Vec<Command>> {
-    let read = restore(text, Rules::Replace, &NoNames);
+    let read = restore(text, Rules::Replace, &Numeric);
     if let Err(error) = &read {
         assert_eq!(error.to_string().lines().count(), 1, "{error}");
     }
@@ -56,9 +32,9 @@ pub fn run(data: &[u8]) {
         assert!(first.listing().services.is_empty(), "refused, and something is there: {refusal:?}");
         return;
     }
-    let saved = save(&first.listing(), true, &NoNames);
+    let saved = save(&first.listing(), true, &Numeric);
     let mut second = director();
     let again = commands(&saved).unwrap_or_else(|| panic!("what was saved is refused:\n{saved}"));
     second.apply(&again, 0).unwrap_or_else(|e| panic!("what was saved is refused: {e:?}\n{saved}"));
-    assert_eq!(save(&second.listing(), true, &NoNames), saved);
+    assert_eq!(save(&second.listing(), true, &Numeric), saved);
 }

@@ -206,6 +206,9 @@ Times  Event          Explanation
     8  client_unsaid  full NAT: a TCP header had no room for the client's address
     9  classified     a rule of the classifier gave a packet its mark
    10  expired        a packet ended its connection, whose destination is removed (expire_nodest_conn)
+   11  piece_made     a fragment was made of a packet that was too large for its way
+   12  held_sent      a fragment that had come before the first of its packet went on behind it
+   13  held_expired   a held fragment was given up for another: the first of its packet had not come
 ";
         assert_eq!(text(&status()), expected);
     }

@@ -80,6 +80,8 @@ outcomes! {
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
     Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
+    LocalReply = 86, Pass, "local_reply", "goes on to this director's own stack, as a reply; never the end of a packet";
+    LocalPacket = 87, Pass, "local_packet", "from or for this director's own stack, and of no connection that is kept; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -156,6 +158,8 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Tunnel,
     Outcome::TunnelError,
     Outcome::Local,
+    Outcome::LocalReply,
+    Outcome::LocalPacket,
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,

@@ -37,7 +37,8 @@ pub(crate) fn check<P: Packet, T: Tables>(
     if parsed.len <= hop.mtu || hop.mtu == 0 || parsed.dont_fragment() || parsed.ttl() <= 1 {
         return Ok(());
     }
-    if packet.wire_len(parsed) != parsed.len {
+    // This host learns by an error about it what its packets have to be like, and cuts them itself.
+    if packet.wire_len(parsed) != parsed.len || tables.is_local() {
         return Ok(());
     }
     Err(if tables.holds() { Outcome::ForwardCut } else { Outcome::HandOverFragment })

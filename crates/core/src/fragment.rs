@@ -153,7 +153,8 @@ pub(crate) fn bytes(parsed: &Parsed) -> u64 {
 /// What becomes of a fragment of which no first one is known. [`Outcome::FragmentHeld`]: it is to be held.
 #[inline(always)]
 fn unknown<T: Tables>(context: &Context<'_, T>, parsed: &Parsed) -> Outcome {
-    match (hold::is_for(parsed), context.tables.holds()) {
+    // What this host makes comes in order.
+    match (hold::is_for(parsed) && !context.tables.is_local(), context.tables.holds()) {
         (false, _) => Outcome::Fragment,
         (true, false) => Outcome::HandOverFragment,
         (true, true) => Outcome::FragmentHeld,

@@ -2,7 +2,7 @@
 
 use rvs_abi::{Addr, Class, Method, Outcome, ServiceFlags, Stats, proto};
 
-use crate::forward::{check, masq};
+use crate::forward::{check, local, masq};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
 use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, cut, fragment, hold};
@@ -70,7 +70,7 @@ pub fn one_packet<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 
 /// As a packet of a connection is sent (ipvs.md §2.2 step 11), with the connection counted.
 #[inline(always)]
-fn send<P: Packet, T: Tables>(
+pub(crate) fn send<P: Packet, T: Tables>(
     context: &Context<'_, T>,
     packet: &mut P,
     parsed: &Parsed,
@@ -91,6 +91,9 @@ fn send<P: Packet, T: Tables>(
     if hold::is_handed_over(context.tables, parsed, context.now) {
         found = Outcome::HandOverFragment;
     }
+    if found == Outcome::Local && !context.is_near {
+        return Err(Outcome::LocalPacket);
+    }
     // What is cut comes again as well.
     if found.class() == Class::HandOver || found == Outcome::ForwardCut {
         turn.take_back(context.tables);
@@ -103,9 +106,12 @@ fn send<P: Packet, T: Tables>(
     }
     context.tables.count(service, dest_id, &Stats { conns: 1, in_packets: 1, in_bytes, ..Stats::default() });
     let dport = request.entry.dport.to_ne_bytes();
-    if found == Outcome::Local {
+    if context.is_near && found == Outcome::Local {
         way.local.request(method, dest.addr(), dport);
         return Ok(Outcome::Local);
+    }
+    if context.is_near && local::is_loopback(parsed.source) {
+        return Err(Outcome::LoopbackAddress);
     }
     if found != Outcome::Balanced {
         return Err(found);

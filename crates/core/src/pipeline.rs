@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
+pub use crate::here::{deliver, one_packet_here, reply_here, request_here};
 pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
 pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
@@ -116,6 +117,13 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     program::go_on(packet, tables, outcome)
+}
+
+/// Handles a packet that this host made, on its way out: the first program for these.
+#[inline(always)]
+pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let outcome = receive(packet, tables);
+    program::go_on_here(packet, tables, outcome)
 }
 
 /// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
@@ -281,7 +289,7 @@ pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// The stage for a packet that is too large for its way: sends it in fragments (see [`crate::cut`]).
+/// The stage for a packet that is too large for its way: sends it in fragments (see `crate::cut`).
 #[inline(always)]
 pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
@@ -317,16 +325,6 @@ pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
             Ok(()) => Outcome::ForwardTunnel,
             Err(outcome) => outcome,
         }
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage behind 2a, 2b and 2e for packets from or for this host's own stack.
-#[inline(always)]
-pub fn local<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let Scratch { parsed, way, .. } = scratch;
-        either(local::deliver(packet, tables, parsed, &way.local, &mut way.hop))
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -413,12 +411,20 @@ pub(crate) struct Context<'a, T: Tables> {
     pub(crate) now: u64,
     /// Whether the packet's connection was made by this very packet.
     pub(crate) is_fresh: bool,
+    /// Whether what is from or for this host's own stack is dealt with here, and not in the program for that.
+    pub(crate) is_near: bool,
 }
 
 impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     pub(crate) const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
-        Self { tables, clock, now: conn::ticks(clock), is_fresh }
+        Self { tables, clock, now: conn::ticks(clock), is_fresh, is_near: false }
+    }
+
+    /// For the program that deals with this host's own stack.
+    #[inline(always)]
+    pub(crate) const fn near(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
+        Self { is_near: true, ..Self::new(tables, clock, is_fresh) }
     }
 
     /// Where the connections of a client may be.
@@ -430,14 +436,14 @@ impl<'a, T: Tables> Context<'a, T> {
     /// The connection of a packet from a client. One that has ended, where this SYN begins another, does not count: it
     /// goes when the new one is made.
     #[inline(always)]
-    fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
+    pub(crate) fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
         if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
     #[inline(always)]
-    fn request<P: Packet>(
+    pub(crate) fn request<P: Packet>(
         &self,
         packet: &mut P,
         parsed: &Parsed,
@@ -446,21 +452,30 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
+        let is_here = dest.flags() & DestFlags::LOCAL != 0;
+        if is_here && !self.is_near {
+            return Err(self.to_stack());
+        }
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
-        let found_way = self.find_way(dest, dest_id, begins, way);
-        if found_way.class() == Class::HandOver {
-            return Err(found_way);
+        let hop = if is_here { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
+        if let Err(outcome) = hop
+            && outcome.class() == Class::HandOver
+        {
+            return Err(outcome);
         }
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
-        if found_way == Outcome::Balanced && method(flags) != Method::TUNNEL {
-            cut::check(packet, self.tables, parsed, &way.hop)?;
+        if let Ok(hop) = &hop
+            && method(flags) != Method::TUNNEL
+        {
+            way.notice.mtu = hop.mtu;
+            cut::check(packet, self.tables, parsed, hop)?;
         }
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
@@ -483,19 +498,21 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }
-        if found_way == Outcome::Local {
-            way.local.request(method, dest.addr(), dport);
-            return Ok(Outcome::Local);
+        if self.is_near {
+            if is_here {
+                way.local.request(method, dest.addr(), dport);
+                return Ok(Outcome::Local);
+            }
+            if local::is_loopback(parsed.source) {
+                return Err(Outcome::LoopbackAddress);
+            }
         }
-        if self.tables.is_local() && local::is_loopback(parsed.source) {
-            return Err(Outcome::LoopbackAddress);
-        }
-        if found_way != Outcome::Balanced {
-            return Err(found_way);
-        }
+        let hop = hop?;
+        way.hop = hop;
+        way.notice.mtu = hop.mtu;
         if method == Method::MASQ {
-            check(packet, parsed, &way.hop, 0)?;
-            masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &way.hop)?;
+            check(packet, parsed, &hop, 0)?;
+            masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
             return Ok(Outcome::ForwardMasq);
         }
         if method == Method::FULL_NAT {
@@ -511,8 +528,8 @@ impl<'a, T: Tables> Context<'a, T> {
     /// why they can't. A number and no `Result`: it is kept while much is done, on a stack that has no room for more.
     #[inline(always)]
     pub(crate) fn find_way(&self, dest: T::Dest, id: u32, begins: bool, way: &mut Way) -> Outcome {
-        if self.is_here(dest) {
-            return Outcome::Local;
+        if dest.flags() & DestFlags::LOCAL != 0 {
+            return self.to_stack();
         }
         match self.hop_to(dest, id, begins) {
             Ok(hop) => {
@@ -522,6 +539,12 @@ impl<'a, T: Tables> Context<'a, T> {
             }
             Err(outcome) => outcome,
         }
+    }
+
+    /// What becomes of a packet to a destination on this host. Under XDP there is no way to its stack.
+    #[inline(always)]
+    fn to_stack(&self) -> Outcome {
+        if self.tables.reaches_stack() { Outcome::Local } else { Outcome::HandOverRoute }
     }
 
     /// Where packets to a destination leave.
@@ -705,15 +728,12 @@ impl<'a, T: Tables> Context<'a, T> {
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         if method(found.flags()) != Method::MASQ {
-            // Under TC after XDP it has been seen already.
-            if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
-                found.clear_no_output();
-            }
+            self.note_unchanged(parsed, found)?;
             return Err(Outcome::ReplyUnchanged);
         }
         let vip = found.vip();
-        if self.tables.is_local() || found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
-            return self.answer_here(parsed, found, way);
+        if found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
+            return Err(if self.tables.reaches_stack() { Outcome::LocalReply } else { Outcome::HandOverRoute });
         }
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
@@ -739,26 +759,14 @@ impl<'a, T: Tables> Context<'a, T> {
         Ok(Outcome::ReplyMasq)
     }
 
-    /// A reply to a client on this host, or of a destination on this host.
+    /// Counts a reply that is passed on unchanged.
     #[inline(always)]
-    fn answer_here(
-        &self,
-        parsed: &Parsed,
-        found: &mut Found<T::Bucket>,
-        way: &mut Way,
-    ) -> Result<Outcome, Outcome> {
-        self.hop_to_self()?;
-        let (vip, (vport, _)) = (found.vip(), found.ports());
-        self.note_reply(parsed, found)?;
-        if parsed.is(Signal::FRAGMENT) {
-            if parsed.protocol == proto::SCTP && vport != parsed.sport {
-                return Err(Outcome::FragmentedSctp);
-            }
-            let method = fragment::known_method(found.flags());
-            way.keep.keep(self.tables, parsed, found.ids(), method, (vip, self.now));
+    pub(crate) fn note_unchanged(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<(), Outcome> {
+        // Under TC after XDP it has been seen already.
+        if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
+            found.clear_no_output();
         }
-        way.local.reply(vip, vport);
-        Ok(Outcome::Local)
+        Ok(())
     }
 
     /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.

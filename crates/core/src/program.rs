@@ -4,7 +4,7 @@
 //! the whole way. The first, [`crate::pipeline::ingress`], has all that most packets meet. What it can't end goes to another
 //! by a tail call and does not come back: what is on its way is in [`crate::pipeline::Scratch`].
 
-use rvs_abi::{Class, Outcome, Program};
+use rvs_abi::{Class, Outcome, Program, Settings};
 
 use crate::guard;
 use crate::icmp::{answer, schedule};
@@ -21,6 +21,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::LaterFragment => Some(Program::Fragment),
         Outcome::FragmentHeld => Some(Program::Gather),
         Outcome::ForwardCut => Some(Program::Cut),
+        Outcome::Local | Outcome::LocalReply | Outcome::LocalPacket => Some(Program::Here),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -34,6 +35,19 @@ pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: O
         Some(program) => tables.go_on(packet, program, outcome),
         None if is_followed(outcome) => leave(packet, tables, outcome),
         None => end(tables, outcome, false),
+    }
+}
+
+/// The end of the first program for packets that this host made.
+#[inline(always)]
+pub(crate) fn go_on_here<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Balanced | Outcome::FromServer | Outcome::LocalPort | Outcome::MaybeMarked => {
+            tables.go_on(packet, Program::Here, outcome)
+        }
+        Outcome::IcmpError => tables.go_on(packet, Program::Error, outcome),
+        Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, outcome),
+        outcome => end_without_link(outcome),
     }
 }
 
@@ -93,7 +107,14 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             outcome => end(tables, outcome, outcome.class() == Class::Forward),
         },
         Program::Fragment => {
-            let outcome = tables.fragment_stage(packet);
+            let outcome = match tables.fragment_stage(packet) {
+                Outcome::Local => tables.deliver(packet),
+                outcome => outcome,
+            };
+            go_on(packet, tables, outcome)
+        }
+        Program::Here => {
+            let outcome = here(packet, tables, outcome);
             go_on(packet, tables, outcome)
         }
         Program::Cut => end_without_link(tables.cut(packet)),
@@ -105,7 +126,8 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         Program::Gather => {
             // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
             tables.keep(outcome);
-            if !tables.holds() || tables.release(packet) {
+            // Of what this host makes, the first comes first.
+            if tables.is_local() || !tables.holds() || tables.release(packet) {
                 end(tables, outcome, outcome.class() == Class::Forward)
             } else {
                 end_without_link(Outcome::RewriteFailed)
@@ -123,9 +145,6 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
 fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, mut outcome: Outcome) -> Outcome {
     if outcome == Outcome::Tunnel {
         outcome = tables.tunnel(packet);
-    }
-    if tables.reaches_stack() && outcome == Outcome::Local {
-        outcome = tables.local(packet);
     }
     if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
         outcome = tables.full_nat_stage(packet, outcome);
@@ -150,6 +169,8 @@ fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> 
         find_mark(tables);
     }
     match connect(tables.prepare(), tables) {
+        Outcome::Balanced if tables.is_local() => Outcome::Local,
+        Outcome::OnePacket if tables.is_local() => Outcome::LocalPacket,
         Outcome::Balanced => match tables.request(packet) {
             // Made, and gone at once: others are at work on the same slots.
             Outcome::NoConnection => Outcome::ConnContended,
@@ -158,6 +179,37 @@ fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> 
         Outcome::OnePacket => tables.one_packet(packet),
         outcome => outcome,
     }
+}
+
+/// A packet from or for this host's own stack, see [`crate::here`]. [`Outcome::NoConnection`]: it may begin one; it comes back
+/// as [`Outcome::Local`] if it did.
+#[inline(always)]
+fn here<P: Packet, T: Tables>(packet: &mut P, tables: &T, begun: Outcome) -> Outcome {
+    let mut outcome = begun;
+    if outcome == Outcome::MaybeMarked {
+        outcome = match tables.classify() {
+            Outcome::NoConnection => Outcome::Classified,
+            outcome => outcome,
+        };
+    }
+    // No reply of full NAT comes from here: its destinations are elsewhere.
+    if matches!(outcome, Outcome::FromServer | Outcome::LocalPort | Outcome::LocalReply) {
+        outcome = tables.reply_here(packet);
+        if outcome == Outcome::Balanced && tables.settings() & Settings::NAT_ICMP_SEND != 0 {
+            outcome = tables.server();
+        }
+    }
+    outcome = match outcome {
+        Outcome::LocalPacket => tables.one_packet_here(packet),
+        Outcome::Balanced => tables.request_here(packet),
+        Outcome::Local if begun == Outcome::Local => match tables.request_here(packet) {
+            // It was there just now.
+            Outcome::NoConnection => Outcome::ConnContended,
+            outcome => outcome,
+        },
+        outcome => outcome,
+    };
+    if outcome == Outcome::Local { tables.deliver(packet) } else { outcome }
 }
 
 /// An ICMP error: to the client, to the real server, or about a tunnel's packet. [`Outcome::NoConnection`]: it may begin one;

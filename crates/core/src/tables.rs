@@ -274,13 +274,40 @@ pub trait Tables {
         pipeline::tunnel(packet, self)
     }
 
-    /// [`pipeline::local`], likewise.
+    /// [`pipeline::reply_here`], likewise.
     #[inline(always)]
-    fn local<P: Packet>(&self, packet: &mut P) -> Outcome
+    fn reply_here<P: Packet>(&self, _packet: &mut P) -> Outcome
     where
         Self: Sized,
     {
-        pipeline::local(packet, self)
+        pipeline::reply_here(self)
+    }
+
+    /// [`pipeline::request_here`], likewise.
+    #[inline(always)]
+    fn request_here<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::request_here(packet, self)
+    }
+
+    /// [`pipeline::one_packet_here`], likewise.
+    #[inline(always)]
+    fn one_packet_here<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::one_packet_here(packet, self)
+    }
+
+    /// [`pipeline::deliver`], likewise.
+    #[inline(always)]
+    fn deliver<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::deliver(packet, self)
     }
 
     /// [`pipeline::tunnel_error`], likewise.

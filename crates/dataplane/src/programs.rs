@@ -36,13 +36,31 @@ const FIRST: [&str; 4] = [XDP, TC, TC_AFTER_XDP, LOCAL];
 const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
     (
         "PROGRAMS_XDP",
-        ["rvs_xdp_begin", "rvs_xdp_error", "rvs_xdp_follow", "rvs_xdp_tell", "rvs_xdp_gather", "rvs_xdp_cut"],
+        [
+            "rvs_xdp_begin",
+            "rvs_xdp_error",
+            "rvs_xdp_follow",
+            "rvs_xdp_tell",
+            "rvs_xdp_gather",
+            "rvs_xdp_cut",
+            NONE,
+        ],
     ),
     (
         "PROGRAMS_TC",
-        ["rvs_tc_begin", "rvs_tc_error", "rvs_tc_follow", "rvs_tc_tell", "rvs_tc_gather", "rvs_tc_cut_up"],
+        [
+            "rvs_tc_begin",
+            "rvs_tc_error",
+            "rvs_tc_follow",
+            "rvs_tc_tell",
+            "rvs_tc_gather",
+            "rvs_tc_cut_up",
+            "rvs_tc_here",
+        ],
     ),
 ];
+/// In the place of a program that there is under the other hook alone.
+const NONE: &str = "";
 
 /// How many ICMP errors may be sent, for each CPU.
 const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
@@ -93,7 +111,7 @@ impl Programs {
     /// Loads them over the maps pinned in `directory`; maps that are not there are made and pinned.
     pub(crate) fn load(directory: &Path, capacity: &Capacity) -> Result<Self> {
         let mut ebpf = create(directory, capacity)?;
-        let behind = BEHIND.into_iter().flat_map(|(_, names)| names);
+        let behind = BEHIND.into_iter().flat_map(|(_, names)| names).filter(|name| *name != NONE);
         let infos = FIRST
             .into_iter()
             .chain(behind)
@@ -119,7 +137,7 @@ impl Programs {
         let callers: Vec<_> = self.infos.iter().take(FIRST.len()).map(|info| info.id).collect();
         generations::pin(directory, array, &callers, data.fd().as_fd())?;
         let mut programs = ProgramArray::try_from(&mut map).map_err(failed)?;
-        for (index, name) in (0..).zip(names) {
+        for (index, name) in (0..).zip(names).filter(|(_, name)| *name != NONE) {
             let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
             programs.set(index, program.fd().map_err(|e| refusal(name, e))?, 0).map_err(failed)?;
         }

@@ -174,7 +174,7 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
     /// Handles a packet that this host made, as the program on the way out does: what it has no interest in is not counted.
     pub fn egress<P: Packet>(&self, packet: &mut P) -> Verdict {
         let site = Site { model: self, is_second_look: false, is_local: true, ingress: rvs_abi::LOOPBACK };
-        let verdict = pipeline::ingress(packet, &HostTables::new(&self.heap, site));
+        let verdict = pipeline::egress(packet, &HostTables::new(&self.heap, site));
         if verdict.outcome.class() != Class::Pass || verdict.outcome == Outcome::ReplyUnchanged {
             self.count(verdict.outcome);
         }

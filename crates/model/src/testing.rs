@@ -12,7 +12,7 @@ use rvs_abi::{
     Addr, Dest, DestFlags, Method, Rule, Service, ServiceFlags, ServiceKey, TunnelType, family, mark,
 };
 
-use crate::{Memory, records};
+use crate::{Memory, buckets, for_each_conn, records, sweep};
 
 /// A virtual service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -336,4 +336,32 @@ fn gcd(a: u32, b: u32) -> u32 {
 
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Beyond all time-outs, and within half a round of the table's clock, in ticks.
+const BEYOND_TICKS: u64 = (365 * 86_400 * 10) % (1 << 27);
+
+/// Of a table that nobody works on any more: a sweep finds the connections that are alive, and no insert that was never
+/// finished. `now` in ticks.
+///
+/// # Panics
+/// When that is not so.
+pub fn assert_nothing_half_done<M: Memory>(memory: &M, now: u64) {
+    let mut alive = 0;
+    for_each_conn(memory, now, |_| alive += 1);
+    // The sweeper has a tick of patience.
+    let swept = sweep(memory, 0, buckets(memory), now + 1);
+    assert_eq!((swept.live, swept.abandoned), (alive, 0), "alive, and abandoned");
+}
+
+/// When all time is over no connection is left, and none counted of the first `dests` destinations. `now` in ticks.
+///
+/// # Panics
+/// When that is not so.
+pub fn assert_all_end<M: Memory>(memory: &M, now: u64, dests: u32) {
+    assert_eq!(sweep(memory, 0, buckets(memory), now + BEYOND_TICKS).live, 0, "entries that never end");
+    for dest in 0..dests {
+        let conns = records::dest_conns(memory, dest);
+        assert_eq!((conns.active, conns.total), (0, 0), "destination {dest}");
+    }
 }

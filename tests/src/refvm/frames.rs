@@ -14,7 +14,7 @@ pub(crate) const DIRECTOR_SERVER_MAC: Mac = [2, 0, 0, 0, 9, 1];
 /// Numbers of the director's own addresses on its wires.
 pub(crate) const DIRECTOR: u8 = 1;
 /// Numbers of clients and servers.
-pub(crate) const HOSTS: std::ops::RangeInclusive<u8> = 2..=20;
+pub(crate) const HOSTS: std::ops::RangeInclusive<u8> = 2..=21;
 
 /// Number of the clients' router, behind which there are more of them.
 pub(crate) const GATEWAY: u8 = 19;

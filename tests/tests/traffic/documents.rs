@@ -162,16 +162,26 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the two of the script and those that the tests of the agent and of
-    // `rvs marks` call.
+    // Nor is there another block with commands, but the three of the script, that of random histories, and those that the
+    // tests of the agent and of `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 4);
+    assert_eq!(shown, blocks.len() + 6);
 }
 
 #[test]
 fn a_command_runs_under_the_reference_kernel() {
     let shown = xtask(REFERENCE_KERNEL);
     assert!(shown.contains("IP Virtual Server version 1.2.1"), "{shown}");
+}
+
+/// The same commands, with fewer seeds.
+#[test]
+fn random_histories_run_as_shown() {
+    let _turn = await_turn();
+    let commands = block(DOCUMENTS[2], "Random histories").join(" && ");
+    assert!(commands.contains(" --seeds 0..500"), "{commands}");
+    let shown = xtask(&commands.replace(" --seeds 0..500", " --seeds 0..3"));
+    assert!(shown.contains("3 seeds"), "{shown}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The sweeper's beat: the whole connection table every [`SWEEP`], a part of it every [`SWEEP_STEP`].
 
+use rvs_abi::Settings;
 use rvs_core::conn::{Swept, ticks};
-use rvs_model::Memory;
+use rvs_model::{Memory, records};
 
 use super::limits::{SWEEP, SWEEP_STEP, SWEEP_STEP_BUCKETS_MAX};
 
@@ -48,6 +49,10 @@ impl Sweeper {
         if self.next >= self.buckets {
             self.next = 0;
         }
+        // Destinations that were removed after the setting was turned off are to keep theirs.
+        if records::config(memory).settings & Settings::EXPIRE_NODEST_CONN == 0 {
+            self.to_purge = 0;
+        }
         if self.to_purge > 0 {
             self.to_purge = self.to_purge.saturating_sub(self.buckets_per_step.min(self.buckets - from));
             rvs_model::purge(memory, from, self.buckets_per_step);
@@ -81,6 +86,11 @@ mod tests {
         heap
     }
 
+    fn set(heap: &Heap, settings: u32) {
+        let config = rvs_abi::Config { settings, ..records::config(heap) };
+        records::write_config(heap, &config);
+    }
+
     fn alive(heap: &Heap) -> usize {
         rvs_model::conns(heap, 0..u64::MAX, ticks(END)).count()
     }
@@ -99,16 +109,34 @@ mod tests {
         let gone = rvs_abi::Dest { flags: rvs_abi::DestFlags::USED, ..Default::default() };
         let stays = rvs_abi::Dest { flags: gone.flags | rvs_abi::DestFlags::AVAILABLE, ..gone };
         let mut sweeper = Sweeper::new(&heap);
-        rvs_model::records::write_dest(&heap, 0, &stays);
+        set(&heap, Settings::EXPIRE_NODEST_CONN);
+        records::write_dest(&heap, 0, &stays);
         sweeper.purge();
         sweep(&mut sweeper, &heap, 0, 3 * SECOND);
         assert_eq!(alive(&heap) as u64, buckets, "an available destination's connections ended");
-        rvs_model::records::write_dest(&heap, 0, &gone);
+        records::write_dest(&heap, 0, &gone);
         sweep(&mut sweeper, &heap, 3 * SECOND, 6 * SECOND);
         assert_eq!(alive(&heap) as u64, buckets, "they ended without a reason");
         sweeper.purge();
         sweep(&mut sweeper, &heap, 6 * SECOND, 9 * SECOND);
         assert_eq!(alive(&heap), 0);
+    }
+
+    /// A destination that is removed after the setting was turned off keeps its connections, though a round is not over.
+    #[test]
+    fn they_stay_when_the_setting_is_turned_off() {
+        let heap = heap();
+        let gone = rvs_abi::Dest { flags: rvs_abi::DestFlags::USED, ..Default::default() };
+        let stays = rvs_abi::Dest { flags: gone.flags | rvs_abi::DestFlags::AVAILABLE, ..gone };
+        let mut sweeper = Sweeper::new(&heap);
+        records::write_dest(&heap, 0, &stays);
+        set(&heap, Settings::EXPIRE_NODEST_CONN);
+        sweeper.purge();
+        sweep(&mut sweeper, &heap, 0, SECOND / 2);
+        set(&heap, 0);
+        records::write_dest(&heap, 0, &gone);
+        sweep(&mut sweeper, &heap, SECOND / 2, 6 * SECOND);
+        assert_eq!(alive(&heap), rvs_model::buckets(&heap) as usize);
     }
 
     #[test]

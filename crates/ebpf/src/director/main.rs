@@ -58,7 +58,8 @@ pub fn rvs_local(context: TcContext) -> i32 {
     if came_in != 0 || mark == SEEN {
         return TC_ACT_UNSPEC;
     }
-    tc(&context, MADE_HERE)
+    let Some(tables) = Tables::of_own(skb, MADE_HERE) else { return TC_ACT_UNSPEC };
+    leave_tc(&tables, &pipeline::egress(&mut Skb::new(skb), &tables))
 }
 
 /// Mark of a packet of this host that has been looked at, in a field that only classifiers of TC use: "rv".
@@ -99,6 +100,15 @@ behind! {
     Answer: rvs_xdp_tell, rvs_tc_tell;
     Gather: rvs_xdp_gather, rvs_tc_gather;
     Cut: rvs_xdp_cut, rvs_tc_cut_up;
+}
+
+/// The program behind the first for what is from or for this host's own stack.
+#[classifier]
+pub fn rvs_tc_here(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    let Some((outcome, look)) = Tables::handed_over() else { return TC_ACT_UNSPEC };
+    let Some(tables) = Tables::of_own(skb, look) else { return TC_ACT_UNSPEC };
+    leave_tc(&tables, &program::run(Program::Here, &mut Skb::new(skb), &tables, outcome))
 }
 
 #[inline(always)]

@@ -24,7 +24,7 @@ pub extern "C" fn rvs_xdp_classify(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
     mark::classify(&tables) as u32
 }
 
@@ -55,8 +55,8 @@ pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
 /// Stage 2b under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_request(context: *mut __sk_buff, look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::request(&mut Skb::new(context), &tables) as u32
 }
 
@@ -72,7 +72,7 @@ pub extern "C" fn rvs_xdp_icmp(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
     pipeline::icmp(&mut Skb::new(context), &tables) as u32
 }
 
@@ -88,7 +88,7 @@ pub extern "C" fn rvs_xdp_fragment(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff, look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
     pipeline::fragment(&mut Skb::new(context), &tables) as u32
 }
 
@@ -96,7 +96,7 @@ pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff, look: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_hold(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::hold(&mut Skb::new(context), &tables) as u32
 }
 
@@ -104,7 +104,7 @@ pub extern "C" fn rvs_tc_hold(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_cut(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::cut(&mut Skb::new(context), &tables) as u32
 }
 
@@ -121,7 +121,7 @@ pub extern "C" fn rvs_keep(about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_release(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return 0 };
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
     u32::from(pipeline::release(&mut Skb::new(context), &tables))
 }
 
@@ -169,16 +169,40 @@ pub extern "C" fn rvs_xdp_answer(context: *mut xdp_md, about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32, look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, look as u8) else { return 0 };
+    let Some(tables) = Tables::of_own(context, look as u8) else { return 0 };
     u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
 }
 
-/// The stage for what is from or for this host's own stack, which is under TC alone.
+/// Stage 2a for what is from or for this host's own stack, which is under TC alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_reply_here(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::reply_here(&tables) as u32
+}
+
+/// Stage 2b for that.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_request_here(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::request_here(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for datagrams that are scheduled by themselves, for that.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_one_packet_here(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::one_packet_here(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage that leaves packets to this host's own stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_deliver(context: *mut __sk_buff, look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
-    pipeline::local(&mut Skb::new(context), &tables) as u32
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::deliver(&mut Skb::new(context), &tables) as u32
 }
 
 /// Stage 2a for packets to the director's ports, under XDP.
@@ -290,8 +314,8 @@ pub extern "C" fn rvs_xdp_one_packet(context: *mut xdp_md) -> u32 {
 /// The same under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff, look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::one_packet(&mut Skb::new(context), &tables) as u32
 }
 

@@ -46,9 +46,17 @@ impl Tables<true> {
 }
 
 impl Tables<false> {
-    /// For a packet under TC. One that this host made is routed as what comes from here.
+    /// For a packet under TC that came in.
     #[inline(always)]
     pub(crate) fn of_skb(context: *mut __sk_buff, look: u8) -> Option<Self> {
+        // SAFETY: the kernel's context is valid for the program's whole run.
+        let ingress = unsafe { (*context).ifindex };
+        Some(Self { context: context.cast(), ingress, look, ..Self::new()? })
+    }
+
+    /// For one that may be of this host's making. It is routed as what comes from here.
+    #[inline(always)]
+    pub(crate) fn of_own(context: *mut __sk_buff, look: u8) -> Option<Self> {
         // SAFETY: the kernel's context is valid for the program's whole run.
         let ifindex = unsafe { (*context).ifindex };
         // Without a branch: the verifier would go through all that follows for either.
@@ -254,7 +262,7 @@ struct Loop<'a, const XDP: bool, S> {
 /// The outcome that a stage returned as a number.
 #[inline(always)]
 pub(crate) fn outcome(number: u32) -> Outcome {
-    // SAFETY: the stages return nothing but numbers of outcomes.
+    // SAFETY: stages return, and programs hand over, nothing but numbers of outcomes.
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
 }
 
@@ -583,6 +591,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Answer => self.tail_call(Program::Answer),
             Program::Gather => self.tail_call(Program::Gather),
             Program::Cut => self.tail_call(Program::Cut),
+            Program::Here => self.tail_call(Program::Here),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -601,7 +610,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
         outcome(if XDP {
             stage::rvs_xdp_request(self.context.cast())
         } else {
-            stage::rvs_tc_request(self.context.cast(), u32::from(self.look))
+            stage::rvs_tc_request(self.context.cast())
         })
     }
 
@@ -679,9 +688,36 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
         })
     }
 
+    // The next four under TC alone: XDP has handed over before.
     #[inline(always)]
-    fn local<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        // Under TC alone: XDP has handed over before.
+    fn reply_here<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if XDP {
+            return Outcome::Inconsistent;
+        }
+        outcome(stage::rvs_tc_reply_here(self.context.cast(), u32::from(self.look)))
+    }
+
+    #[inline(always)]
+    fn request_here<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if XDP {
+            return Outcome::Inconsistent;
+        }
+        outcome(stage::rvs_tc_request_here(self.context.cast(), u32::from(self.look)))
+    }
+
+    #[inline(always)]
+    fn one_packet_here<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if XDP {
+            return Outcome::Inconsistent;
+        }
+        outcome(stage::rvs_tc_one_packet_here(self.context.cast(), u32::from(self.look)))
+    }
+
+    #[inline(always)]
+    fn deliver<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if XDP {
+            return Outcome::Inconsistent;
+        }
         outcome(stage::rvs_tc_deliver(self.context.cast(), u32::from(self.look)))
     }
 
@@ -748,7 +784,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
         outcome(if XDP {
             stage::rvs_xdp_one_packet(self.context.cast())
         } else {
-            stage::rvs_tc_one_packet(self.context.cast(), u32::from(self.look))
+            stage::rvs_tc_one_packet(self.context.cast())
         })
     }
 

@@ -7,8 +7,8 @@ use rvs_abi::map::Region;
 use rvs_abi::sched::id;
 use rvs_abi::{Addr, Class, Event, Method, OUTCOMES, Outcome, STEPS, TunnelFlags, TunnelType, proto};
 use rvs_core::{Flow, Frame, Link, NextHop, Packet as _};
-use rvs_model::testing::{DestSetup, ServiceSetup, install};
-use rvs_model::{Capacity, Heap, Memory as _, Model, buckets, for_each_conn, records, sweep};
+use rvs_model::testing::{DestSetup, ServiceSetup, assert_all_end, assert_nothing_half_done, install};
+use rvs_model::{Capacity, Heap, Memory as _, Model, buckets, sweep};
 use rvs_wire::builder::malformed::{self, Damage, carrying_less, damaged, truncations};
 use rvs_wire::builder::{Extension, Fault, Ipv4, Ipv6, Payload, Sctp, Tcp, Udp, checksums_ok};
 use rvs_wire::sctp::chunk;
@@ -171,19 +171,10 @@ fn check_frame(outcome: Outcome, before: &[u8], after: &[u8]) {
 
 /// After everything: nothing is half done, the counts agree, and when all time is over nothing is left.
 fn check_end(model: &Model<Routes>) {
-    let heap = model.heap();
     let now = model.now_ns() >> rvs_abi::TICK_SHIFT;
-    let mut alive = 0;
-    for_each_conn(heap, now, |_| alive += 1);
-    let swept = sweep(heap, 0, buckets(heap), now);
-    assert_eq!((swept.live, swept.abandoned), (alive, 0));
-    check_sums(heap);
-    let year = 365 * 86_400 * 10;
-    assert_eq!(sweep(heap, 0, buckets(heap), now + year % (1 << 27)).live, 0, "entries that never end");
-    for dest in 0..10 {
-        let conns = records::dest_conns(heap, dest);
-        assert_eq!((conns.active, conns.total), (0, 0), "destination {dest}");
-    }
+    assert_nothing_half_done(model.heap(), now);
+    check_sums(model.heap());
+    assert_all_end(model.heap(), now, 10);
 }
 
 #[test]

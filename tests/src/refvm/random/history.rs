@@ -7,6 +7,7 @@ use rvs_config::Setting;
 use rvs_wire::builder::Payload;
 use rvs_wire::icmp;
 
+use super::ATTEMPTS;
 use super::errors::{self, Message};
 use super::numbers::Random;
 use super::packets::{self, Protocol, Shape};
@@ -19,7 +20,7 @@ use crate::refvm::world::{Part, Rule};
 /// Steps of a history: each some commands, then some packets.
 const STEPS: u64 = 4;
 /// Virtual addresses, clients and marks come again after so many seeds.
-const SEEDS: u64 = 4096;
+const SEEDS: u64 = 1600;
 /// Those of the first seed, of which other tests have none.
 const FIRST: u16 = 4096;
 /// Clients of a history.
@@ -61,7 +62,7 @@ pub(super) struct History {
 impl History {
     /// Another attempt, of two, has other addresses: nothing of the one before is in its way.
     pub(super) fn new(seed: u64, attempt: u16) -> Self {
-        let number = u16::try_from(seed % SEEDS).unwrap_or(0) * 2 + attempt % 2;
+        let number = u16::try_from(seed % SEEDS).unwrap_or(0) * ATTEMPTS + attempt;
         let mut random = Random::new(seed);
         let family = random.of(&[Family::V4, Family::V6]);
         // Schedulers take turns.
