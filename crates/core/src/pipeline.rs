@@ -733,7 +733,11 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         let vip = found.vip();
         if found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
-            return Err(if self.tables.reaches_stack() { Outcome::LocalReply } else { Outcome::HandOverRoute });
+            return Err(if self.tables.reaches_stack() {
+                Outcome::LocalReply
+            } else {
+                Outcome::HandOverRoute
+            });
         }
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
@@ -761,7 +765,11 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Counts a reply that is passed on unchanged.
     #[inline(always)]
-    pub(crate) fn note_unchanged(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<(), Outcome> {
+    pub(crate) fn note_unchanged(
+        &self,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+    ) -> Result<(), Outcome> {
         // Under TC after XDP it has been seen already.
         if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
             found.clear_no_output();

@@ -58,8 +58,10 @@ pub(crate) fn send<P: Packet, T: Tables>(
     link: &mut Link,
 ) -> Option<()> {
     let is_too_big = outcome as u32 == Outcome::TooBig as u32;
-    // Never about an error (RFC 1122 §3.2.2), nor where somebody on the way may fragment.
-    if matches!(parsed.protocol, proto::ICMP | proto::ICMPV6) || is_too_big && !parsed.dont_fragment() {
+    // Never about an error (RFC 1122 §3.2.2), nor where somebody on the way may fragment: this host itself is to do so.
+    if matches!(parsed.protocol, proto::ICMP | proto::ICMPV6)
+        || is_too_big && !parsed.dont_fragment() && !tables.is_local()
+    {
         return None;
     }
     if notice.from == Addr::default() || is_too_big && notice.mtu == 0 {

@@ -142,13 +142,18 @@ fn leave_tc(tables: &Tables, verdict: &Verdict) -> i32 {
         tables.count_outcome(verdict.outcome);
     }
     match verdict.link.ifindex {
-        // Dropped, held, or sent in fragments.
-        0 if matches!(class, Class::Drop | Class::Forward) => TC_ACT_SHOT,
+        0 if class == Class::Drop || is_gone(verdict.outcome) => TC_ACT_SHOT,
+        // Passed on, or left to this host's own stack.
         0 => TC_ACT_UNSPEC,
         // SAFETY: as above. It is on the way there.
         LOOPBACK if unsafe { (*skb).ifindex } == LOOPBACK => TC_ACT_UNSPEC,
         _ => send(&verdict.link),
     }
+}
+
+/// Whether a packet has been sent on already, or is held.
+const fn is_gone(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::ForwardCut | Outcome::FragmentHeld)
 }
 
 /// Sends by the kernel's neighbour table, which resolves and confirms, unless the link addresses are there already.

@@ -1,11 +1,11 @@
 //! The director itself as a real server and as a client.
 
 use rvs_abi::sched::id;
-use rvs_abi::{Addr, ConnFlags, DestFlags, LOOPBACK, Method, Outcome, proto};
+use rvs_abi::{Addr, ConnFlags, DestFlags, LOOPBACK, Method, Outcome, ServiceFlags, proto};
 use rvs_core::{Flow, Frame, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
 use rvs_model::{Capacity, Heap, Model, records};
-use rvs_wire::builder::{Ipv4, Payload, Tcp};
+use rvs_wire::builder::{Ipv4, Payload, Tcp, Udp};
 use rvs_wire::{eth, tcp};
 
 const VIP: [u8; 4] = [10, 0, 0, 1];
@@ -26,20 +26,17 @@ fn route(flow: &Flow) -> Result<NextHop, Outcome> {
     Ok(hop)
 }
 
-/// A service at port 80 with one destination at port 8080.
+/// A service at TCP port 80 with one destination at port 8080.
 fn model(to: [u8; 4], method: u8) -> Model<Routes> {
+    model_of(proto::TCP, to, method)
+}
+
+fn model_of(protocol: u8, to: [u8; 4], method: u8) -> Model<Routes> {
     let heap = Heap::new(&Capacity { services: 1, dests: 64, conns: 64, cpus: 1 });
     let dests = vec![DestSetup::new(to, 8080, method)];
     install(
         &heap,
-        &[ServiceSetup {
-            vip: VIP.into(),
-            port: 80,
-            protocol: proto::TCP,
-            scheduler: id::RR,
-            sched_flags: 0,
-            dests,
-        }],
+        &[ServiceSetup { vip: VIP.into(), port: 80, protocol, scheduler: id::RR, sched_flags: 0, dests }],
     );
     if to != FAR {
         let mut record = records::dest(&heap, 0).unwrap();
@@ -134,4 +131,86 @@ fn what_this_host_sends_to_others_is_not_counted() {
     let verdict = model.egress(&mut packet);
     assert_eq!((verdict.outcome, model.outcomes(Outcome::NotOurs)), (Outcome::NotOurs, 0));
     assert_eq!(ConnFlags::LOCAL_CLIENT & ConnFlags::METHOD, 0);
+}
+
+/// The same, of which each datagram is scheduled by itself.
+fn one_packet_model(to: [u8; 4], method: u8) -> Model<Routes> {
+    let model = model_of(proto::UDP, to, method);
+    let mut service = records::service(model.heap(), 0).unwrap();
+    service.flags |= ServiceFlags::ONE_PACKET;
+    records::write_service(model.heap(), 0, &service);
+    model
+}
+
+fn datagram((from, sport): ([u8; 4], u16), (to, dport): ([u8; 4], u16)) -> Frame<128> {
+    let bytes = Ipv4::new(from, to).frame(MAC, MAC, &Payload::Udp(Udp::new(sport, dport, b"question")));
+    Frame::new(&bytes).unwrap()
+}
+
+/// Connections, packets in and packets out of the service.
+fn numbers(model: &Model<Routes>) -> (u64, u64, u64) {
+    let stats = records::stats_part(model.heap(), &records::config(model.heap()), 0, 0);
+    (stats.conns, stats.in_packets, stats.out_packets)
+}
+
+#[test]
+fn one_packet_scheduling_reaches_a_local_destination_and_its_replies_stay_as_they_are() {
+    for is_tc in [true, false] {
+        let mut model = one_packet_model(OWN, Method::MASQ);
+        model.set_tc(is_tc);
+        for number in 1..3 {
+            let mut packet = datagram((CLIENT, 40_000), (VIP, 80));
+            if !is_tc {
+                assert_eq!(model.ingress(&mut packet, 3).outcome, Outcome::HandOverRoute);
+                assert_eq!(model.ingress_after_xdp(&mut packet, 3).outcome, Outcome::LocalNode);
+            } else {
+                assert_eq!(model.ingress(&mut packet, 3).outcome, Outcome::LocalNode);
+            }
+            assert_eq!(packet.bytes(), datagram((CLIENT, 40_000), (OWN, 8080)).bytes());
+            assert_eq!(numbers(&model), (number, number, 0));
+        }
+        let mut packet = datagram((OWN, 8080), (CLIENT, 40_000));
+        assert_eq!(model.egress(&mut packet).outcome, Outcome::NoService);
+        assert_eq!(packet.bytes(), datagram((OWN, 8080), (CLIENT, 40_000)).bytes());
+    }
+    let model = one_packet_model(OWN, Method::DR);
+    let mut packet = datagram((CLIENT, 40_000), (VIP, 80));
+    assert_eq!(model.ingress(&mut packet, 3).outcome, Outcome::LocalNode);
+    assert_eq!(packet.bytes(), datagram((CLIENT, 40_000), (VIP, 80)).bytes());
+}
+
+#[test]
+fn one_packet_scheduling_of_a_client_on_this_host() {
+    let model = one_packet_model(FAR, Method::MASQ);
+    let mut packet = datagram((OWN, 40_000), (VIP, 80));
+    let verdict = model.egress(&mut packet);
+    assert_eq!((verdict.outcome, verdict.link.ifindex), (Outcome::ForwardMasq, 3));
+    assert_eq!(numbers(&model), (1, 1, 0));
+    let mut packet = datagram(([127, 0, 0, 1], 40_000), (VIP, 80));
+    assert_eq!(model.egress(&mut packet).outcome, Outcome::LoopbackAddress);
+    let here = one_packet_model(OWN, Method::MASQ);
+    let mut packet = datagram((OWN, 40_000), (VIP, 80));
+    assert_eq!(here.egress(&mut packet).outcome, Outcome::LocalNode);
+    assert_eq!(packet.bytes(), datagram((OWN, 40_000), (OWN, 8080)).bytes());
+}
+
+#[test]
+fn a_packet_of_this_host_that_is_too_large_is_not_cut_but_told_of() {
+    let model = model_of(proto::UDP, FAR, Method::DR);
+    let data = [0; 1600];
+    let large = Ipv4 { dont_fragment: false, ..Ipv4::new(OWN, VIP) };
+    let frame = large.frame(MAC, MAC, &Payload::Udp(Udp::new(40_000, 80, &data)));
+    let mut packet = Frame::<2048>::new(&frame).unwrap();
+    let verdict = model.egress(&mut packet);
+    assert_eq!((verdict.outcome, verdict.link.ifindex), (Outcome::TooBig, LOOPBACK));
+}
+
+#[test]
+fn a_fragment_of_this_host_behind_an_unknown_first_one_is_not_held() {
+    let model = model_of(proto::UDP, FAR, Method::DR);
+    let later = Ipv4 { fragment_offset: 185, ..Ipv4::new(OWN, VIP) };
+    let mut packet =
+        Frame::<128>::new(&later.frame(MAC, MAC, &Payload::Udp(Udp::new(40_000, 80, b"question")))).unwrap();
+    assert_eq!(model.egress(&mut packet).outcome, Outcome::Fragment);
+    assert_eq!(model.outcomes(Outcome::FragmentHeld), 0);
 }

@@ -13,7 +13,9 @@ use crate::refvm::tests_of_both;
 tests_of_both![
     s075_the_director_as_a_real_server,
     datagrams_to_the_director_itself,
+    one_packet_scheduling_to_the_director_itself,
     clients_on_the_director,
+    one_packet_scheduling_of_clients_on_the_director,
     a_client_on_the_director_that_nobody_serves,
 ];
 
@@ -117,6 +119,58 @@ fn clients_on_the_director(scene: &mut Scene<'_>) -> Result<()> {
 /// Bytes of a datagram with that many bytes of data.
 fn frames_len(family: frames::Family, data: usize) -> u64 {
     (family.header_len() + 8 + data) as u64
+}
+
+/// Each datagram arrives; what is sent back is as the socket sends it.
+fn one_packet_scheduling_to_the_director_itself(scene: &mut Scene<'_>) -> Result<()> {
+    for (vport, rport, method) in [(55, 55, "-g"), (56, 5656, "-m")] {
+        let here = SocketAddr::new(scene.family.server(DIRECTOR), rport);
+        scene.rules(&format!("-A -u VIP:{vport} -s rr -o\n-a -u VIP:{vport} -r {here} {method}"))?;
+        let flow = scene.flow(vport);
+        let at = if method == "-g" { SocketAddr::new(flow.vip, vport) } else { here };
+        let sockets = sockets(scene, at)?;
+        for _ in 0..2 {
+            nothing(&scene.client(flow.udp(b"question"))?)?;
+            for socket in &sockets {
+                let mut data = [0; 64];
+                let (len, from) = socket.recv_from(&mut data).with_context(|| method.to_owned())?;
+                ensure!(
+                    &data[..len] == b"question" && from == SocketAddr::new(flow.cip, flow.cport),
+                    "{from}"
+                );
+            }
+        }
+        for socket in &sockets {
+            socket.send_to(b"answer", SocketAddr::new(flow.cip, flow.cport))?;
+        }
+        let seen = scene.clients(&[])?;
+        let out = frames::packet(only_to_client(&seen)?);
+        ensure!(frames::addresses(out) == Some((at.ip(), flow.cip)), "{method}: {seen:?}");
+        ensure!(frames::ports(out) == Some((at.port(), flow.cport)), "{method}: {seen:?}");
+        ensure!(scene.conns_to_port(vport)?.is_empty(), "{method}: a connection is kept");
+        scene.numbers(&format!("-Ln --stats -u VIP:{vport}"), |line| line.get(..3) == Some(&[2, 2, 0]))?;
+    }
+    Ok(())
+}
+
+/// They are sent on, each by itself.
+fn one_packet_scheduling_of_clients_on_the_director(scene: &mut Scene<'_>) -> Result<()> {
+    let own = scene.family.server(DIRECTOR);
+    for (vport, rport, method) in [(57, 5757, "-m"), (58, 58, "-g")] {
+        scene.rules(&format!(
+            "-A -u VIP:{vport} -s rr -o\n-a -u VIP:{vport} -r RS3:{rport} {method}\n-a -u VIP:{vport} -r RS4:{rport} {method}"
+        ))?;
+        let flow = Flow { cip: own, ..scene.flow(vport) };
+        let sockets = sockets(scene, SocketAddr::new(own, flow.cport))?;
+        for number in [4, 3] {
+            for socket in &sockets {
+                socket.send_to(b"question", SocketAddr::new(flow.vip, vport))?;
+            }
+            only(&scene.clients(&[])?, number).with_context(|| method.to_owned())?;
+        }
+        ensure!(scene.conns_to_port(vport)?.is_empty(), "{method}: a connection is kept");
+    }
+    Ok(())
 }
 
 /// The client is told by its own stack.
