@@ -3,13 +3,13 @@
 //! It gets all that this host made and that may be of concern, and, of what came in, the packets whose connection has an end
 //! here: the first program finds that out before it counts or changes anything, and this one begins once more.
 
-use rvs_abi::{ConnFlags, Method, Outcome, proto};
+use rvs_abi::{ConnFlags, DestFlags, Method, Outcome, proto};
 
 use crate::conn::Found;
 use crate::forward::local;
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
-use crate::{Packet, Parsed, Tables, one_packet};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, one_packet};
 
 /// Stage 2a: a reply to a client on this host, or of a real server on this host. [`Outcome::Balanced`]: it is none, but may be
 /// a request.
@@ -67,6 +67,41 @@ pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 }
 
 impl<T: Tables> Context<'_, T> {
+    /// Finds where packets to a destination leave: [`Outcome::Balanced`], or [`Outcome::Local`] if that is this host's stack, or
+    /// why they can't. A number and no `Result`: it is kept while much is done, on a stack that has no room for more.
+    #[inline(always)]
+    pub(crate) fn find_way(&self, dest: T::Dest, id: u32, begins: bool, way: &mut Way) -> Outcome {
+        if dest.flags() & DestFlags::LOCAL != 0 {
+            return self.to_stack();
+        }
+        match self.hop_to(dest, id, begins) {
+            Ok(hop) => {
+                way.hop = hop;
+                way.notice.mtu = hop.mtu;
+                Outcome::Balanced
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// What becomes of a packet to a destination on this host. Under XDP there is no way to its stack.
+    #[inline(always)]
+    pub(crate) fn to_stack(&self) -> Outcome {
+        if self.tables.reaches_stack() { Outcome::Local } else { Outcome::HandOverRoute }
+    }
+
+    /// Whether packets to a destination are to be left to this host's stack. Under XDP there is no way to it.
+    #[inline(always)]
+    pub(crate) fn is_here(&self, dest: T::Dest) -> bool {
+        self.tables.reaches_stack() && dest.flags() & DestFlags::LOCAL != 0
+    }
+
+    /// The way to a client on this host.
+    #[inline(always)]
+    pub(crate) fn hop_to_self(&self) -> Result<NextHop, Outcome> {
+        if self.tables.reaches_stack() { Ok(NextHop::default()) } else { Err(Outcome::HandOverRoute) }
+    }
+
     #[inline(always)]
     fn answer_here(
         &self,

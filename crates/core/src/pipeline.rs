@@ -524,46 +524,11 @@ impl<'a, T: Tables> Context<'a, T> {
         Self::transmit(packet, parsed, dest, method, way)
     }
 
-    /// Finds where packets to a destination leave: [`Outcome::Balanced`], or [`Outcome::Local`] if that is this host's stack, or
-    /// why they can't. A number and no `Result`: it is kept while much is done, on a stack that has no room for more.
-    #[inline(always)]
-    pub(crate) fn find_way(&self, dest: T::Dest, id: u32, begins: bool, way: &mut Way) -> Outcome {
-        if dest.flags() & DestFlags::LOCAL != 0 {
-            return self.to_stack();
-        }
-        match self.hop_to(dest, id, begins) {
-            Ok(hop) => {
-                way.hop = hop;
-                way.notice.mtu = hop.mtu;
-                Outcome::Balanced
-            }
-            Err(outcome) => outcome,
-        }
-    }
-
-    /// What becomes of a packet to a destination on this host. Under XDP there is no way to its stack.
-    #[inline(always)]
-    fn to_stack(&self) -> Outcome {
-        if self.tables.reaches_stack() { Outcome::Local } else { Outcome::HandOverRoute }
-    }
-
     /// Where packets to a destination leave.
     #[inline(always)]
     pub(crate) fn hop_to(&self, dest: T::Dest, id: u32, begins: bool) -> Result<NextHop, Outcome> {
         let flow = Flow { to: dest.addr(), from: Addr::default(), dest: Some(id), begins, now: self.clock };
         self.tables.next_hop(&flow)
-    }
-
-    /// Whether packets to a destination are to be left to this host's stack. Under XDP there is no way to it.
-    #[inline(always)]
-    pub(crate) fn is_here(&self, dest: T::Dest) -> bool {
-        self.tables.reaches_stack() && dest.flags() & DestFlags::LOCAL != 0
-    }
-
-    /// The way to a client on this host.
-    #[inline(always)]
-    pub(crate) fn hop_to_self(&self) -> Result<NextHop, Outcome> {
-        if self.tables.reaches_stack() { Ok(NextHop::default()) } else { Err(Outcome::HandOverRoute) }
     }
 
     /// Sends a packet by a method that leaves it as it is. [`Outcome::Tunnel`]: that stage is to send it.

@@ -13,7 +13,8 @@ use rvs_abi::{Addr, DestFlags, Outcome, limits};
 use rvs_core::{Flow, Link, NextHop, Tables as _};
 
 use crate::maps;
-use crate::tables::{self, Tables, field};
+use crate::records::field;
+use crate::tables::{self, Tables};
 
 /// `AF_INET`.
 const AF_INET: u8 = 2;
