@@ -78,6 +78,7 @@ outcomes! {
     LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
     MaybeMarked = 28, Pass, "maybe_marked", "may have a mark that a service is for; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
+    TunnelCut = 46, Pass, "tunnel_cut", "is in its tunnel and too large for its way: goes on in fragments; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
     Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
     LocalReply = 86, Pass, "local_reply", "goes on to this director's own stack, as a reply; never the end of a packet";
@@ -105,6 +106,7 @@ outcomes! {
     LocalNode = 39, Forward, "local_node", "request left to this director's own stack, which is the destination";
     ReplyLocal = 40, Forward, "reply_local", "reply of a NAT destination left to this director's own stack, which is the client";
     ForwardCut = 42, Forward, "forward_cut", "larger than the MTU on its way, and may be fragmented: its fragments go on, and are counted once more";
+    ForwardTunnelCut = 41, Forward, "forward_tunnel_cut", "sent through a tunnel in fragments of the outer packet, which was larger than the MTU on its way";
     FragmentHeld = 43, Forward, "fragment_held", "fragment that came before the first of its packet: held, and counted once more when it goes on behind that";
 
     ForwardFullNat = 44, Forward, "forward_full_nat", "request sent to a full NAT destination";
@@ -156,6 +158,7 @@ pub const STEPS: &[Outcome] = &[
     Outcome::LaterFragment,
     Outcome::MaybeMarked,
     Outcome::Tunnel,
+    Outcome::TunnelCut,
     Outcome::TunnelError,
     Outcome::Local,
     Outcome::LocalReply,

@@ -77,6 +77,8 @@ pub struct Known {
 pub struct Keep {
     key: Key,
     known: Known,
+    /// 1: it is kept, and what came before it goes on behind it, which for a tunnel's packet is done before that is in it.
+    pub(crate) gathered: u64,
 }
 
 impl Keep {
@@ -107,6 +109,7 @@ impl Keep {
         (vip, now): (Addr, u64),
     ) {
         self.set_key(parsed);
+        self.gathered = 0;
         self.known.vip = vip;
         self.known.other = Addr([0; 2]);
         self.known.dest = dest;
@@ -129,6 +132,17 @@ impl Keep {
         }
         tables.keep_fragment(&self.key, &self.known);
     }
+}
+
+/// Whether a packet is a first fragment that others are still to be gathered behind. Of one that is passed on nothing has been
+/// written down yet: what stands there is another's.
+#[inline(always)]
+pub(crate) fn is_to_be_gathered<T: Tables>(tables: &T, outcome: Outcome) -> bool {
+    let passes = outcome != Outcome::Tunnel && outcome.class() == Class::Pass;
+    let is_first = tables.with_scratch(|scratch| {
+        scratch.parsed.is(Signal::FRAGMENT) && (passes || scratch.way.keep.gathered == 0)
+    });
+    is_first.unwrap_or(false)
 }
 
 /// The method of a connection with those flags, and whether its client is this host.
@@ -203,9 +217,9 @@ fn request<P: Packet, T: Tables>(
     let dest = context.tables.dest(known.dest).ok_or(Outcome::Inconsistent)?;
     let is_here = context.is_here(dest);
     let hop = if is_here { NextHop::default() } else { context.hop_to(dest, known.dest, false)? };
-    if !is_here && known.method & u32::from(ConnFlags::METHOD) != u32::from(Method::TUNNEL) {
+    if !is_here {
         way.notice.mtu = hop.mtu;
-        cut::check(packet, context.tables, parsed, &hop)?;
+        cut::check(packet, context.tables, parsed, &hop, known.method as u8)?;
     }
     let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
@@ -253,7 +267,7 @@ fn reply<P: Packet, T: Tables>(
     let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
     let hop = context.hop_to_client(client, from, false)?;
     way.notice.mtu = hop.mtu;
-    cut::check(packet, context.tables, parsed, &hop)?;
+    cut::check(packet, context.tables, parsed, &hop, Method::MASQ)?;
     check(packet, parsed, &hop, 0)?;
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;

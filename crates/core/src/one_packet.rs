@@ -83,8 +83,7 @@ pub(crate) fn send<P: Packet, T: Tables>(
     let method = method(request.entry.flags);
     let mut found = context.find_way(dest, dest_id, true, way);
     if found == Outcome::Balanced
-        && method != Method::TUNNEL
-        && let Err(outcome) = cut::check(packet, context.tables, parsed, &way.hop)
+        && let Err(outcome) = cut::check(packet, context.tables, parsed, &way.hop, method)
     {
         found = outcome;
     }

@@ -76,6 +76,8 @@ pub struct Way {
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
     pub keep: fragment::Keep,
+    /// Of a packet that goes into a tunnel, 1: what is around it is to be cut.
+    pub is_cut: u64,
 }
 
 /// What goes into an ICMP error about a packet that is dropped.
@@ -304,6 +306,7 @@ pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
     let _kept = tables.with_scratch(|scratch| {
         scratch.way.keep.keep(tables, &scratch.parsed, outcome, conn::ticks(scratch.clock));
+        scratch.way.keep.gathered = 1;
     });
 }
 
@@ -322,10 +325,19 @@ pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         match tunnel::send(packet, tables, &scratch.parsed, &mut scratch.way) {
+            Ok(()) if scratch.way.is_cut != 0 => Outcome::TunnelCut,
             Ok(()) => Outcome::ForwardTunnel,
             Err(outcome) => outcome,
         }
     });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage behind that for what is too large for its way now: sends it in fragments (see `crate::cut::outer`).
+#[inline(always)]
+pub fn cut_outer<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome =
+        tables.with_scratch(|scratch| cut::outer::send(packet, tables, &scratch.parsed, &scratch.way));
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
@@ -462,7 +474,9 @@ impl<'a, T: Tables> Context<'a, T> {
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
-        let hop = if is_here { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
+        // Near, a number and what stands in `way`: as one value the verifier would take it for undefined.
+        let near = if self.is_near { self.find_way(dest, dest_id, begins, way) } else { Outcome::Balanced };
+        let hop = if self.is_near { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
         if let Err(outcome) = hop
             && outcome.class() == Class::HandOver
         {
@@ -471,11 +485,13 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
-        if let Ok(hop) = &hop
-            && method(flags) != Method::TUNNEL
-        {
+        if self.is_near {
+            if near == Outcome::Balanced {
+                cut::check(packet, self.tables, parsed, &way.hop, method(flags))?;
+            }
+        } else if let Ok(hop) = &hop {
             way.notice.mtu = hop.mtu;
-            cut::check(packet, self.tables, parsed, hop)?;
+            cut::check(packet, self.tables, parsed, hop, method(flags))?;
         }
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
@@ -506,8 +522,11 @@ impl<'a, T: Tables> Context<'a, T> {
             if local::is_loopback(parsed.source) {
                 return Err(Outcome::LoopbackAddress);
             }
+            if near != Outcome::Balanced {
+                return Err(near);
+            }
         }
-        let hop = hop?;
+        let hop = if self.is_near { way.hop } else { hop? };
         way.hop = hop;
         way.notice.mtu = hop.mtu;
         if method == Method::MASQ {
@@ -711,7 +730,7 @@ impl<'a, T: Tables> Context<'a, T> {
         way.hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = way.hop.mtu;
-        cut::check(packet, self.tables, parsed, &way.hop)?;
+        cut::check(packet, self.tables, parsed, &way.hop, Method::MASQ)?;
         check(packet, parsed, &way.hop, 0)?;
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);

@@ -6,9 +6,9 @@
 
 use rvs_abi::{Class, Outcome, Program, Settings};
 
+use crate::fragment::is_to_be_gathered;
 use crate::guard;
 use crate::icmp::{answer, schedule};
-use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
 
@@ -20,7 +20,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::IcmpError => Some(Program::Error),
         Outcome::LaterFragment => Some(Program::Fragment),
         Outcome::FragmentHeld => Some(Program::Gather),
-        Outcome::ForwardCut => Some(Program::Cut),
+        Outcome::ForwardCut | Outcome::TunnelCut => Some(Program::Cut),
         Outcome::Local | Outcome::LocalReply | Outcome::LocalPacket => Some(Program::Here),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
@@ -30,6 +30,10 @@ const fn behind(outcome: Outcome) -> Option<Program> {
 /// The end of the first program, and of those behind it: sends the packet by its method, or hands it to the next.
 #[inline(always)]
 pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if outcome == Outcome::Tunnel && tables.holds() && is_to_be_gathered(tables, outcome) {
+        // Those behind it take its place for a moment: that has to be before it is in the tunnel.
+        return tables.go_on(packet, Program::Gather, outcome);
+    }
     let outcome = send(packet, tables, outcome);
     match behind(outcome) {
         Some(program) => tables.go_on(packet, program, outcome),
@@ -72,12 +76,10 @@ const fn is_followed(outcome: Outcome) -> bool {
 /// The end of a packet, unless it is the first fragment of one.
 #[inline(always)]
 fn leave<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
-    let end = tables.with_scratch(|scratch| (scratch.way.hop.link, scratch.parsed.is(Signal::FRAGMENT)));
-    let Some((link, is_first)) = end else { return end_without_link(Outcome::Inconsistent) };
-    if is_first {
+    if is_to_be_gathered(tables, outcome) {
         return tables.go_on(packet, Program::Gather, outcome);
     }
-    if outcome.class() == Class::Forward { Verdict { outcome, link } } else { end_without_link(outcome) }
+    end(tables, outcome, outcome.class() == Class::Forward)
 }
 
 /// A program behind the first, for a packet that came to this outcome.
@@ -104,8 +106,11 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
                 tables.take_quoted();
                 tables.go_on(packet, Program::Connect, Outcome::IcmpError)
             }
+            Outcome::TunnelCut => tables.go_on(packet, Program::Cut, Outcome::TunnelCut),
             outcome => end(tables, outcome, outcome.class() == Class::Forward),
         },
+        // A first fragment that the others are gathered behind.
+        Program::Fragment if outcome == Outcome::Tunnel => go_on(packet, tables, outcome),
         Program::Fragment => {
             let outcome = match tables.fragment_stage(packet) {
                 Outcome::Local => tables.deliver(packet),
@@ -117,6 +122,10 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             let outcome = here(packet, tables, outcome);
             go_on(packet, tables, outcome)
         }
+        Program::Cut if outcome == Outcome::TunnelCut => {
+            let outcome = tables.cut_outer(packet);
+            end(tables, outcome, outcome.class() == Class::Forward)
+        }
         Program::Cut => end_without_link(tables.cut(packet)),
         Program::Gather if outcome == Outcome::FragmentHeld => match tables.hold(packet) {
             // Its first fragment has come at this very moment.
@@ -125,13 +134,15 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         },
         Program::Gather => {
             // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
-            tables.keep(outcome);
+            tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
             // Of what this host makes, the first comes first.
-            if tables.is_local() || !tables.holds() || tables.release(packet) {
-                end(tables, outcome, outcome.class() == Class::Forward)
-            } else {
-                end_without_link(Outcome::RewriteFailed)
+            if tables.holds() && !tables.is_local() && !tables.release(packet) {
+                return end_without_link(Outcome::RewriteFailed);
             }
+            if outcome == Outcome::Tunnel {
+                return tables.go_on(packet, Program::Fragment, outcome);
+            }
+            end(tables, outcome, outcome.class() == Class::Forward)
         }
         Program::Answer => {
             let sent = tables.answer(packet, outcome);

@@ -78,7 +78,7 @@ differences! {
         seen
     };
 
-    /// Not yet: tunnels' packets and ICMP errors that are too big for their way and may be fragmented, which rvs drops.
+    /// Not yet: ICMP errors that are too big for their way and may be fragmented, which rvs drops.
     NOT_FRAGMENTED: Seen = |_| Seen::default();
 
     /// "Fragmentation needed" about a tunnel's packet: rvs tells the client what the error says, less what the tunnel adds.

@@ -22,7 +22,7 @@ use rvs_core::{Link, Verdict, pipeline};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
-use crate::tables::{AFTER_XDP, MADE_HERE, Tables};
+use crate::tables::{AFTER_XDP, MADE_HERE, SEEN, Tables};
 
 /// `AF_INET`.
 const AF_INET: u32 = 2;
@@ -62,9 +62,6 @@ pub fn rvs_local(context: TcContext) -> i32 {
     let Some(tables) = Tables::of_own(skb, MADE_HERE) else { return TC_ACT_UNSPEC };
     leave_tc(&tables, &pipeline::egress(&mut Skb::new(skb), &tables))
 }
-
-/// Mark of a packet of this host that has been looked at, in a field that only classifiers of TC use: "rv".
-const SEEN: u32 = 0x7276;
 
 #[inline(always)]
 fn tc(context: &TcContext, look: u8) -> i32 {
@@ -132,12 +129,9 @@ fn leave_xdp(tables: &Tables<true>, verdict: &Verdict) -> u32 {
 fn leave_tc(tables: &Tables, verdict: &Verdict) -> i32 {
     let class = verdict.outcome.class();
     let skb: *mut __sk_buff = tables.context.cast();
-    if tables.look & MADE_HERE != 0 {
-        if class == Class::Pass && verdict.outcome != Outcome::ReplyUnchanged {
-            return TC_ACT_UNSPEC;
-        }
-        // SAFETY: the kernel's context is valid for the program's whole run; it lets programs under TC write this field.
-        unsafe { (*skb).tc_index = SEEN };
+    let is_own = tables.look & MADE_HERE != 0;
+    if is_own && class == Class::Pass && verdict.outcome != Outcome::ReplyUnchanged {
+        return TC_ACT_UNSPEC;
     }
     if !(tables.look & AFTER_XDP != 0 && class == Class::Pass) {
         tables.count_outcome(verdict.outcome);

@@ -208,5 +208,6 @@ fn from_record<const XDP: bool>(
     cached.ifindex = ifindex;
     cached.mtu = field!(dest.0, mtu);
     cached.gateway = field!(dest.0, gateway);
+    cached.macs = [0; 3];
     Ok(())
 }

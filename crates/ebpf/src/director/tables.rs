@@ -20,6 +20,10 @@ pub(crate) const AFTER_XDP: u8 = 1;
 /// This host made the packet, and it is on its way out.
 pub(crate) const MADE_HERE: u8 = 2;
 
+/// Mark of a packet of this host that is of concern and is looked at now, in a field that only classifiers of TC use: "rv".
+/// Its copies have it too: those that are sent while it is at work do not meet a program in the middle of it.
+pub(crate) const SEEN: u32 = 0x7276;
+
 /// The maps, seen by the program that handles one packet: under XDP or under TC. Types of their own, so that what is asked
 /// for one hook alone is not in the programs of the other.
 pub(crate) struct Tables<const XDP: bool = false> {
@@ -481,6 +485,11 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             scratch.outcome = outcome as u32;
             scratch.look = u32::from(self.look);
         });
+        if !XDP && self.look & MADE_HERE != 0 {
+            let skb: *mut __sk_buff = self.context.cast();
+            // SAFETY: the kernel's context is valid for the program's whole run; it lets programs under TC write this field.
+            unsafe { (*skb).tc_index = SEEN };
+        }
         // One call for each: with a number that is known, the kernel makes it a jump.
         match program {
             Program::Connect => self.tail_call(Program::Connect),
@@ -627,6 +636,11 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     #[inline(always)]
     fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
         if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn cut_outer<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut_outer(self.context.cast())) }
     }
 
     #[inline(always)]

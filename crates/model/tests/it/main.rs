@@ -19,4 +19,5 @@ mod schedulers;
 mod support;
 mod table;
 mod threads;
+mod tunnel_fragments;
 mod tunnel_sources;
