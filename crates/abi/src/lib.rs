@@ -40,7 +40,7 @@ pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
 pub use event::Event;
 pub use mark::Rule;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
-pub use port::Port;
+pub use port::{LOOPBACK, Port};
 pub use program::Program;
 pub use service::{Service, ServiceFlags, ServiceKey};
 pub use setting::Settings;

@@ -80,6 +80,9 @@ outcomes! {
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelCut = 46, Pass, "tunnel_cut", "is in its tunnel and too large for its way: goes on in fragments; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
+    Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
+    LocalReply = 86, Pass, "local_reply", "goes on to this director's own stack, as a reply; never the end of a packet";
+    LocalPacket = 87, Pass, "local_packet", "from or for this director's own stack, and of no connection that is kept; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -100,6 +103,8 @@ outcomes! {
 
     IcmpFromTunnel = 38, Forward, "icmp_from_tunnel", "ICMP error about a tunnel's packet sent to the client whose packet was inside";
 
+    LocalNode = 39, Forward, "local_node", "request left to this director's own stack, which is the destination";
+    ReplyLocal = 40, Forward, "reply_local", "reply of a NAT destination left to this director's own stack, which is the client";
     ForwardCut = 42, Forward, "forward_cut", "larger than the MTU on its way, and may be fragmented: its fragments go on, and are counted once more";
     ForwardTunnelCut = 41, Forward, "forward_tunnel_cut", "sent through a tunnel in fragments of the outer packet, which was larger than the MTU on its way";
     FragmentHeld = 43, Forward, "fragment_held", "fragment that came before the first of its packet: held, and counted once more when it goes on behind that";
@@ -134,6 +139,7 @@ outcomes! {
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
     ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
+    LoopbackAddress = 67, Drop, "loopback_address", "a packet that would carry a loopback address from one host to another";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
 }
 
@@ -154,6 +160,9 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Tunnel,
     Outcome::TunnelCut,
     Outcome::TunnelError,
+    Outcome::Local,
+    Outcome::LocalReply,
+    Outcome::LocalPacket,
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,

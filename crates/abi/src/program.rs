@@ -16,10 +16,12 @@ pub enum Program {
     Gather = 4,
     /// For packets that are too large for their way and may be fragmented.
     Cut = 5,
+    /// For what is from or for this host's own stack. Under TC alone.
+    Here = 6,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut];
+    pub const ALL: [Self; 7] =
+        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut, Self::Here];
 }

@@ -96,6 +96,10 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         u32::try_from(self.bytes().len()).unwrap_or(u32::MAX)
     }
 
+    fn bundle_len(&self) -> u32 {
+        0
+    }
+
     fn wire_len(&self, parsed: &Parsed) -> u32 {
         parsed.len
     }

@@ -16,6 +16,7 @@ pub mod fragment;
 mod frame;
 mod full_nat;
 mod guard;
+pub mod here;
 pub mod hold;
 mod icmp;
 pub mod mark;

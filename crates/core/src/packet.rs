@@ -22,6 +22,9 @@ pub trait Packet {
     /// a bundle of them.
     fn wire_len(&self, parsed: &Parsed) -> u32;
 
+    /// Bytes of the IP packet of a bundle of segments that is longer than its header can tell; 0 if it is no bundle.
+    fn bundle_len(&self) -> u32;
+
     /// Whether the frame was addressed to this host at link level.
     fn for_host(&self) -> bool;
 

@@ -4,6 +4,7 @@ use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, Settings, Stat
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::full_nat::NewEnds;
+use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
 use crate::forward::{check, client_option, direct_route, masq, tunnel};
 use crate::icmp::{self, answer};
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
+pub use crate::here::{deliver, one_packet_here, reply_here, request_here};
 pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
 pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
@@ -37,12 +39,14 @@ pub struct Scratch {
     pub clock: u64,
     /// 1: its connection was made by this very packet, and is in the state after it.
     pub is_fresh: u64,
+    /// 1: this host made it.
+    pub is_local: u64,
     /// How it goes on.
     pub way: Way,
     /// For the next program: the outcome that it begins with, as a number.
     pub outcome: u32,
-    /// For the next program, 1: another has looked at the packet before.
-    pub is_second_look: u32,
+    /// For the next program: what kind of program this one is.
+    pub look: u32,
     /// Its mark, when a service is looked for; 0: none.
     pub mark: u32,
     /// Who sent its frame, when a service is looked for: an Ethernet address, see [`rvs_abi::peer`].
@@ -60,6 +64,8 @@ pub struct Way {
     pub hop: NextHop,
     /// The tunnel that it leaves through.
     pub tunnel: Tunnel,
+    /// What is done to one from or for this host's own stack.
+    pub local: Local,
     /// Of full NAT, and of an error's quoted packet: the ends that it leaves with.
     pub ends: NewEnds,
     /// Of full NAT, 1: it tells the server who the client is.
@@ -113,6 +119,13 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     program::go_on(packet, tables, outcome)
+}
+
+/// Handles a packet that this host made, on its way out: the first program for these.
+#[inline(always)]
+pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let outcome = receive(packet, tables);
+    program::go_on_here(packet, tables, outcome)
 }
 
 /// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
@@ -180,7 +193,7 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
                 return Outcome::NotOurs;
             }
         }
-        if is_martian(parsed) {
+        if is_martian(parsed) && !(tables.is_local() && local::is_loopback(parsed.source)) {
             return Outcome::MartianSource;
         }
         scratch.way.notice = Notice { from: parsed.destination, mtu: 0, hops: 1 };
@@ -307,14 +320,6 @@ pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
     is_there.unwrap_or(false)
 }
 
-/// Whether a packet is a first fragment that others are still to be gathered behind.
-#[inline(always)]
-pub(crate) fn is_to_be_gathered<T: Tables>(tables: &T) -> bool {
-    let is_first =
-        tables.with_scratch(|scratch| scratch.parsed.is(Signal::FRAGMENT) && scratch.way.keep.gathered == 0);
-    is_first.unwrap_or(false)
-}
-
 /// The stage behind 2b and 2c for packets that leave through a tunnel.
 #[inline(always)]
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -357,9 +362,10 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
-                let described = context.describe(&scratch.parsed, service, dest, &mut scratch.request)?;
+                let Scratch { parsed, is_local, request, turn, .. } = scratch;
+                let described = context.describe(parsed, service, dest, *is_local, request)?;
                 // Full NAT keeps the connection all the same: a reply has no other way back.
-                let is_one = scratch.turn.is_one_packet() && described != Outcome::Reserve;
+                let is_one = turn.is_one_packet() && described != Outcome::Reserve;
                 Some(if is_one { Outcome::OnePacket } else { described })
             }
             Err(outcome) => Some(outcome),
@@ -417,12 +423,20 @@ pub(crate) struct Context<'a, T: Tables> {
     pub(crate) now: u64,
     /// Whether the packet's connection was made by this very packet.
     pub(crate) is_fresh: bool,
+    /// Whether what is from or for this host's own stack is dealt with here, and not in the program for that.
+    pub(crate) is_near: bool,
 }
 
 impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     pub(crate) const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
-        Self { tables, clock, now: conn::ticks(clock), is_fresh }
+        Self { tables, clock, now: conn::ticks(clock), is_fresh, is_near: false }
+    }
+
+    /// For the program that deals with this host's own stack.
+    #[inline(always)]
+    pub(crate) const fn near(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
+        Self { is_near: true, ..Self::new(tables, clock, is_fresh) }
     }
 
     /// Where the connections of a client may be.
@@ -434,14 +448,14 @@ impl<'a, T: Tables> Context<'a, T> {
     /// The connection of a packet from a client. One that has ended, where this SYN begins another, does not count: it
     /// goes when the new one is made.
     #[inline(always)]
-    fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
+    pub(crate) fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
         if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
     #[inline(always)]
-    fn request<P: Packet>(
+    pub(crate) fn request<P: Packet>(
         &self,
         packet: &mut P,
         parsed: &Parsed,
@@ -450,13 +464,19 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
+        let is_here = dest.flags() & DestFlags::LOCAL != 0;
+        if is_here && !self.is_near {
+            return Err(self.to_stack());
+        }
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
-        let hop = self.hop_to(dest, dest_id, begins);
+        // Near, a number and what stands in `way`: as one value the verifier would take it for undefined.
+        let near = if self.is_near { self.find_way(dest, dest_id, begins, way) } else { Outcome::Balanced };
+        let hop = if self.is_near { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
         if let Err(outcome) = hop
             && outcome.class() == Class::HandOver
         {
@@ -465,7 +485,11 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
-        if let Ok(hop) = &hop {
+        if self.is_near {
+            if near == Outcome::Balanced {
+                cut::check(packet, self.tables, parsed, &way.hop, method(flags))?;
+            }
+        } else if let Ok(hop) = &hop {
             way.notice.mtu = hop.mtu;
             cut::check(packet, self.tables, parsed, hop, method(flags))?;
         }
@@ -490,7 +514,19 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }
-        let hop = hop?;
+        if self.is_near {
+            if is_here {
+                way.local.request(method, dest.addr(), dport);
+                return Ok(Outcome::Local);
+            }
+            if local::is_loopback(parsed.source) {
+                return Err(Outcome::LoopbackAddress);
+            }
+            if near != Outcome::Balanced {
+                return Err(near);
+            }
+        }
+        let hop = if self.is_near { way.hop } else { hop? };
         way.hop = hop;
         way.notice.mtu = hop.mtu;
         if method == Method::MASQ {
@@ -611,12 +647,16 @@ impl<'a, T: Tables> Context<'a, T> {
         parsed: &Parsed,
         service: u32,
         dest_id: u32,
+        is_local: u64,
         request: &mut conn::Request,
     ) -> Option<Outcome> {
         let dest = self.tables.dest(dest_id)?;
         let protocol = parsed.protocol;
-        let is_full = dest.method() == Method::FULL_NAT;
-        let masq = is_full || dest.method() == Method::MASQ;
+        // Where one end is this host, NAT does what full NAT is for.
+        let is_near = is_local != 0 || dest.flags() & DestFlags::LOCAL != 0;
+        let method = if is_near && dest.method() == Method::FULL_NAT { Method::MASQ } else { dest.method() };
+        let is_full = method == Method::FULL_NAT;
+        let masq = is_full || method == Method::MASQ;
         let direction = if masq { Direction::Input } else { Direction::InputOnly };
         let next = state::Event::new(parsed.row, direction).next(0);
         let client = parsed.source;
@@ -633,7 +673,8 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.vport = u16::from_ne_bytes(parsed.dport);
         entry.protocol = protocol;
         entry.family = parsed.family;
-        entry.flags = u16::from(dest.method()) | if masq { 0 } else { ConnFlags::NO_OUTPUT };
+        let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
+        entry.flags = u16::from(method) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
@@ -671,22 +712,26 @@ impl<'a, T: Tables> Context<'a, T> {
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         if method(found.flags()) != Method::MASQ {
-            // Under TC after XDP it has been seen already.
-            if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
-                found.clear_no_output();
-            }
+            self.note_unchanged(parsed, found)?;
             return Err(Outcome::ReplyUnchanged);
         }
         let vip = found.vip();
+        if found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
+            return Err(if self.tables.reaches_stack() {
+                Outcome::LocalReply
+            } else {
+                Outcome::HandOverRoute
+            });
+        }
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };
         let from = self.reply_from(parsed, vip);
-        let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
+        way.hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
-        way.notice.mtu = hop.mtu;
-        cut::check(packet, self.tables, parsed, &hop, Method::MASQ)?;
-        check(packet, parsed, &hop, 0)?;
+        way.notice.mtu = way.hop.mtu;
+        cut::check(packet, self.tables, parsed, &way.hop, Method::MASQ)?;
+        check(packet, parsed, &way.hop, 0)?;
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);
         }
@@ -698,9 +743,22 @@ impl<'a, T: Tables> Context<'a, T> {
             }
             way.keep.write(parsed, found.ids(), Method::MASQ, (vip, self.now));
         }
-        way.hop = hop;
-        masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;
+        masq::send(packet, parsed, masq::End::Source, vip, vport, &way.hop)?;
         Ok(Outcome::ReplyMasq)
+    }
+
+    /// Counts a reply that is passed on unchanged.
+    #[inline(always)]
+    pub(crate) fn note_unchanged(
+        &self,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+    ) -> Result<(), Outcome> {
+        // Under TC after XDP it has been seen already.
+        if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
+            found.clear_no_output();
+        }
+        Ok(())
     }
 
     /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.

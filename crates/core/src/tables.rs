@@ -19,6 +19,11 @@ pub trait Tables {
 
     /// Whether another program has looked at this packet before: under TC, where XDP passed it on.
     fn is_second_look(&self) -> bool;
+    /// Whether the packet is one that this host made, on its way out.
+    fn is_local(&self) -> bool;
+    /// Whether packets can be handed to this host's stack with other addresses than they came with: not under XDP, where the
+    /// program under TC would look at them once more.
+    fn reaches_stack(&self) -> bool;
     /// Number of IPv4 services.
     fn services_v4(&self) -> u32;
     /// [`rvs_abi::Settings`]. Beside the numbers of services: whoever asks finds it in the cache.
@@ -276,6 +281,42 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::tunnel(packet, self)
+    }
+
+    /// [`pipeline::reply_here`], likewise.
+    #[inline(always)]
+    fn reply_here<P: Packet>(&self, _packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::reply_here(self)
+    }
+
+    /// [`pipeline::request_here`], likewise.
+    #[inline(always)]
+    fn request_here<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::request_here(packet, self)
+    }
+
+    /// [`pipeline::one_packet_here`], likewise.
+    #[inline(always)]
+    fn one_packet_here<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::one_packet_here(packet, self)
+    }
+
+    /// [`pipeline::deliver`], likewise.
+    #[inline(always)]
+    fn deliver<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::deliver(packet, self)
     }
 
     /// [`pipeline::tunnel_error`], likewise.

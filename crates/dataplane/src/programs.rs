@@ -27,19 +27,40 @@ const TC: &str = "rvs_tc";
 /// What XDP passed on.
 const TC_AFTER_XDP: &str = "rvs_tc_after_xdp";
 
+/// What this host sends.
+const LOCAL: &str = "rvs_local";
+
 /// Those that interfaces have.
-const FIRST: [&str; 3] = [XDP, TC, TC_AFTER_XDP];
+const FIRST: [&str; 4] = [XDP, TC, TC_AFTER_XDP, LOCAL];
 /// The programs behind the first under each hook: the array that they are called by, and they in the order of their numbers.
 const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
     (
         "PROGRAMS_XDP",
-        ["rvs_xdp_begin", "rvs_xdp_error", "rvs_xdp_follow", "rvs_xdp_tell", "rvs_xdp_gather", "rvs_xdp_cut"],
+        [
+            "rvs_xdp_begin",
+            "rvs_xdp_error",
+            "rvs_xdp_follow",
+            "rvs_xdp_tell",
+            "rvs_xdp_gather",
+            "rvs_xdp_cut",
+            NONE,
+        ],
     ),
     (
         "PROGRAMS_TC",
-        ["rvs_tc_begin", "rvs_tc_error", "rvs_tc_follow", "rvs_tc_tell", "rvs_tc_gather", "rvs_tc_cut_up"],
+        [
+            "rvs_tc_begin",
+            "rvs_tc_error",
+            "rvs_tc_follow",
+            "rvs_tc_tell",
+            "rvs_tc_gather",
+            "rvs_tc_cut_up",
+            "rvs_tc_here",
+        ],
     ),
 ];
+/// In the place of a program that there is under the other hook alone.
+const NONE: &str = "";
 
 /// How many ICMP errors may be sent, for each CPU.
 const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
@@ -90,7 +111,7 @@ impl Programs {
     /// Loads them over the maps pinned in `directory`; maps that are not there are made and pinned.
     pub(crate) fn load(directory: &Path, capacity: &Capacity) -> Result<Self> {
         let mut ebpf = create(directory, capacity)?;
-        let behind = BEHIND.into_iter().flat_map(|(_, names)| names);
+        let behind = BEHIND.into_iter().flat_map(|(_, names)| names).filter(|name| *name != NONE);
         let infos = FIRST
             .into_iter()
             .chain(behind)
@@ -116,7 +137,7 @@ impl Programs {
         let callers: Vec<_> = self.infos.iter().take(FIRST.len()).map(|info| info.id).collect();
         generations::pin(directory, array, &callers, data.fd().as_fd())?;
         let mut programs = ProgramArray::try_from(&mut map).map_err(failed)?;
-        for (index, name) in (0..).zip(names) {
+        for (index, name) in (0..).zip(names).filter(|(_, name)| *name != NONE) {
             let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
             programs.set(index, program.fd().map_err(|e| refusal(name, e))?, 0).map_err(failed)?;
         }
@@ -133,7 +154,12 @@ impl Programs {
         let classifier =
             |name| Ok::<_, Error>(self.classifier(name)?.fd().map_err(|e| refusal(name, e))?.as_fd());
         let xdp: BorrowedFd<'_> = self.xdp()?.fd().map_err(|e| refusal(XDP, e))?.as_fd();
-        Ok(hooks::Programs { xdp, tc: classifier(TC)?, tc_after_xdp: classifier(TC_AFTER_XDP)? })
+        Ok(hooks::Programs {
+            xdp,
+            tc: classifier(TC)?,
+            tc_after_xdp: classifier(TC_AFTER_XDP)?,
+            local: classifier(LOCAL)?,
+        })
     }
 
     fn xdp(&self) -> Result<&Xdp> {
@@ -169,6 +195,11 @@ impl Programs {
     /// Runs the program under TC behind XDP.
     pub(crate) fn run_tc_after_xdp(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
         self.run_classifier(TC_AFTER_XDP, packet, ifindex, 0, repeat)
+    }
+
+    /// Runs the program for what this host sends.
+    pub(crate) fn run_local(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.run_classifier(LOCAL, packet, ifindex, 0, repeat)
     }
 
     /// See [`crate::Kernel::age_error_budgets`].

@@ -110,6 +110,7 @@ pub(crate) fn write_dest<M: Memory>(memory: &M, id: DestId, old: &Dest, new: &De
         record.source = known.source;
         record.ifindex = known.ifindex;
         record.mtu = known.mtu;
+        record.flags |= known.flags & DestFlags::LOCAL;
     }
     let words: [u64; DEST_WORDS] = transmute!(record);
     if new.method == Method::FULL_NAT {

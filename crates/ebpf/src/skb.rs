@@ -111,6 +111,13 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn bundle_len(&self) -> u32 {
+        // SAFETY: a valid context.
+        let segment = unsafe { core::ptr::read_volatile(&raw const (*self.context).gso_size) };
+        if segment == 0 { 0 } else { self.frame_len() - eth::LEN as u32 }
+    }
+
+    #[inline(always)]
     fn for_host(&self) -> bool {
         // SAFETY: a valid context.
         unsafe { core::ptr::read_volatile(&raw const (*self.context).pkt_type) == PACKET_HOST }

@@ -74,6 +74,11 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn bundle_len(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
     fn for_host(&self) -> bool {
         self.get::<8>(0).is_some_and(|head| !eth::is_group(head[0]) && !self.port.is_for_another(head))
     }

@@ -14,6 +14,7 @@ mod drain;
 mod fragments;
 mod links;
 mod load;
+mod local;
 mod method;
 mod neighbours;
 mod other_traffic;

@@ -4,7 +4,7 @@
 use rvs_abi::{Addr, Event, Outcome, proto};
 use rvs_wire::{checksum, eth, icmp, ipv4, ipv6, tcp, udp};
 
-use crate::forward::{address, decrement_ttl};
+use crate::forward::{address, decrement_ttl, local};
 use crate::icmp::{budget, pseudo};
 use crate::packet::Encap;
 use crate::pipeline::Notice;
@@ -58,8 +58,10 @@ pub(crate) fn send<P: Packet, T: Tables>(
     link: &mut Link,
 ) -> Option<()> {
     let is_too_big = outcome as u32 == Outcome::TooBig as u32;
-    // Never about an error (RFC 1122 §3.2.2), nor where somebody on the way may fragment.
-    if matches!(parsed.protocol, proto::ICMP | proto::ICMPV6) || is_too_big && !parsed.dont_fragment() {
+    // Never about an error (RFC 1122 §3.2.2), nor where somebody on the way may fragment: this host itself is to do so.
+    if matches!(parsed.protocol, proto::ICMP | proto::ICMPV6)
+        || is_too_big && !parsed.dont_fragment() && !tables.is_local()
+    {
         return None;
     }
     if notice.from == Addr::default() || is_too_big && notice.mtu == 0 {
@@ -133,6 +135,10 @@ pub(crate) fn compose<P: Packet, T: Tables>(
 /// no packet is routed here), to the neighbour that the packet came from. Not inlined, for its room on the stack.
 #[inline(never)]
 fn way_back<P: Packet, T: Tables>(packet: &P, tables: &T, flow: &Flow, link: &mut Link) -> bool {
+    if tables.is_local() {
+        *link = local::to_stack().link;
+        return true;
+    }
     if let Ok(hop) = tables.next_hop(flow) {
         *link = hop.link;
         return true;

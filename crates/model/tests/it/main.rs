@@ -12,6 +12,7 @@ mod fill;
 mod fragments;
 mod full_nat;
 mod hooked;
+mod local;
 mod malformed;
 mod races;
 mod schedulers;
