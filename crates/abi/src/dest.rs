@@ -52,6 +52,8 @@ impl DestFlags {
     pub const USED: u16 = 1;
     /// It is in its service's list (ipvs.md §1.2); otherwise it is in the trash.
     pub const AVAILABLE: u16 = 2;
+    /// Full NAT to another address family than its service's.
+    pub const TRANSLATED: u16 = 4;
 }
 
 /// A destination, by id. The first line is read for every packet, the second only when the next hop is looked up.

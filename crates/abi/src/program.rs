@@ -16,10 +16,19 @@ pub enum Program {
     Gather = 4,
     /// For packets that are too large for their way and may be fragmented.
     Cut = 5,
+    /// For packets that become packets of the other address family.
+    Translate = 6,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut];
+    pub const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Error,
+        Self::Fragment,
+        Self::Answer,
+        Self::Gather,
+        Self::Cut,
+        Self::Translate,
+    ];
 }

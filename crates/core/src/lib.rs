@@ -31,6 +31,7 @@ mod service;
 pub mod state;
 mod sum;
 mod tables;
+mod translate;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use frame::Frame;

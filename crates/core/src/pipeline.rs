@@ -1,6 +1,8 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, Settings, Stats, limits, proto};
+use rvs_abi::{
+    Addr, Class, ConnFlags, DestFlags, FullNatUse, Method, Outcome, Settings, Stats, limits, proto,
+};
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::full_nat::NewEnds;
@@ -20,6 +22,7 @@ pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
 pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
 pub use crate::server::server;
+pub use crate::translate::{become_other, translate, translate_error};
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -163,7 +166,9 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
             return outcome;
         }
         let parsed = &scratch.parsed;
-        if if parsed.is_v4() { tables.services_v4() } else { tables.services_v6() } == 0 {
+        if if parsed.is_v4() { tables.services_v4() } else { tables.services_v6() } == 0
+            && tables.full_nat() & FullNatUse::TRANSLATES == 0
+        {
             return Outcome::NoServices;
         }
         let from_server = filter::has(tables, parsed.source);
@@ -218,7 +223,10 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         let context = Context::new(tables, scratch.clock, scratch.is_fresh != 0);
         match context.find_request(&scratch.parsed) {
             Some(mut found) => {
-                let Scratch { parsed, way, .. } = scratch;
+                let Scratch { parsed, way, found: at, .. } = scratch;
+                if method(found.flags()) == Method::FULL_NAT {
+                    *at = conn::At::of(&found);
+                }
                 either(context.request(packet, parsed, &mut found, way))
             }
             None => Outcome::NoConnection,
@@ -433,6 +441,9 @@ impl<'a, T: Tables> Context<'a, T> {
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
         }
+        if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
+            return Err(Outcome::Translate);
+        }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
@@ -526,7 +537,7 @@ impl<'a, T: Tables> Context<'a, T> {
     /// Moves a connection along by a packet. `false`: it ended in this very moment; the packet still goes where it would
     /// have gone an instant before.
     #[inline(always)]
-    fn advance(
+    pub(crate) fn advance(
         &self,
         found: &mut Found<T::Bucket>,
         parsed: &Parsed,

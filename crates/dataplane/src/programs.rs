@@ -33,11 +33,27 @@ const FIRST: [&str; 3] = [XDP, TC, TC_AFTER_XDP];
 const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
     (
         "PROGRAMS_XDP",
-        ["rvs_xdp_begin", "rvs_xdp_error", "rvs_xdp_follow", "rvs_xdp_tell", "rvs_xdp_gather", "rvs_xdp_cut"],
+        [
+            "rvs_xdp_begin",
+            "rvs_xdp_error",
+            "rvs_xdp_follow",
+            "rvs_xdp_tell",
+            "rvs_xdp_gather",
+            "rvs_xdp_cut",
+            "rvs_xdp_xlate",
+        ],
     ),
     (
         "PROGRAMS_TC",
-        ["rvs_tc_begin", "rvs_tc_error", "rvs_tc_follow", "rvs_tc_tell", "rvs_tc_gather", "rvs_tc_cut_up"],
+        [
+            "rvs_tc_begin",
+            "rvs_tc_error",
+            "rvs_tc_follow",
+            "rvs_tc_tell",
+            "rvs_tc_gather",
+            "rvs_tc_cut_up",
+            "rvs_tc_xlate",
+        ],
     ),
 ];
 

@@ -29,6 +29,8 @@ impl Way {
     pub(crate) const IPIP: Self = Self::of("-i");
     pub(crate) const GRE: Self = Self::of("-i --tun-type gre");
     pub(crate) const GUE: Self = Self::of("-i --tun-type gue --tun-port 6080 --tun-nocsum");
+    /// By translation.
+    pub(crate) const TRANSLATED: Self = Self { mixed: true, ..Self::FULL_NAT };
     /// Those whose replies go past the director.
     pub(crate) const PAST: [Self; 9] = [
         Self::DR,

@@ -560,6 +560,7 @@ impl rvs_core::Tables for Tables {
             Program::Answer => self.tail_call(Program::Answer),
             Program::Gather => self.tail_call(Program::Gather),
             Program::Cut => self.tail_call(Program::Cut),
+            Program::Translate => self.tail_call(Program::Translate),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -664,6 +665,34 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
         if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn translate<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_translate(self.context.cast())
+        } else {
+            stage::rvs_tc_translate(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn become_other<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if self.is_xdp {
+            stage::rvs_xdp_become_other(self.context.cast())
+        } else {
+            stage::rvs_tc_become_other(self.context.cast())
+        };
+        is_done != 0
+    }
+
+    #[inline(always)]
+    fn translate_error<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if self.is_xdp {
+            stage::rvs_xdp_translate_error(self.context.cast())
+        } else {
+            stage::rvs_tc_translate_error(self.context.cast())
+        })
     }
 
     #[inline(always)]
