@@ -12,6 +12,7 @@ use crate::icmp::{self, answer};
 use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
+use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, guard,
     hold, mark, one_packet, parse, program,
@@ -22,7 +23,7 @@ pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
 pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
 pub use crate::server::server;
-pub use crate::translate::{become_other, translate, translate_error};
+pub use crate::translate::{become_other, error_becomes_other, translate, translate_error};
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -69,6 +70,12 @@ pub struct Way {
     pub tells_client: u64,
     /// Of an ICMP error: the ends that itself leaves with, without ports.
     pub outer: NewEnds,
+    /// Of one that is translated: type and code in the upper half of a word, and the word behind the checksum.
+    pub error: [u32; 2],
+    /// And what the packet that it quotes says of itself.
+    pub(crate) quoted: Fields,
+    /// Bytes behind the quoted packet's IP headers that go along.
+    pub(crate) rest: u32,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
     /// Room for what is kept about a first fragment.

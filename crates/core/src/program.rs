@@ -139,6 +139,9 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
     let mut outcome = came;
     if came == Outcome::TranslateError {
         outcome = tables.translate_error(packet);
+        if outcome.class() == Class::Forward && !tables.error_becomes_other(packet) {
+            outcome = Outcome::RewriteFailed;
+        }
         return end(tables, outcome, outcome.class() == Class::Forward);
     }
     if came == Outcome::Translate {

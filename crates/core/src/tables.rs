@@ -278,6 +278,15 @@ pub trait Tables {
         pipeline::translate_error(packet, self)
     }
 
+    /// [`pipeline::error_becomes_other`], likewise.
+    #[inline(always)]
+    fn error_becomes_other<P: Packet>(&self, packet: &mut P) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::error_becomes_other(packet, self)
+    }
+
     /// [`pipeline::release`], likewise.
     #[inline(always)]
     fn release<P: Packet>(&self, packet: &mut P) -> bool

@@ -19,12 +19,12 @@ use crate::{DestRecord, Packet, Parsed, Tables, sum};
 const MOST_V4: u32 = 576;
 const MOST_V6: u32 = ipv6::MTU_MIN as u32;
 
-/// Sends an error on: to the client, if it is of the other family, or else to the real server.
+/// Where an error goes, and what it says there: to the client, if it is of the other family, or else to the real server.
 ///
 /// # Errors
 /// Where it ends otherwise.
 #[inline(always)]
-pub(super) fn send<P: Packet, T: Tables>(
+pub(super) fn decide<P: Packet, T: Tables>(
     context: &Context<'_, T>,
     packet: &mut P,
     outer: &Parsed,
@@ -54,17 +54,14 @@ pub(super) fn send<P: Packet, T: Tables>(
     };
     check(packet, outer, &way.hop, 0)?;
     let message = message(packet, outer, quoted, way.hop.mtu).ok_or(Outcome::TranslateIcmp)?;
-    // What follows is the same for all errors.
-    let message = Message {
-        kind: context.tables.veiled(u64::from(message.kind)) as u8,
-        code: context.tables.veiled(u64::from(message.code)) as u8,
-        word: context.tables.veiled(u64::from(message.word)) as u32,
-    };
+    // In scratch memory, for the next stage: so that goes through once for all errors, and has room on its stack.
+    way.error = [u32::from_be_bytes([message.kind, message.code, 0, 0]), message.word];
+    way.quoted = quoted_fields(packet, outer, quoted).ok_or(Outcome::IcmpQuote)?;
+    way.rest = rest(packet, outer, quoted, &way.quoted).ok_or(Outcome::IcmpQuote)?;
     context.tables.count(service, dest_id, &stats);
     if !is_to_client {
         found.count_packet();
     }
-    rewrite(packet, context.tables, outer, quoted, way, &message).ok_or(Outcome::RewriteFailed)?;
     Ok(if is_to_client { Outcome::IcmpToClient } else { Outcome::IcmpToServer })
 }
 
@@ -79,23 +76,19 @@ fn message<P: Packet>(packet: &P, outer: &Parsed, quoted: &Parsed, mtu: u32) -> 
 
 /// Turns the packet into the error in the other family: all up to the quoted transport header becomes new.
 #[inline(always)]
-fn rewrite<P: Packet, T: Tables>(
+pub(super) fn rewrite<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     outer: &Parsed,
     quoted: &Parsed,
     way: &Way,
-    message: &Message,
 ) -> Option<()> {
     let is_v4 = !outer.is_v4();
-    let inside = quoted_fields(packet, outer, quoted)?.veiled(tables);
-    let quoted_head = if is_v4 { ipv4::LEN as u32 } else { inside.len_v6() };
+    let rest = way.rest;
     let head = if is_v4 { ipv4::LEN } else { ipv6::LEN } as u32;
-    let new = tables.veiled(u64::from(head + wire::LEN as u32 + quoted_head)) as u32;
-    let rest = rest(packet, outer, quoted, if is_v4 { MOST_V4 } else { MOST_V6 }.wrapping_sub(new))?;
-    let rest = tables.veiled(u64::from(rest)) as u32;
+    let new = new_head(is_v4, &way.quoted);
     let (l4, end) = (u32::from(quoted.l4), u32::from(quoted.l4) + rest);
-    transport(packet, quoted, &way.ends, &inside, rest)?;
+    transport(packet, quoted, &way.ends, &way.quoted, rest)?;
     if end < packet.frame_len() {
         packet.resize(end)?;
     }
@@ -115,13 +108,23 @@ fn rewrite<P: Packet, T: Tables>(
     store(packet, &outside, eth::LEN, is_v4, ends, tables.random() as u16)?;
     let at = eth::LEN + head as usize;
     // It goes the way of the error, and the quoted packet went the other. What identification that had, nobody knows.
-    store(packet, &inside, at + wire::LEN, is_v4, (ends.1, ends.0), 0)?;
-    let [a, b, c, d] = message.word.to_be_bytes();
-    packet.set(at, &[message.kind, message.code, 0, 0, a, b, c, d])?;
+    store(packet, &way.quoted, at + wire::LEN, is_v4, (ends.1, ends.0), 0)?;
+    let (head, word) = (way.error[0].to_be_bytes(), way.error[1].to_be_bytes());
+    packet.set(at, &head)?;
+    packet.set(at + 4, &word)?;
     let sum = sum::bytes(packet, tables, at as u32, at as u32 + payload)?;
     let sum = sum + pseudo(ends.0, ends.1, is_v4, payload);
     packet.set(at + wire::CHECKSUM, &(!checksum::fold(sum)).to_ne_bytes())?;
     address(packet, &way.hop.link).ok()
+}
+
+/// Bytes of all headers in front of the quoted transport header, in the new family.
+#[inline(always)]
+const fn new_head(is_v4: bool, inside: &Fields) -> u32 {
+    if is_v4 {
+        return (2 * ipv4::LEN + wire::LEN) as u32;
+    }
+    (ipv6::LEN + wire::LEN) as u32 + inside.len_v6()
 }
 
 /// What the quoted packet's header says. Its time to live stays as it was quoted.
@@ -150,7 +153,9 @@ fn quoted_fields<P: Packet>(packet: &P, outer: &Parsed, quoted: &Parsed) -> Opti
 /// Bytes of the quoted transport header and of what is behind it that go along: all, up to a largest number. Extensions
 /// (RFC 4884), which stand behind a quote that says its own length, stay behind.
 #[inline(always)]
-fn rest<P: Packet>(packet: &P, outer: &Parsed, quoted: &Parsed, most: u32) -> Option<u32> {
+fn rest<P: Packet>(packet: &P, outer: &Parsed, quoted: &Parsed, inside: &Fields) -> Option<u32> {
+    let is_v4 = !outer.is_v4();
+    let most = if is_v4 { MOST_V4 } else { MOST_V6 }.wrapping_sub(new_head(is_v4, inside));
     let at = outer.transport();
     let [kind, _] = outer.sport;
     let [words_v6, words_v4] = packet.get::<2>(at + 4)?;

@@ -13,7 +13,7 @@ const OFFSET_V4: u16 = 0x1fff;
 
 /// What a header says, of whatever family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     /// Type of service, or traffic class.
     pub(super) tos: u8,
     /// Time to live, or hop limit, as it leaves.

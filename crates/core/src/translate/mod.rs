@@ -18,6 +18,7 @@ mod rewrite;
 mod size;
 
 pub(crate) use decide::follow;
+pub(crate) use header::Fields;
 
 use rvs_abi::Outcome;
 
@@ -47,14 +48,25 @@ pub fn become_other<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
     is_done.unwrap_or(false)
 }
 
-/// The stage for an ICMP error about a packet of such a connection.
+/// The stage for an ICMP error about a packet of such a connection. [`Outcome::IcmpToClient`], [`Outcome::IcmpToServer`]: the
+/// next stage is to rewrite it.
 #[inline(always)]
 pub fn translate_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         let Scratch { parsed, quoted, way, found, .. } = scratch;
         let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
-        either(error::send(&context, packet, parsed, quoted, &found, way))
+        either(error::decide(&context, packet, parsed, quoted, &found, way))
     });
     outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage behind that: the error becomes one of the other family. `false`: the kernel made no room.
+#[inline(always)]
+pub fn error_becomes_other<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
+    let is_done = tables.with_scratch(|scratch| {
+        let Scratch { parsed, quoted, way, .. } = scratch;
+        error::rewrite(packet, tables, parsed, quoted, way).is_some()
+    });
+    is_done.unwrap_or(false)
 }

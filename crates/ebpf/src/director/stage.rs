@@ -269,6 +269,22 @@ pub extern "C" fn rvs_tc_translate_error(context: *mut __sk_buff) -> u32 {
     pipeline::translate_error(&mut Skb::new(context), &tables) as u32
 }
 
+/// The stage behind that, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_error_becomes_other(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    u32::from(pipeline::error_becomes_other(&mut Xdp::new(context), &tables))
+}
+
+/// The stage behind that, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_error_becomes_other(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return 0 };
+    u32::from(pipeline::error_becomes_other(&mut Skb::new(context), &tables))
+}
+
 /// The look-up by the director's ports.
 #[unsafe(no_mangle)]
 #[inline(never)]

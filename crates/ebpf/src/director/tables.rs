@@ -696,6 +696,16 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn error_becomes_other<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if self.is_xdp {
+            stage::rvs_xdp_error_becomes_other(self.context.cast())
+        } else {
+            stage::rvs_tc_error_becomes_other(self.context.cast())
+        };
+        is_done != 0
+    }
+
+    #[inline(always)]
     fn keep(&self, about: Outcome) {
         let _kept = stage::rvs_keep(about as u32);
     }
