@@ -18,4 +18,5 @@ mod schedulers;
 mod support;
 mod table;
 mod threads;
+mod translated;
 mod tunnel_sources;
