@@ -22,13 +22,6 @@ pub enum Program {
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
-        Self::Connect,
-        Self::Error,
-        Self::Fragment,
-        Self::Answer,
-        Self::Gather,
-        Self::Cut,
-        Self::Translate,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut, Self::Translate];
 }

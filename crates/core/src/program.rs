@@ -91,9 +91,7 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
                 tables.take_quoted();
                 tables.go_on(packet, Program::Connect, Outcome::IcmpError)
             }
-            Outcome::TranslateError => {
-                tables.go_on(packet, Program::Translate, Outcome::TranslateError)
-            }
+            Outcome::TranslateError => tables.go_on(packet, Program::Translate, Outcome::TranslateError),
             outcome => end(tables, outcome, outcome.class() == Class::Forward),
         },
         Program::Fragment => {

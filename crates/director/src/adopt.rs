@@ -68,7 +68,9 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
     filter::repair(memory, &state.filter);
     let mut dests = BTreeMap::new();
     for (id, service) in &state.services {
-        dests.extend(service.members().map(|member| (member.id, dest_record((*id, &service.key), member, true))));
+        dests.extend(
+            service.members().map(|member| (member.id, dest_record((*id, &service.key), member, true))),
+        );
         let trash = service.trash.values().map(|trashed| &trashed.member);
         dests.extend(trash.map(|member| (member.id, dest_record((*id, &service.key), member, false))));
     }

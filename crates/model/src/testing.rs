@@ -9,7 +9,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use rvs_abi::map::Region;
 use rvs_abi::sched::{HEADER_WORDS, NO_INDEX, SH_BUCKETS, id, kind, low, word};
 use rvs_abi::{
-    Addr, Dest, DestFlags, FullNatUse, Method, Rule, Service, ServiceFlags, ServiceKey, TunnelType, family, mark,
+    Addr, Dest, DestFlags, FullNatUse, Method, Rule, Service, ServiceFlags, ServiceKey, TunnelType, family,
+    mark,
 };
 
 use crate::{Memory, buckets, for_each_conn, records, sweep};

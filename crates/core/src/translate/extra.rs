@@ -129,7 +129,8 @@ impl<P: Packet, T: Tables> Step<T> for Headers<'_, P> {
         }
         let is_route = next == ipv6::next::ROUTING && header[SEGMENTS_LEFT] != 0;
         // What stands behind the fragment header is part of what is fragmented: leaving it out would move the fragments behind.
-        let is_inside = next == ipv6::next::FRAGMENT && tables.veiled(self.is_fragment) != 0 && at + len != self.end;
+        let is_inside =
+            next == ipv6::next::FRAGMENT && tables.veiled(self.is_fragment) != 0 && at + len != self.end;
         if is_route || is_inside {
             self.result = REFUSED;
             let field = if is_route { SEGMENTS_LEFT } else { 0 };

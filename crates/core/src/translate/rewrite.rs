@@ -2,7 +2,7 @@
 
 use rvs_abi::{Addr, family, proto};
 use rvs_wire::checksum::{self, Delta};
-use rvs_wire::{eth, ipv6, udp};
+use rvs_wire::{eth, ipv4, ipv6, udp};
 
 use crate::forward::full_nat::{NewEnds, rewrite_ports};
 use crate::forward::{address, client_option};
@@ -40,11 +40,12 @@ pub(super) fn packet<P: Packet, T: Tables>(
         ..Fields::default()
     };
     let fields = fragment(packet, parsed, fields)?.veiled(tables);
-    // A bundle may be longer than any packet of IPv4.
-    if fields.payload > u32::from(u16::MAX) - ipv6::LEN as u32 {
+    let to = if parsed.is_v4() { family::V6 } else { family::V4 };
+    // A bundle may be longer than any packet of the other family: IPv4 counts its header too.
+    let own = if parsed.is_v4() { ipv6::fragment::LEN } else { ipv4::LEN };
+    if fields.payload > u32::from(u16::MAX) - own as u32 {
         return None;
     }
-    let to = if parsed.is_v4() { family::V6 } else { family::V4 };
     packet.change_family(to, head, new_head(parsed))?;
     let ends = (way.ends.source, way.ends.destination);
     store(packet, &fields, eth::LEN, to == family::V4, ends, tables.random() as u16)?;
@@ -97,12 +98,7 @@ fn packet_len<P: Packet>(packet: &P, parsed: &Parsed) -> Option<u32> {
 /// Writes ports and checksum. An IPv4 address in its mapped form adds to a sum what its four bytes do: its other words are 0,
 /// of either sign.
 #[inline(always)]
-fn transport<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    parsed: &Parsed,
-    new: &NewEnds,
-) -> Option<()> {
+fn transport<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, new: &NewEnds) -> Option<()> {
     if parsed.is_v4() && parsed.protocol == proto::UDP {
         let at = parsed.transport() + udp::CHECKSUM;
         if packet.get::<2>(at)? == [0, 0] {
@@ -116,12 +112,7 @@ fn transport<P: Packet, T: Tables>(
 
 /// A datagram that came without a checksum gets one: in IPv6 there is none without (RFC 7915 §4.5).
 #[inline(always)]
-fn datagram<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    parsed: &Parsed,
-    new: &NewEnds,
-) -> Option<()> {
+fn datagram<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, new: &NewEnds) -> Option<()> {
     let (l4, end) = (u32::from(parsed.l4), eth::LEN as u32 + parsed.len);
     packet.reach(end);
     let ([a, b], [c, d]) = (new.sport, new.dport);

@@ -149,7 +149,11 @@ fn protocols() -> impl Strategy<Value = u8> {
 }
 
 fn said() -> impl Strategy<Value = Said> {
-    (any::<u8>(), 2_u8.., any::<bool>()).prop_map(|(tos, ttl, dont_fragment)| Said { tos, ttl, dont_fragment })
+    (any::<u8>(), 2_u8.., any::<bool>()).prop_map(|(tos, ttl, dont_fragment)| Said {
+        tos,
+        ttl,
+        dont_fragment,
+    })
 }
 
 proptest! {
