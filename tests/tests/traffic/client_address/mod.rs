@@ -65,6 +65,7 @@ fn listeners_that_wait_for_data_show_the_client_from_the_syn() {
     assert_eq!(rig.ask(0, 82), Shown::Client);
     rig.stand_in.plan(|plan| (plan.in_syn, plan.in_acks) = (false, true));
     assert_eq!(rig.ask(0, 82), Shown::Director);
+    rig.wait_for_the_last_segments();
     rig.agent().end(Signal::SIGTERM);
     let log = rig.agent().log();
     let late = "warning: 1 connection whose client was known only after the server could ask\n";

@@ -1,5 +1,6 @@
 //! A client, a stand-in for a director, and a server that an agent serves.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 
@@ -137,6 +138,22 @@ impl Rig {
         } else {
             Shown::Other(shown)
         }
+    }
+
+    /// Waits until the server has seen the last of its connections' segments, which clients don't wait for.
+    #[track_caller]
+    pub(crate) fn wait_for_the_last_segments(&self) {
+        const LISTEN: &str = "0A";
+        const TIME_WAIT: &str = "06";
+        let states = || {
+            let read = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+            let table = self.server.enter(read).unwrap();
+            let state = |line: &str| line.split_ascii_whitespace().nth(3).unwrap().to_owned();
+            table.lines().skip(1).map(state).collect::<Vec<_>>()
+        };
+        let has_seen_all = || states().iter().all(|state| state == LISTEN || state == TIME_WAIT);
+        wait_until("the ends of the server's connections", LIMIT, has_seen_all)
+            .unwrap_or_else(|e| panic!("{e}: states {:?}", states()));
     }
 
     /// As [`Rig::ask`], at every listener that takes IPv4, then at those that take IPv6: ports 80 and 81 each.
