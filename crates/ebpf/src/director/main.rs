@@ -5,6 +5,7 @@
 mod bucket;
 mod maps;
 mod next_hop;
+mod rule;
 mod stage;
 mod tables;
 

@@ -6,15 +6,16 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime
 use core::ffi::c_void;
 use rvs_abi::sched::{high, low};
 use rvs_abi::{
-    Addr, Config, Dest, DestConns, Event, Outcome, Port, Program, Rule, Service, ServiceKey, Stats, limits,
+    Addr, Config, Dest, DestConns, Event, Outcome, Port, Program, Service, ServiceKey, Stats, limits,
 };
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::{About, Scratch, Side};
-use rvs_core::{DestRecord, Flow, Link, NextHop, Packet, RuleRecord, ServiceRecord, Step, Verdict};
+use rvs_core::{DestRecord, Flow, Link, NextHop, Packet, ServiceRecord, Step, Verdict};
 use rvs_core::{fragment, hold};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
+use crate::rule::RulePointer;
 use crate::{maps, next_hop, stage};
 
 /// The maps, seen by the program that handles one packet.
@@ -192,36 +193,6 @@ impl ServiceRecord for ServicePointer {
         // SAFETY: the pointer is that of a live record in a map; both halves are of one aligned word.
         let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };
         (low(word), high(word))
-    }
-}
-
-/// A rule of the classifier in map memory.
-#[derive(Clone, Copy)]
-pub(crate) struct RulePointer(*const Rule);
-
-impl RuleRecord for RulePointer {
-    #[inline(always)]
-    fn is_between(self, source: Addr, destination: Addr) -> bool {
-        let (from, to) = (field!(self.0, source).0, field!(self.0, destination).0);
-        let (from_mask, to_mask) = (field!(self.0, source_mask).0, field!(self.0, destination_mask).0);
-        (source.0[0] ^ from[0]) & from_mask[0]
-            | (source.0[1] ^ from[1]) & from_mask[1]
-            | (destination.0[0] ^ to[0]) & to_mask[0]
-            | (destination.0[1] ^ to[1]) & to_mask[1]
-            == 0
-    }
-    #[inline(always)]
-    fn ports(self) -> [u16; 4] {
-        let (source, destination) = (field!(self.0, source_ports), field!(self.0, destination_ports));
-        [source[0], source[1], destination[0], destination[1]]
-    }
-    #[inline(always)]
-    fn kind(self) -> (u8, u8) {
-        (field!(self.0, protocol), field!(self.0, family))
-    }
-    #[inline(always)]
-    fn mark(self) -> u32 {
-        field!(self.0, mark)
     }
 }
 
