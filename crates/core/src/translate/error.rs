@@ -6,8 +6,8 @@ use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp as wire, ipv4, ipv6, sctp, tcp, udp};
 
 use crate::conn::Found;
+use crate::forward::address;
 use crate::forward::full_nat::NewEnds;
-use crate::forward::{address, check};
 use crate::icmp::{pseudo, relay};
 use crate::pipeline::{Context, Way};
 use crate::translate::header::Fields;
@@ -52,12 +52,14 @@ pub(super) fn decide<P: Packet, T: Tables>(
         way.hop = context.hop_to(dest, dest_id, false)?;
         Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() }
     };
-    check(packet, outer, &way.hop, 0)?;
+    if outer.ttl() <= 1 {
+        return Err(Outcome::TtlExceeded);
+    }
     let message = message(packet, outer, quoted, way.hop.mtu).ok_or(Outcome::TranslateIcmp)?;
     // In scratch memory, for the next stage: so that goes through once for all errors, and has room on its stack.
     way.error = [u32::from_be_bytes([message.kind, message.code, 0, 0]), message.word];
     way.quoted = quoted_fields(packet, outer, quoted).ok_or(Outcome::IcmpQuote)?;
-    way.rest = rest(packet, outer, quoted, &way.quoted).ok_or(Outcome::IcmpQuote)?;
+    way.rest = rest(packet, outer, quoted, &way.quoted, way.hop.mtu).ok_or(Outcome::IcmpQuote)?;
     context.tables.count(service, dest_id, &stats);
     if !is_to_client {
         found.count_packet();
@@ -150,12 +152,14 @@ fn quoted_fields<P: Packet>(packet: &P, outer: &Parsed, quoted: &Parsed) -> Opti
     Some(fields)
 }
 
-/// Bytes of the quoted transport header and of what is behind it that go along: all, up to a largest number. Extensions
-/// (RFC 4884), which stand behind a quote that says its own length, stay behind.
+/// Bytes of the quoted transport header and of what is behind it that go along: all, up to a largest number, so that the
+/// error fits its way. Extensions (RFC 4884), which stand behind a quote that says its own length, stay behind.
 #[inline(always)]
-fn rest<P: Packet>(packet: &P, outer: &Parsed, quoted: &Parsed, inside: &Fields) -> Option<u32> {
+fn rest<P: Packet>(packet: &P, outer: &Parsed, quoted: &Parsed, inside: &Fields, mtu: u32) -> Option<u32> {
     let is_v4 = !outer.is_v4();
-    let most = if is_v4 { MOST_V4 } else { MOST_V6 }.wrapping_sub(new_head(is_v4, inside));
+    let most = if is_v4 { MOST_V4 } else { MOST_V6 };
+    let most = if mtu != 0 && mtu < most { mtu } else { most };
+    let most = most.saturating_sub(new_head(is_v4, inside));
     let at = outer.transport();
     let [kind, _] = outer.sport;
     let [words_v6, words_v4] = packet.get::<2>(at + 4)?;

@@ -124,3 +124,62 @@ impl Fields {
         header
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Fields = Fields {
+        tos: 0xb8,
+        ttl: 63,
+        protocol: 17,
+        is_fragment: 0,
+        place: 0,
+        id: 0,
+        payload: 100,
+        on_wire: 100,
+    };
+
+    /// RFC 7915 §5.1: so small a packet came over a way that takes 1280 bytes and no more, and may be fragmented.
+    #[test]
+    fn what_is_larger_than_1260_bytes_is_not_to_be_fragmented() {
+        let of = |on_wire| Fields { payload: on_wire, on_wire, ..PLAIN }.v4([10, 0, 0, 1], [10, 0, 0, 2], 6);
+        let (small, large) = (of(1240), of(1241));
+        assert_eq!((small.dont_fragment(), small.id(), small.total_len()), (false, id(7), 1260));
+        assert_eq!((large.dont_fragment(), large.id(), large.total_len()), (true, 0, 1261));
+        // Of a bundle the segments count.
+        let bundle = Fields { payload: 30_000, ..PLAIN }.v4([10, 0, 0, 1], [10, 0, 0, 2], 6);
+        assert_eq!((bundle.dont_fragment(), bundle.total_len()), (false, 30_020));
+        for header in [small, large, bundle] {
+            assert_eq!(rvs_wire::checksum::fold(header.sum()), 0xffff);
+            assert_eq!((header.tos(), header.ttl(), header.protocol()), (0xb8, 63, 17));
+        }
+    }
+
+    /// As it stands in a header.
+    fn id(number: u16) -> u32 {
+        u32::from(u16::from_ne_bytes(number.to_be_bytes()))
+    }
+
+    /// Offset, identification and "more fragments" go through both families.
+    #[test]
+    fn fragments_stay_where_they_are() {
+        for (more, offset) in [(true, 0), (true, 1480), (false, 65_528)] {
+            let came = Fields { is_fragment: 1, place: offset | u16::from(more), id: 0x1234_abcd, ..PLAIN };
+            let header = came.v4([10, 0, 0, 1], [10, 0, 0, 2], 6);
+            assert_eq!(rvs_wire::checksum::fold(header.sum()), 0xffff);
+            assert!(!header.dont_fragment());
+            let [.., c, d] = header.0[1].to_ne_bytes();
+            assert_eq!(u16::from_be_bytes([c, d]), offset / 8 | if more { 0x2000 } else { 0 });
+            let back = PLAIN.fragment_of_v4(&header);
+            assert_eq!(back, Fields { id: 0xabcd, ..came });
+            assert_eq!(PLAIN.fragment_of_v6(&back.fragment_v6()), back);
+            let fixed = back.v6([0; 4], [0; 4]);
+            assert_eq!((fixed.next_header(), fixed.payload_len()), (ipv6::next::FRAGMENT, 108));
+        }
+        let whole = PLAIN.v6([0; 4], [0; 4]);
+        assert_eq!((whole.next_header(), whole.payload_len()), (17, 100));
+        assert_eq!((whole.traffic_class(), whole.hop_limit(), whole.flow_label()), (0xb8, 63, 0));
+        assert!(PLAIN.fragment_of_v4(&PLAIN.v4([0; 4], [0; 4], 0)).is_fragment == 0);
+    }
+}

@@ -118,3 +118,63 @@ const fn plateau(len: u32) -> u32 {
         _ => MTU_MIN_V4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn error(kind: u8, code: u8, word: u32) -> Message {
+        Message { kind, code, word }
+    }
+
+    /// RFC 7915 §5.2, figure 6.
+    #[test]
+    fn pointers_point_to_the_same_field() {
+        let expected =
+            [(0, 0), (1, 1), (4, 2), (5, 2), (6, 9), (7, 8), (8, 12), (23, 12), (24, 16), (39, 16)];
+        for (v6, v4) in expected {
+            assert_eq!(to_v4(error(4, 0, v6), 1500), Some(error(12, 0, v4 << 24)), "{v6}");
+        }
+        for nowhere in [2, 3, 40, u32::MAX] {
+            assert_eq!(to_v4(error(4, 0, nowhere), 1500), None, "{nowhere}");
+        }
+    }
+
+    /// RFC 7915 §4.2, §5.2: 20 bytes more or less, what the receiver's own way takes, and never less than 1280 in IPv6.
+    #[test]
+    fn an_mtu_is_told_in_the_receivers_family() {
+        let too_big = |word, mtu| to_v6(error(3, 4, word), 1500, mtu).map(|message| message.word);
+        assert_eq!(too_big(1400, 0), Some(1420));
+        assert_eq!(too_big(1400, 1410), Some(1410));
+        assert_eq!(too_big(68, 1500), Some(1280));
+        assert_eq!(too_big(1400, 1000), Some(1280));
+        // The upper half is not part of it (RFC 1191 §4), and the length that the quote may have there (RFC 4884).
+        assert_eq!(too_big(0x0005_0578, 0), Some(1420));
+        let needed = |word, mtu| to_v4(error(2, 0, word), mtu).map(|message| message.word);
+        assert_eq!(needed(1400, 0), Some(1380));
+        assert_eq!(needed(1400, 1300), Some(1300));
+        assert_eq!(needed(0, 1500), Some(68));
+        assert_eq!(needed(u32::MAX, 0), Some(65_535));
+    }
+
+    /// RFC 1191 §7.1.
+    #[test]
+    fn a_way_that_does_not_say_takes_the_next_lower_plateau() {
+        let expected = [(65_535, 32_000), (9000, 8166), (1500, 1492), (1492, 1006), (576, 508), (296, 68)];
+        for (len, mtu) in expected {
+            assert_eq!(plateau(len), mtu, "{len}");
+        }
+        let told = |len| to_v6(error(3, 4, 0), len, 0).map(|message| message.word);
+        assert_eq!((told(1500), told(9000)), (Some(1512), Some(8186)));
+    }
+
+    #[test]
+    fn what_has_no_word_is_not_told() {
+        for (kind, code) in [(3, 14), (3, 16), (3, 255), (4, 0), (5, 1), (11, 2), (12, 0), (200, 0)] {
+            assert_eq!(to_v6(error(kind, code, 0), 1500, 1500), None, "{kind} {code}");
+        }
+        for (kind, code) in [(0, 0), (1, 5), (1, 255), (3, 2), (4, 2), (5, 0), (127, 0)] {
+            assert_eq!(to_v4(error(kind, code, 0), 1500), None, "{kind} {code}");
+        }
+    }
+}
