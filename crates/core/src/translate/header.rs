@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(rvs_wire::checksum::fold(header.sum()), 0xffff);
             assert!(!header.dont_fragment());
             let [.., c, d] = header.0[1].to_ne_bytes();
-            assert_eq!(u16::from_be_bytes([c, d]), offset / 8 | if more { 0x2000 } else { 0 });
+            assert_eq!(u16::from_be_bytes([c, d]), (offset / 8) | if more { 0x2000 } else { 0 });
             let back = PLAIN.fragment_of_v4(&header);
             assert_eq!(back, Fields { id: 0xabcd, ..came });
             assert_eq!(PLAIN.fragment_of_v6(&back.fragment_v6()), back);
