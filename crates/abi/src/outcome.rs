@@ -78,6 +78,7 @@ outcomes! {
     LaterFragment = 27, Pass, "later_fragment", "a fragment behind the first; never the end of a packet";
     MaybeMarked = 28, Pass, "maybe_marked", "may have a mark that a service is for; never the end of a packet";
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
+    TunnelCut = 46, Pass, "tunnel_cut", "is in its tunnel and too large for its way: goes on in fragments; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
@@ -100,6 +101,7 @@ outcomes! {
     IcmpFromTunnel = 38, Forward, "icmp_from_tunnel", "ICMP error about a tunnel's packet sent to the client whose packet was inside";
 
     ForwardCut = 42, Forward, "forward_cut", "larger than the MTU on its way, and may be fragmented: its fragments go on, and are counted once more";
+    ForwardTunnelCut = 41, Forward, "forward_tunnel_cut", "sent through a tunnel in fragments of the outer packet, which was larger than the MTU on its way";
     FragmentHeld = 43, Forward, "fragment_held", "fragment that came before the first of its packet: held, and counted once more when it goes on behind that";
 
     ForwardFullNat = 44, Forward, "forward_full_nat", "request sent to a full NAT destination";
@@ -159,6 +161,7 @@ pub const STEPS: &[Outcome] = &[
     Outcome::LaterFragment,
     Outcome::MaybeMarked,
     Outcome::Tunnel,
+    Outcome::TunnelCut,
     Outcome::TunnelError,
     Outcome::Balanced,
     Outcome::FromServer,

@@ -8,7 +8,7 @@ pub enum Program {
     Connect = 0,
     /// For ICMP errors.
     Error = 1,
-    /// For fragments behind the first.
+    /// For fragments behind the first, and for a first one that they are gathered behind and that goes into a tunnel.
     Fragment = 2,
     /// For packets that are dropped and whose sender is to know it.
     Answer = 3,

@@ -77,6 +77,8 @@ pub struct Known {
 pub struct Keep {
     key: Key,
     known: Known,
+    /// 1: it is kept, and what came before it goes on behind it, which for a tunnel's packet is done before that is in it.
+    pub(crate) gathered: u64,
 }
 
 impl Keep {
@@ -107,6 +109,7 @@ impl Keep {
         (vip, now): (Addr, u64),
     ) {
         self.set_key(parsed);
+        self.gathered = 0;
         self.known.vip = vip;
         self.known.other = Addr([0; 2]);
         self.known.dest = dest;
@@ -203,10 +206,8 @@ fn request<P: Packet, T: Tables>(
         return Ok(Outcome::ForwardTranslated);
     }
     let hop = context.hop_to(dest, known.dest, false)?;
-    if known.method != u32::from(Method::TUNNEL) {
-        way.notice.mtu = hop.mtu;
-        cut::check(packet, context.tables, parsed, &hop)?;
-    }
+    way.notice.mtu = hop.mtu;
+    cut::check(packet, context.tables, parsed, &hop, known.method as u8)?;
     let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
@@ -249,7 +250,7 @@ fn reply<P: Packet, T: Tables>(
         return Ok(Outcome::ReplyTranslated);
     }
     way.notice.mtu = hop.mtu;
-    cut::check(packet, context.tables, parsed, &hop)?;
+    cut::check(packet, context.tables, parsed, &hop, Method::MASQ)?;
     check(packet, parsed, &hop, 0)?;
     let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);

@@ -18,6 +18,8 @@ pub struct Frame<const MAX: usize> {
     /// Frames that were sent behind it, one after the other, and where each ends.
     behind: [u8; MAX],
     ends: [usize; BEHIND_MAX],
+    /// Whether it is to an interface: it does not meet the program again.
+    leaves: [bool; BEHIND_MAX],
     count: usize,
 }
 
@@ -28,15 +30,42 @@ impl<const MAX: usize> Frame<MAX> {
         let mut buffer = [0; MAX];
         buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
         let ends = [0; BEHIND_MAX];
-        Some(Self { buffer, len: bytes.len(), port: Port::default(), behind: [0; MAX], ends, count: 0 })
+        Some(Self {
+            buffer,
+            len: bytes.len(),
+            port: Port::default(),
+            behind: [0; MAX],
+            ends,
+            leaves: [false; BEHIND_MAX],
+            count: 0,
+        })
     }
 
     /// The frames that were sent behind it, as they meet the program again.
     pub fn behind(&self) -> impl Iterator<Item = Self> {
-        (0..self.count).filter_map(|i| {
+        self.others(false)
+    }
+
+    /// The frames that were sent out beside it.
+    pub fn beside(&self) -> impl Iterator<Item = Self> {
+        self.others(true)
+    }
+
+    fn others(&self, leave: bool) -> impl Iterator<Item = Self> {
+        (0..self.count).filter(move |i| self.leaves[*i] == leave).filter_map(|i| {
             let start = if i == 0 { 0 } else { self.ends[i - 1] };
             Some(Self::new(self.behind.get(start..self.ends[i])?)?.from(self.port))
         })
+    }
+
+    fn add(&mut self, leaves: bool) -> Option<()> {
+        let start = if self.count == 0 { 0 } else { self.ends[self.count - 1] };
+        let end = start + self.len;
+        self.behind.get_mut(start..end)?.copy_from_slice(&self.buffer[..self.len]);
+        *self.ends.get_mut(self.count)? = end;
+        self.leaves[self.count] = leaves;
+        self.count += 1;
+        Some(())
     }
 
     /// As it came in on an interface of which this is known.
@@ -135,12 +164,11 @@ impl<const MAX: usize> Packet for Frame<MAX> {
     fn reach(&mut self, _len: u32) {}
 
     fn resend(&mut self) -> Option<()> {
-        let start = if self.count == 0 { 0 } else { self.ends[self.count - 1] };
-        let end = start + self.len;
-        self.behind.get_mut(start..end)?.copy_from_slice(&self.buffer[..self.len]);
-        *self.ends.get_mut(self.count)? = end;
-        self.count += 1;
-        Some(())
+        self.add(false)
+    }
+
+    fn send_to(&mut self, _ifindex: u32) -> Option<()> {
+        self.add(true)
     }
 
     fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()> {

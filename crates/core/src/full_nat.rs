@@ -161,7 +161,7 @@ impl<T: Tables> Context<'_, T> {
         way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
         let hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
         way.notice.mtu = hop.mtu;
-        cut::check(packet, self.tables, parsed, &hop)?;
+        cut::check(packet, self.tables, parsed, &hop, Method::FULL_NAT)?;
         check(packet, parsed, &hop, 0)?;
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);

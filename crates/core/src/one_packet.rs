@@ -92,8 +92,7 @@ fn send<P: Packet, T: Tables>(
         Err(outcome) => outcome,
     };
     if found == Outcome::Balanced
-        && method != Method::TUNNEL
-        && let Err(outcome) = cut::check(packet, context.tables, parsed, &way.hop)
+        && let Err(outcome) = cut::check(packet, context.tables, parsed, &way.hop, method)
     {
         found = outcome;
     }

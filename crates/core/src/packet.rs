@@ -63,6 +63,9 @@ pub trait Packet {
     /// Sends a copy of the frame to the interface that it came in on, as if it came in once more.
     fn resend(&mut self) -> Option<()>;
 
+    /// Sends a copy of the frame to an interface.
+    fn send_to(&mut self, ifindex: u32) -> Option<()>;
+
     /// Copies the frame, which has so many bytes.
     fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()>;
 
@@ -89,6 +92,8 @@ pub struct Encap {
 impl Encap {
     /// Kind: the header of an ICMP message, which is no tunnel.
     pub const ICMP: u8 = 0xff;
+    /// Kind: a tunnel's that the kernel is told nothing of. It makes no fragments of what it knows to be in a tunnel.
+    pub const PLAIN: u8 = 0xfe;
 
     /// Of a tunnel of that [`TunnelType`], with a checksum (1), where that has one, or without (0).
     #[inline(always)]
@@ -103,11 +108,12 @@ impl Encap {
         Self { family, kind, checksum, rest: rest as u32 }
     }
 
-    /// Nothing but room of so many bytes, more than an IPv4 header's, in front of IPv4.
+    /// Nothing but room of so many bytes, more than an IP header's, in front of a packet of that family.
     #[inline(always)]
     #[must_use]
-    pub(crate) const fn room(size: u32) -> Self {
-        Self { family: family::V4, kind: Self::ICMP, checksum: 0, rest: size - ipv4::LEN as u32 }
+    pub(crate) const fn room(size: u32, is_v4: bool) -> Self {
+        let (family, ip_len) = if is_v4 { (family::V4, ipv4::LEN) } else { (family::V6, ipv6::LEN) };
+        Self { family, kind: Self::ICMP, checksum: 0, rest: size - ip_len as u32 }
     }
 
     /// Of an ICMP error.

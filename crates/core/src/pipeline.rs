@@ -80,6 +80,8 @@ pub struct Way {
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
     pub keep: fragment::Keep,
+    /// Of a packet that goes into a tunnel, 1: what is around it is to be cut.
+    pub is_cut: u64,
 }
 
 /// What goes into an ICMP error about a packet that is dropped.
@@ -306,6 +308,7 @@ pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
     let _kept = tables.with_scratch(|scratch| {
         scratch.way.keep.keep(tables, &scratch.parsed, outcome, conn::ticks(scratch.clock));
+        scratch.way.keep.gathered = 1;
     });
 }
 
@@ -319,15 +322,32 @@ pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
     is_there.unwrap_or(false)
 }
 
+/// Whether a packet is a first fragment that others are still to be gathered behind.
+#[inline(always)]
+pub(crate) fn is_to_be_gathered<T: Tables>(tables: &T) -> bool {
+    let is_first =
+        tables.with_scratch(|scratch| scratch.parsed.is(Signal::FRAGMENT) && scratch.way.keep.gathered == 0);
+    is_first.unwrap_or(false)
+}
+
 /// The stage behind 2b and 2c for packets that leave through a tunnel.
 #[inline(always)]
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         match tunnel::send(packet, tables, &scratch.parsed, &mut scratch.way) {
+            Ok(()) if scratch.way.is_cut != 0 => Outcome::TunnelCut,
             Ok(()) => Outcome::ForwardTunnel,
             Err(outcome) => outcome,
         }
     });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// The stage behind that for what is too large for its way now: sends it in fragments (see `crate::cut::outer`).
+#[inline(always)]
+pub fn cut_outer<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    let outcome =
+        tables.with_scratch(|scratch| cut::outer::send(packet, tables, &scratch.parsed, &scratch.way));
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
@@ -463,11 +483,9 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
-        if let Ok(hop) = &hop
-            && method(flags) != Method::TUNNEL
-        {
+        if let Ok(hop) = &hop {
             way.notice.mtu = hop.mtu;
-            cut::check(packet, self.tables, parsed, hop)?;
+            cut::check(packet, self.tables, parsed, hop, method(flags))?;
         }
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
@@ -685,7 +703,7 @@ impl<'a, T: Tables> Context<'a, T> {
         let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
         way.notice.mtu = hop.mtu;
-        cut::check(packet, self.tables, parsed, &hop)?;
+        cut::check(packet, self.tables, parsed, &hop, Method::MASQ)?;
         check(packet, parsed, &hop, 0)?;
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);

@@ -9,7 +9,7 @@ use rvs_abi::{Class, Outcome, Program};
 use crate::guard;
 use crate::icmp::{answer, schedule};
 use crate::parse::Signal;
-use crate::pipeline::{connect, find_mark};
+use crate::pipeline::{connect, find_mark, is_to_be_gathered};
 use crate::{Link, Packet, Tables, Verdict};
 
 /// The program that goes on with packets that came to this outcome.
@@ -20,7 +20,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::IcmpError => Some(Program::Error),
         Outcome::LaterFragment => Some(Program::Fragment),
         Outcome::FragmentHeld => Some(Program::Gather),
-        Outcome::ForwardCut => Some(Program::Cut),
+        Outcome::ForwardCut | Outcome::TunnelCut => Some(Program::Cut),
         Outcome::Translate
         | Outcome::TranslateError
         | Outcome::ForwardTranslated
@@ -33,6 +33,10 @@ const fn behind(outcome: Outcome) -> Option<Program> {
 /// The end of the first program, and of those behind it: sends the packet by its method, or hands it to the next.
 #[inline(always)]
 pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if outcome == Outcome::Tunnel && tables.holds() && is_to_be_gathered(tables) {
+        // Those behind it take its place for a moment: that has to be before it is in the tunnel.
+        return tables.go_on(packet, Program::Gather, outcome);
+    }
     let outcome = send(packet, tables, outcome);
     match behind(outcome) {
         Some(program) => tables.go_on(packet, program, outcome),
@@ -62,12 +66,10 @@ const fn is_followed(outcome: Outcome) -> bool {
 /// The end of a packet, unless it is the first fragment of one.
 #[inline(always)]
 fn leave<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
-    let end = tables.with_scratch(|scratch| (scratch.way.hop.link, scratch.parsed.is(Signal::FRAGMENT)));
-    let Some((link, is_first)) = end else { return end_without_link(Outcome::Inconsistent) };
-    if is_first {
+    if is_to_be_gathered(tables) {
         return tables.go_on(packet, Program::Gather, outcome);
     }
-    if outcome.class() == Class::Forward { Verdict { outcome, link } } else { end_without_link(outcome) }
+    end(tables, outcome, outcome.class() == Class::Forward)
 }
 
 /// A program behind the first, for a packet that came to this outcome.
@@ -92,11 +94,18 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
                 tables.go_on(packet, Program::Connect, Outcome::IcmpError)
             }
             Outcome::TranslateError => tables.go_on(packet, Program::Translate, Outcome::TranslateError),
+            Outcome::TunnelCut => tables.go_on(packet, Program::Cut, Outcome::TunnelCut),
             outcome => end(tables, outcome, outcome.class() == Class::Forward),
         },
+        // A first fragment that the others are gathered behind.
+        Program::Fragment if outcome == Outcome::Tunnel => go_on(packet, tables, outcome),
         Program::Fragment => {
             let outcome = tables.fragment_stage(packet);
             go_on(packet, tables, outcome)
+        }
+        Program::Cut if outcome == Outcome::TunnelCut => {
+            let outcome = tables.cut_outer(packet);
+            end(tables, outcome, outcome.class() == Class::Forward)
         }
         Program::Cut => end_without_link(tables.cut(packet)),
         Program::Gather if outcome == Outcome::FragmentHeld => match tables.hold(packet) {
@@ -106,15 +115,17 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         },
         Program::Gather => {
             // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
-            tables.keep(outcome);
-            if !tables.holds() || tables.release(packet) {
-                if is_translated(outcome) {
-                    return tables.go_on(packet, Program::Translate, outcome);
-                }
-                end(tables, outcome, outcome.class() == Class::Forward)
-            } else {
-                end_without_link(Outcome::RewriteFailed)
+            tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
+            if tables.holds() && !tables.release(packet) {
+                return end_without_link(Outcome::RewriteFailed);
             }
+            if outcome == Outcome::Tunnel {
+                return tables.go_on(packet, Program::Fragment, outcome);
+            }
+            if is_translated(outcome) {
+                return tables.go_on(packet, Program::Translate, outcome);
+            }
+            end(tables, outcome, outcome.class() == Class::Forward)
         }
         Program::Answer => {
             let sent = tables.answer(packet, outcome);

@@ -287,6 +287,15 @@ pub trait Tables {
         pipeline::error_becomes_other(packet, self)
     }
 
+    /// [`pipeline::cut_outer`], likewise.
+    #[inline(always)]
+    fn cut_outer<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::cut_outer(packet, self)
+    }
+
     /// [`pipeline::release`], likewise.
     #[inline(always)]
     fn release<P: Packet>(&self, packet: &mut P) -> bool

@@ -152,13 +152,21 @@ impl Packet for Skb {
     #[inline(always)]
     fn push(&mut self, header: &Encap) -> Option<()> {
         let flags = match header.kind {
-            Encap::ICMP => 0,
+            Encap::ICMP | Encap::PLAIN => 0,
             kind => encap_flags(header.is_v4(), kind),
         };
+        let mut len = header.size();
+        if header.kind == Encap::PLAIN && !header.is_v4() {
+            // What is cut is IPv4 inside, and the kernel has to know that it is IPv6 from now on.
+            // SAFETY: a valid context; pointers are made anew afterwards.
+            if unsafe { bpf_skb_change_proto(self.context, u16::from_ne_bytes(eth::TYPE_IPV6), 0) } != 0 {
+                return None;
+            }
+            len -= (ipv6::LEN - ipv4::LEN) as u32;
+        }
         // SAFETY: a valid context; pointers are made anew afterwards.
         let result = unsafe {
-            let (len, mode) = (header.size() as i32, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC);
-            bpf_skb_adjust_room(self.context, len, mode, flags)
+            bpf_skb_adjust_room(self.context, len as i32, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, flags)
         };
         if result != 0 {
             return None;
@@ -224,6 +232,12 @@ impl Packet for Skb {
             bpf_clone_redirect(self.context, ingress, u64::from(BPF_F_INGRESS))
         };
         (sent == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn send_to(&mut self, ifindex: u32) -> Option<()> {
+        // SAFETY: a valid context; pointers are made anew afterwards.
+        (unsafe { bpf_clone_redirect(self.context, ifindex, 0) } == 0).then_some(())
     }
 
     #[inline(always)]

@@ -160,6 +160,11 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn send_to(&mut self, _ifindex: u32) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
     fn copy_to<const N: usize>(&self, _frame: &mut [u8; N], _len: u32) -> Option<()> {
         None
     }

@@ -15,7 +15,7 @@ use crate::wire::wire;
 use crate::world::{FAMILIES, Way, World};
 
 /// The service.
-const PORT: u16 = 5300;
+pub(crate) const PORT: u16 = 5300;
 /// The port of a client whose packets are written byte by byte.
 const CLIENT_PORT: u16 = 40_000;
 /// How often a question is asked again: the first may go while a neighbour is not known yet.
@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of questions and answers: what fits into a packet, what just does not, and what takes many.
 const LENGTHS: [u32; 5] = [16, 1472, 1473, 4000, 30_000];
 /// MTU of ways that are smaller than the client's and the server's own links, and bytes that are sent there.
-const SMALL: u32 = 1400;
-const CUT_LENGTHS: [u32; 6] = [16, 1372, 1373, 1472, 4000, 30_000];
+pub(crate) const SMALL: u32 = 1400;
+pub(crate) const CUT_LENGTHS: [u32; 6] = [16, 1372, 1373, 1472, 4000, 30_000];
 /// Bytes of a datagram whose fragments are sent one by one, and of each of these.
 const LEN: usize = 4000;
 const SIZE: usize = 1024;
@@ -66,13 +66,13 @@ impl Drop for Names {
     }
 }
 
-fn any_of(address: IpAddr) -> SocketAddr {
+pub(crate) fn any_of(address: IpAddr) -> SocketAddr {
     let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     (any, 0).into()
 }
 
 /// A socket of a host, which waits so long and no longer.
-fn open(host: &Host, address: SocketAddr) -> UdpSocket {
+pub(crate) fn open(host: &Host, address: SocketAddr) -> UdpSocket {
     host.netns().enter(|| UdpSocket::bind(address).unwrap()).unwrap()
 }
 
@@ -81,7 +81,7 @@ fn patient(socket: UdpSocket) -> UdpSocket {
     socket
 }
 
-fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 7 + i / 256).to_le_bytes()[0]).collect()
 }
 
@@ -252,7 +252,7 @@ fn answers_out_of_order(attach: Attach) {
 }
 
 /// Packets that may be fragmented and are too large for the way on. Neither end asks that its packets be left whole.
-fn let_packets_be_cut(world: &World) {
+pub(crate) fn let_packets_be_cut(world: &World) {
     for host in [world.client(), world.server()] {
         host.netns().sysctl("net/ipv4/ip_no_pmtu_disc", "1").unwrap();
     }
@@ -350,6 +350,14 @@ fn questions_out_of_order_by_nat() {
 fn questions_out_of_order_by_dr() {
     questions_out_of_order(Way::DR, Attach::Tc);
     questions_out_of_order(Way::DR, Attach::Xdp);
+}
+
+#[test]
+fn questions_out_of_order_by_tun() {
+    for way in [Way::IPIP, Way { mixed: true, ..Way::GUE }] {
+        questions_out_of_order(way, Attach::Tc);
+        questions_out_of_order(way, Attach::Xdp);
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod routes;
 mod sockets;
 mod stage;
 mod transfer;
+mod tunnel_fragments;
 mod tunnel_sources;
 mod turn;
 mod uplinks;

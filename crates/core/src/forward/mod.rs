@@ -47,7 +47,7 @@ pub(crate) fn address<P: Packet>(packet: &mut P, link: &Link) -> Result<(), Outc
 
 /// The link addresses as bytes.
 #[inline(always)]
-const fn macs(link: &Link) -> [u8; 12] {
+pub(crate) const fn macs(link: &Link) -> [u8; 12] {
     let (a, b, c) = (link.macs[0].to_ne_bytes(), link.macs[1].to_ne_bytes(), link.macs[2].to_ne_bytes());
     [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3]]
 }

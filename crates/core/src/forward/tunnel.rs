@@ -1,9 +1,10 @@
 //! Tunnels (ipvs.md §3.5, §3.6): the packet goes to the real server inside of another one, by IP in IP (RFC 2003,
 //! RFC 2473, RFC 4213), GRE (RFC 2784) or GUE, in IPv4 or IPv6 whatever is inside.
 
-use rvs_abi::{Addr, Outcome, Settings, TunnelFlags, TunnelType, family, proto};
+use rvs_abi::{Addr, Outcome, TunnelFlags, TunnelType, family, proto};
 use rvs_wire::{checksum, eth, gre, gue, ipv4, ipv6, udp};
 
+use crate::cut::outer;
 use crate::forward::{address, check, decrement_ttl};
 use crate::packet::Encap;
 use crate::parse::Signal;
@@ -46,15 +47,21 @@ pub(crate) fn send<P: Packet, T: Tables>(
     parsed: &Parsed,
     way: &mut Way,
 ) -> Result<(), Outcome> {
-    let Way { hop, tunnel, notice, .. } = way;
+    let Way { hop, tunnel, notice, is_cut, .. } = way;
     tunnel.source = source(tables, tunnel, parsed);
     // The kernel cuts a bundle of segments later, and would give each the same checksum: they go without.
     let is_bundle = packet.wire_len(parsed) != parsed.len;
     let encap = encap(tables, tunnel, is_bundle);
     let usable = hop.mtu.saturating_sub(encap.size());
     let is_narrow = usable < if encap.is_v4() { MTU_MIN_V4 } else { ipv6::MTU_MIN as u32 };
-    notice.mtu = if is_narrow || may_be_fragmented(tables, parsed) { 0 } else { usable };
-    check(packet, parsed, hop, encap.size())?;
+    let may_be_cut = outer::is_allowed(tables, parsed);
+    // Of a bundle's segments that are cut nowhere its sender has to know.
+    notice.mtu = if is_narrow || may_be_cut && !is_bundle { 0 } else { usable };
+    let fits = check(packet, parsed, hop, encap.size());
+    *is_cut = u64::from(fits == Err(Outcome::TooBig) && may_be_cut && !is_bundle && tables.holds());
+    if *is_cut == 0 {
+        fits?;
+    }
     // Not even a small packet goes into such a tunnel (ipvs.md §3.2).
     if hop.mtu != 0 && is_narrow {
         return Err(Outcome::TooBig);
@@ -67,7 +74,8 @@ pub(crate) fn send<P: Packet, T: Tables>(
     decrement_ttl(packet, parsed)?;
     let inner = if encap.has_checksum() { inner_sum(packet, tables, parsed) } else { Some(0) };
     let inner = inner.ok_or(Outcome::RewriteFailed)?;
-    packet.push(&encap).ok_or(Outcome::RewriteFailed)?;
+    let kind = if *is_cut == 0 { encap.kind } else { Encap::PLAIN };
+    packet.push(&Encap { kind, ..encap }).ok_or(Outcome::RewriteFailed)?;
     let len = if len > u32::from(u16::MAX) { u16::MAX } else { len as u16 };
     store_outer(packet, tables, parsed, tunnel, &encap, len).ok_or(Outcome::RewriteFailed)?;
     store_rest(packet, parsed, tunnel, &encap, len, inner).ok_or(Outcome::RewriteFailed)?;
@@ -99,12 +107,6 @@ pub(crate) fn is_source<T: Tables>(tables: &T, address: Addr) -> bool {
 const fn last_bytes(bytes: u32) -> u64 {
     let [a, b, c, d] = bytes.to_ne_bytes();
     u64::from_ne_bytes([0, 0, 0, 0, a, b, c, d])
-}
-
-/// Whether what is around an IPv4 packet may be fragmented whatever that says (`pmtu_disc` 0, ipvs.md §3.2).
-#[inline(always)]
-fn may_be_fragmented<T: Tables>(tables: &T, parsed: &Parsed) -> bool {
-    parsed.is_v4() && tables.settings() & Settings::PMTU_DISC == 0
 }
 
 /// What a tunnel puts in front of a packet. Its numbers are veiled, so that what follows is verified once for all kinds.
@@ -148,7 +150,7 @@ fn store_outer<P: Packet, T: Tables>(
     let (tos, ttl) = (outer_tos(parsed.tos()), parsed.ttl().wrapping_sub(1));
     let protocol = protocol(tunnel.kind, parsed);
     if encap.is_v4() {
-        let dont_fragment = parsed.is_v4() && parsed.ip.dont_fragment() && !may_be_fragmented(tables, parsed);
+        let dont_fragment = parsed.is_v4() && !outer::is_allowed(tables, parsed);
         let id = if dont_fragment { 0 } else { tables.random() as u16 | 1 };
         let (source, destination) = (tunnel.source.v4_bytes(), tunnel.destination.v4_bytes());
         let outer =

@@ -195,5 +195,6 @@ fn from_record(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), 
     cached.ifindex = ifindex;
     cached.mtu = field!(dest.0, mtu);
     cached.gateway = field!(dest.0, gateway);
+    cached.macs = [0; 3];
     Ok(())
 }

@@ -108,6 +108,14 @@ pub extern "C" fn rvs_tc_cut(context: *mut __sk_buff) -> u32 {
     pipeline::cut(&mut Skb::new(context), &tables) as u32
 }
 
+/// The stage for packets that are too large in their tunnel, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_cut_outer(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    pipeline::cut_outer(&mut Skb::new(context), &tables) as u32
+}
+
 /// The stage for first fragments.
 #[unsafe(no_mangle)]
 #[inline(never)]

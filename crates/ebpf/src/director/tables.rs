@@ -677,6 +677,15 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
+    fn cut_outer<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        if self.is_xdp {
+            Outcome::Inconsistent
+        } else {
+            outcome(stage::rvs_tc_cut_outer(self.context.cast()))
+        }
+    }
+
+    #[inline(always)]
     fn keep(&self, about: Outcome) {
         let _kept = stage::rvs_keep(about as u32);
     }

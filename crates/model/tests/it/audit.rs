@@ -365,47 +365,89 @@ fn word(total: i32, active: i32) -> u64 {
     TOTAL.wrapping_mul(total).wrapping_add(active)
 }
 
+/// What is wrong in a destination's word, one error behind the other. A correction takes back all, or all but the last ones,
+/// which came while the audit had seen the others.
+#[derive(Default)]
+struct Wrong(Vec<u64>);
+
+impl Wrong {
+    fn correct(&mut self, by: u64) -> bool {
+        let sums = self.0.iter().scan(0_u64, |sum, error| {
+            *sum = sum.wrapping_add(*error);
+            Some(*sum)
+        });
+        let Some(last) = sums.collect::<Vec<_>>().iter().rposition(|sum| sum.wrapping_add(by) == 0) else {
+            return false;
+        };
+        self.0.drain(..=last);
+        true
+    }
+}
+
+/// Whatever happens between its steps, the audit takes back what is wrong and nothing else, and when nothing happens any more,
+/// all counts get right.
+fn play(ops: Vec<Op>, timeouts: [u32; 11]) -> Result<(), TestCaseError> {
+    let heap = Heap::new(&CAPACITY);
+    set_timeouts(&heap, &timeouts);
+    let mut audit = Audit::new(&heap);
+    let mut wrong = [(); DESTS as usize].map(|()| Wrong::default());
+    let mut now = START;
+    for op in ops {
+        match op {
+            Op::Packet { n, flags } => drop(send(&heap, n, flags, now)),
+            Op::End { n } => drop(flush(&heap, |entry| number(entry) == Some(n))),
+            Op::Wait { ticks } => now += ticks,
+            Op::Sweep { from, count } => drop(sweep(&heap, from, count, now)),
+            Op::Kill { n } => {
+                if let Some(too_much) = killed_sweep(&heap, n) {
+                    wrong[entry(n).dest as usize].0.push(too_much);
+                    audit = Audit::new(&heap);
+                }
+            }
+            Op::Err { dest, total, active } => {
+                err(&heap, dest, word(total, active));
+                wrong[dest as usize].0.push(word(total, active));
+            }
+            Op::Steps { steps } => {
+                let rounds = (0..steps).filter_map(|_| audit.step(&heap, STEP));
+                for Correction { dest, total, active } in rounds.flatten() {
+                    let errors = &mut wrong[dest as usize];
+                    let before = errors.0.clone();
+                    let is_right = errors.correct(word(total, active));
+                    prop_assert!(is_right, "destination {dest} by {total}, {active}: {before:x?}");
+                }
+            }
+        }
+    }
+    // The round that it is in may say nothing.
+    quiet_rounds(&mut audit, &heap, 1 + ROUNDS);
+    check(&heap, now);
+    Ok(())
+}
+
+/// The second error comes when the first is about to be corrected.
+#[test]
+fn one_error_after_another() {
+    let mut ops =
+        vec![Op::Packet { n: 49, flags: 2 }, Op::Steps { steps: 4 }, Op::Packet { n: 9, flags: 17 }];
+    ops.extend([
+        Op::Steps { steps: 197 },
+        Op::Err { dest: 1, total: 0, active: -1 },
+        Op::Packet { n: 2, flags: 2 },
+    ]);
+    ops.extend([Op::Wait { ticks: 22 }, Op::Steps { steps: 47 }, Op::Err { dest: 1, total: 2, active: 1 }]);
+    ops.extend([Op::Wait { ticks: 141 }, Op::Sweep { from: 1, count: 5 }, Op::Steps { steps: 2 }]);
+    play(ops, [1; 11]).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens between its steps, the audit takes back what is wrong and nothing else, and when nothing happens any
-    /// more, all counts get right.
     #[test]
     fn the_audit_corrects_what_is_wrong_and_only_that(
         ops in prop::collection::vec(op(), 1..300),
         timeouts in prop::collection::vec(1..400_u32, 11),
     ) {
-        let heap = Heap::new(&CAPACITY);
-        set_timeouts(&heap, &timeouts.try_into().unwrap());
-        let mut audit = Audit::new(&heap);
-        let mut wrong = [0_u64; DESTS as usize];
-        let mut now = START;
-        for op in ops {
-            match op {
-                Op::Packet { n, flags } => drop(send(&heap, n, flags, now)),
-                Op::End { n } => drop(flush(&heap, |entry| number(entry) == Some(n))),
-                Op::Wait { ticks } => now += ticks,
-                Op::Sweep { from, count } => drop(sweep(&heap, from, count, now)),
-                Op::Kill { n } => if let Some(too_much) = killed_sweep(&heap, n) {
-                    wrong[entry(n).dest as usize] = wrong[entry(n).dest as usize].wrapping_add(too_much);
-                    audit = Audit::new(&heap);
-                },
-                Op::Err { dest, total, active } => {
-                    err(&heap, dest, word(total, active));
-                    wrong[dest as usize] = wrong[dest as usize].wrapping_add(word(total, active));
-                }
-                Op::Steps { steps } => {
-                    let rounds = (0..steps).filter_map(|_| audit.step(&heap, STEP));
-                    for Correction { dest, total, active } in rounds.flatten() {
-                        let left = wrong[dest as usize].wrapping_add(word(total, active));
-                        prop_assert_eq!(left, 0, "destination {} by {}, {}", dest, total, active);
-                        wrong[dest as usize] = 0;
-                    }
-                }
-            }
-        }
-        // The round that it is in may say nothing.
-        quiet_rounds(&mut audit, &heap, 1 + ROUNDS);
-        check(&heap, now);
+        play(ops, timeouts.try_into().unwrap())?;
     }
 }

@@ -19,4 +19,5 @@ mod support;
 mod table;
 mod threads;
 mod translated;
+mod tunnel_fragments;
 mod tunnel_sources;

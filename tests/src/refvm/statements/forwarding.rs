@@ -1,6 +1,7 @@
 //! §13.3: forwarding. Tunnels are in a file of their own.
 
 use anyhow::{Context as _, Result, ensure};
+use rvs_config::Setting;
 use rvs_wire::builder::{Payload, Tcp, Udp};
 use rvs_wire::tcp;
 
@@ -13,6 +14,7 @@ use crate::refvm::scene::{Scene, nothing, only, only_to_client};
 use crate::refvm::{tests, tests_of_both};
 
 tests![
+    s061_pmtu_disc_0,
     s062_what_may_be_fragmented,
     what_may_be_fragmented_on_a_narrow_way,
     s068_nat_of_a_datagram_without_checksum
@@ -146,23 +148,47 @@ fn what_fits_into_a_narrow_way(scene: &mut Scene<'_>) -> Result<()> {
     })
 }
 
-fn s062_what_may_be_fragmented(scene: &mut Scene<'_>) -> Result<()> {
-    each(scene, 4, &["-i"], |scene, flow, _| {
-        let ip = Head { dont_fragment: false, ..flow.ip() };
-        let seen = scene.client_differs(tcp_of(flow, &ip, tcp::SYN, 1500), &NOT_FRAGMENTED)?;
-        ensure!(seen.to_servers.len() == 2 && seen.to_clients.is_empty(), "{seen:?}");
-        Ok(())
+/// In fragments of the outer packet, which may be fragmented: sizes around what just fits.
+fn in_outer_fragments(scene: &mut Scene<'_>, flow: &Flow, ip: &Head) -> Result<()> {
+    for len in [1430, 1440, 1448, 1456, 1460, 1468, 1473, 1480, 1481, 1499, 1500] {
+        let seen = scene.client(tcp_of(flow, ip, tcp::ACK, len))?;
+        let count = seen.to_servers.len();
+        let is_right = match len {
+            1430 | 1440 => count == 1,
+            1481.. => count == 2,
+            _ => count == 1 || count == 2,
+        };
+        ensure!(is_right && seen.to_clients.is_empty(), "{len}: {seen:?}");
+        let may_be = |frame: &Vec<u8>| !frames::dont_fragment(frames::packet(frame));
+        ensure!(scene.servers == Family::V6 || seen.to_servers.iter().all(may_be), "{len}: {seen:?}");
+    }
+    Ok(())
+}
+
+fn s061_pmtu_disc_0(scene: &mut Scene<'_>) -> Result<()> {
+    each(scene, 4, &TUNNELS, |scene, flow, _| {
+        scene.client(flow.syn())?;
+        scene.with(Setting::PmtuDisc, 0, |scene| in_outer_fragments(scene, flow, &flow.ip()))
     })
 }
 
-/// By NAT and direct routing, on a way that is narrow by its route.
-fn what_may_be_fragmented_on_a_narrow_way(scene: &mut Scene<'_>) -> Result<()> {
-    each(scene, 17, &["-m", "-g"], |scene, flow, _| {
+fn s062_what_may_be_fragmented(scene: &mut Scene<'_>) -> Result<()> {
+    each(scene, 4, &TUNNELS, |scene, flow, _| {
         let ip = Head { dont_fragment: false, ..flow.ip() };
         scene.client(tcp_with(flow, &ip, tcp::SYN, 0))?;
-        for len in [1400, 1401, 1408, 1499, 1500] {
+        in_outer_fragments(scene, flow, &ip)
+    })
+}
+
+/// By all methods, on a way that is narrow by its route.
+fn what_may_be_fragmented_on_a_narrow_way(scene: &mut Scene<'_>) -> Result<()> {
+    each(scene, 17, &["-m", "-g", "-i"], |scene, flow, method| {
+        let ip = Head { dont_fragment: false, ..flow.ip() };
+        scene.client(tcp_with(flow, &ip, tcp::SYN, 0))?;
+        let outer = if method == "-i" { scene.servers.header_len() } else { 0 };
+        for len in [1400, 1401, 1408, 1499, 1500].map(|len| len - outer) {
             let seen = scene.client(tcp_of(flow, &ip, tcp::ACK, len))?;
-            let count = if len == 1400 { 1 } else { 2 };
+            let count = if len + outer == 1400 { 1 } else { 2 };
             ensure!(seen.to_servers.len() == count && seen.to_clients.is_empty(), "{len}: {seen:?}");
         }
         Ok(())

@@ -46,7 +46,6 @@ pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
     (&[27], "the FTP helper, and services that take packets to other ports"),
     (&[35], "backup_only: synchronisation"),
     (&[43, 72], "persistence"),
-    (&[61], "pmtu_disc=0: what is too big is not fragmented yet"),
     (&[73], "port 0 needs persistence"),
     (&[75], "real servers on the director"),
 ];

@@ -2,13 +2,15 @@
 //!
 //! Such a packet is made into fragments before anything of it is counted or changed. They are sent to the interface that it
 //! came in on, where the program meets them as if it had come so: the first goes as any packet, the others follow it.
-//! Under TC only, to which XDP hands over. Not for what leaves through a tunnel.
+//! Under TC only, to which XDP hands over. What leaves through a tunnel is cut when it is in there: `outer`.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"
 )]
 
-use rvs_abi::{Event, Outcome, limits, proto};
+pub(crate) mod outer;
+
+use rvs_abi::{Event, Method, Outcome, limits, proto};
 use rvs_wire::{checksum, eth, ipv4, tcp, udp};
 
 use crate::packet::Encap;
@@ -23,7 +25,7 @@ const HEAD: u32 = 64;
 const DATA: u32 = (eth::LEN + ipv4::LEN) as u32;
 
 /// Before a packet is counted: whether it is to be cut first. A bundle of segments is not: [`crate::forward::check`] finds it
-/// too big.
+/// too big. What goes into a tunnel is cut there; XDP hands over what may have to be.
 ///
 /// # Errors
 /// [`Outcome::ForwardCut`]: it is; [`Outcome::HandOverFragment`]: likewise, under TC.
@@ -33,8 +35,19 @@ pub(crate) fn check<P: Packet, T: Tables>(
     tables: &T,
     parsed: &Parsed,
     hop: &NextHop,
+    method: u8,
 ) -> Result<(), Outcome> {
-    if parsed.len <= hop.mtu || hop.mtu == 0 || parsed.dont_fragment() || parsed.ttl() <= 1 {
+    // Veiled: what follows is verified once for all methods then.
+    let tunnel = tables.veiled(u64::from(method)) as u8 == Method::TUNNEL;
+    if tunnel && tables.holds() {
+        return Ok(());
+    }
+    let added = tables.veiled(u64::from(u32::from(tunnel) * outer::ENCAP_MAX)) as u32;
+    let mtu = tables.veiled(u64::from(hop.mtu)) as u32;
+    if parsed.len.wrapping_add(added) <= mtu || mtu == 0 || parsed.ttl() <= 1 {
+        return Ok(());
+    }
+    if !(if tunnel { outer::is_allowed(tables, parsed) } else { !parsed.dont_fragment() }) {
         return Ok(());
     }
     if packet.wire_len(parsed) != parsed.len {
@@ -66,7 +79,7 @@ fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, mtu
     if parsed.ip.header_len() != ipv4::LEN || frame_len > limits::HOLD_FRAME || parsed.len < 2 * HEAD {
         return None;
     }
-    complete(packet, tables, parsed)?;
+    complete(packet, tables, parsed, &Sum { added: 0, head: HEAD, is_v4: true })?;
     packet.reach(frame_len);
     tables.with_saved(|frame| packet.copy_to(frame, frame_len))??;
     let head = packet.get::<{ ipv4::LEN }>(eth::LEN)?;
@@ -85,20 +98,30 @@ fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, mtu
     Some(cut.state)
 }
 
-/// Computes a checksum that was left to the device: no device does that for fragments.
+/// Of a packet whose checksum may have been left to the device.
+struct Sum {
+    /// Bytes that were put in front of it.
+    added: u32,
+    /// As [`HEAD`].
+    head: u32,
+    /// Whether the frame has an IPv4 header first.
+    is_v4: bool,
+}
+
+/// Computes a checksum that was left to the device: no device does that for fragments. Of IPv4 packets.
 #[inline(always)]
-fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -> Option<()> {
+fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, of: &Sum) -> Option<()> {
     if !packet.may_lack_checksum() || parsed.is(Signal::FRAGMENT | Signal::LATER) {
         return Some(());
     }
-    let l4 = u32::from(parsed.l4);
+    let l4 = u32::from(parsed.l4) + of.added;
     let at = l4 as usize
         + match parsed.protocol {
             proto::TCP => tcp::CHECKSUM,
             proto::UDP => udp::CHECKSUM,
             _ => return Some(()),
         };
-    let end = eth::LEN as u32 + parsed.len;
+    let end = eth::LEN as u32 + parsed.len + of.added;
     packet.reach(end);
     let field = packet.get::<2>(at)?;
     let (from, to) = (parsed.source.v4_bytes(), parsed.destination.v4_bytes());
@@ -110,12 +133,28 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -
     // The field is the sum over the pseudo header.
     let sum = sum::bytes(packet, tables, l4, end)?;
     packet.set(at, &udp::checksum(sum))?;
-    let end = eth::LEN as u32 + parsed.len;
     tables.with_saved(|frame| packet.copy_to(frame, end))??;
     // By this the kernel forgets that a device is to compute it.
-    packet.pull(HEAD)?;
-    packet.push(&Encap::room(HEAD))?;
+    packet.pull(of.head)?;
+    packet.push(&Encap::room(of.head, of.is_v4))?;
     tables.with_saved(|frame| packet.replace(frame, end))?
+}
+
+/// The words of an IPv4 header without options, of a fragment with so many bytes behind it; `offset` with its flags.
+#[inline(always)]
+fn fragment(head: &ipv4::Header, offset: u16, len: u32) -> [u32; 5] {
+    let [a, b, c, d, e] = head.0;
+    let [x, y, ..] = a.to_ne_bytes();
+    let [p, q] = ((len + ipv4::LEN as u32) as u16).to_be_bytes();
+    let first = u32::from_ne_bytes([x, y, p, q]);
+    let [x, y, ..] = b.to_ne_bytes();
+    let [p, q] = offset.to_be_bytes();
+    let second = u32::from_ne_bytes([x, y, p, q]);
+    let [x, y, ..] = c.to_ne_bytes();
+    let third = u32::from_ne_bytes([x, y, 0, 0]);
+    let sum = [first, second, third, d, e].iter().fold(0, |sum, word| sum + (word & 0xffff) + (word >> 16));
+    let [p, q] = (!checksum::fold(sum)).to_ne_bytes();
+    [first, second, u32::from_ne_bytes([x, y, p, q]), d, e]
 }
 
 /// A packet that is being cut. Numbers are words, as rounds of a loop hand them on.
@@ -144,22 +183,9 @@ impl<P: Packet> Cut<'_, P> {
     #[inline(always)]
     fn store<T: Tables>(&mut self, tables: &T, at: u32, len: u32, more: bool) -> Option<()> {
         let offset = (self.base as u32 + at) / 8;
-        let fragment = offset as u16 & 0x1fff | if more { 0x2000 } else { 0 };
+        let offset = offset as u16 & 0x1fff | if more { 0x2000 } else { 0 };
         self.packet.resize(DATA + len)?;
-        let [a, b, c, d, e] = self.head.0;
-        let [x, y, ..] = a.to_ne_bytes();
-        let [p, q] = ((len + ipv4::LEN as u32) as u16).to_be_bytes();
-        let first = u32::from_ne_bytes([x, y, p, q]);
-        let [x, y, ..] = b.to_ne_bytes();
-        let [p, q] = fragment.to_be_bytes();
-        let second = u32::from_ne_bytes([x, y, p, q]);
-        let [x, y, ..] = c.to_ne_bytes();
-        let third = u32::from_ne_bytes([x, y, 0, 0]);
-        let sum =
-            [first, second, third, d, e].iter().fold(0, |sum, word| sum + (word & 0xffff) + (word >> 16));
-        let [p, q] = (!checksum::fold(sum)).to_ne_bytes();
-        let third = u32::from_ne_bytes([x, y, p, q]);
-        for (i, word) in [first, second, third, d, e].into_iter().enumerate() {
+        for (i, word) in fragment(&self.head, offset, len).into_iter().enumerate() {
             self.packet.set(eth::LEN + i * 4, &word.to_ne_bytes())?;
         }
         tables.with_saved(|frame| self.packet.fill(frame, DATA + at, DATA, len))?
