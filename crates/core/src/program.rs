@@ -66,6 +66,10 @@ const fn is_followed(outcome: Outcome) -> bool {
 /// The end of a packet, unless it is the first fragment of one.
 #[inline(always)]
 fn leave<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if outcome.class() == Class::Pass {
+        // Of what is passed on nothing was written down: what stands there is of another packet.
+        let _written = tables.with_scratch(|scratch| scratch.way.keep.gathered = 0);
+    }
     if is_to_be_gathered(tables) {
         return tables.go_on(packet, Program::Gather, outcome);
     }
