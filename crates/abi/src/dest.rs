@@ -56,6 +56,8 @@ impl DestFlags {
     pub const AVAILABLE: u16 = 2;
     /// Its address is one of this director (ipvs.md §3.1): packets are left to the stack.
     pub const LOCAL: u16 = 4;
+    /// Full NAT to another address family than its service's.
+    pub const TRANSLATED: u16 = 8;
 }
 
 /// A destination, by id. The first line is read for every packet, the second only when the next hop is looked up.

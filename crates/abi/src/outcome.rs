@@ -119,6 +119,11 @@ outcomes! {
     Classified = 85, Pass, "classified", "has no connection yet, and its mark is known; never the end of a packet";
     Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
 
+    Translate = 95, Pass, "translate", "goes on to translation into the other family; never the end of a packet";
+    TranslateError = 100, Pass, "translate_error", "an ICMP error that goes on to translation; never the end of a packet";
+    ForwardTranslated = 101, Forward, "forward_translated", "request translated and sent to a full NAT destination of the other address family";
+    ReplyTranslated = 104, Forward, "reply_translated", "reply of a full NAT destination of the other address family translated and sent to the client";
+
     TruncatedTransport = 48, Drop, "truncated_transport", "TCP, UDP, SCTP or ICMP header cut short or inconsistent";
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
     DestinationGone = 50, Drop, "destination_gone", "the connection's destination was removed";
@@ -137,6 +142,10 @@ outcomes! {
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
+    TranslateHeader = 105, Drop, "translate_header", "translation: an IPv4 source route or an IPv6 routing header that is not used up, or headers that IPv4 lacks";
+    TranslateChecksum = 120, Drop, "translate_checksum", "translation: fragments of a UDP datagram without a checksum, which IPv6 needs";
+    TranslateIcmp = 121, Drop, "translate_icmp", "translation: an ICMP error that says what the other family has no word for";
+    TranslateMtu = 122, Drop, "translate_mtu", "translation: too large for an IPv4 way with an MTU below 1260, and too small to be made smaller in IPv6";
     ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
     LoopbackAddress = 67, Drop, "loopback_address", "a packet that would carry a loopback address from one host to another";
@@ -172,4 +181,6 @@ pub const STEPS: &[Outcome] = &[
     Outcome::ClientOption,
     Outcome::Classified,
     Outcome::Reserve,
+    Outcome::Translate,
+    Outcome::TranslateError,
 ];

@@ -18,10 +18,20 @@ pub enum Program {
     Cut = 5,
     /// For what is from or for this host's own stack. Under TC alone.
     Here = 6,
+    /// For packets that become packets of the other address family.
+    Translate = 7,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Connect, Self::Error, Self::Fragment, Self::Answer, Self::Gather, Self::Cut, Self::Here];
+    pub const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Error,
+        Self::Fragment,
+        Self::Answer,
+        Self::Gather,
+        Self::Cut,
+        Self::Here,
+        Self::Translate,
+    ];
 }

@@ -15,7 +15,7 @@ use crate::forward::masq::{End, rewrite_address};
 use crate::forward::{address, check};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Way};
-use crate::{DestRecord, NextHop, Packet, Parsed, Tables, cut, hold};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, cut, hold, translate};
 
 /// How long a first fragment is remembered, in ticks: 2 s. Identifications come again, those of IPv4 soon.
 const LIFE_TICKS: u32 = 30;
@@ -215,6 +215,15 @@ fn request<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     let dest = context.tables.dest(known.dest).ok_or(Outcome::Inconsistent)?;
+    way.ends.source = known.other;
+    way.ends.destination = dest.addr();
+    if known.method as u8 == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
+        let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
+        way.hop = context.hop_to(dest, known.dest, false)?;
+        translate::follow(context, packet, parsed, way)?;
+        context.tables.count(known.service, known.dest, &delta);
+        return Ok(Outcome::ForwardTranslated);
+    }
     let is_here = context.is_here(dest);
     let hop = if is_here { NextHop::default() } else { context.hop_to(dest, known.dest, false)? };
     if !is_here {
@@ -232,8 +241,6 @@ fn request<P: Packet, T: Tables>(
     }
     if method == Method::FULL_NAT {
         check(packet, parsed, &hop, 0)?;
-        way.ends.source = known.other;
-        way.ends.destination = dest.addr();
         rewrite_addresses(packet, parsed, &way.ends, true)?;
         address(packet, &hop.link)?;
         return Ok(Outcome::ForwardFullNat);
@@ -266,13 +273,20 @@ fn reply<P: Packet, T: Tables>(
     let client = if is_full { known.other } else { parsed.destination };
     let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
     let hop = context.hop_to_client(client, from, false)?;
+    way.ends.source = known.vip;
+    way.ends.destination = client;
+    if client.is_v4() != parsed.is_v4() {
+        let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
+        way.hop = hop;
+        translate::follow(context, packet, parsed, way)?;
+        context.tables.count(known.service, known.dest, &delta);
+        return Ok(Outcome::ReplyTranslated);
+    }
     way.notice.mtu = hop.mtu;
     cut::check(packet, context.tables, parsed, &hop, Method::MASQ)?;
     check(packet, parsed, &hop, 0)?;
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
-    way.ends.source = known.vip;
-    way.ends.destination = client;
     rewrite_addresses(packet, parsed, &way.ends, true)?;
     address(packet, &hop.link)?;
     Ok(if is_full { Outcome::ReplyFullNat } else { Outcome::ReplyMasq })

@@ -15,6 +15,7 @@ pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
 mod full_nat;
+mod gather;
 mod guard;
 pub mod here;
 pub mod hold;
@@ -32,6 +33,7 @@ mod service;
 pub mod state;
 mod sum;
 mod tables;
+mod translate;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use frame::Frame;

@@ -53,6 +53,10 @@ pub trait Packet {
     /// Takes away bytes behind the Ethernet header.
     fn pull(&mut self, len: u32) -> Option<()>;
 
+    /// Puts so many bytes in the place of others behind the Ethernet header, whose type becomes that of the other
+    /// [`family`]. The new ones are to be written.
+    fn change_family(&mut self, to: u8, old: u32, new: u32) -> Option<()>;
+
     /// Cuts the frame down to its first bytes, or adds bytes at its end, which are to be written.
     fn resize(&mut self, frame_len: u32) -> Option<()>;
 

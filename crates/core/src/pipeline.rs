@@ -1,6 +1,8 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, Settings, Stats, limits, proto};
+use rvs_abi::{
+    Addr, Class, ConnFlags, DestFlags, FullNatUse, Method, Outcome, Settings, Stats, limits, proto,
+};
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::full_nat::NewEnds;
@@ -11,17 +13,20 @@ use crate::icmp::{self, answer};
 use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
+use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, guard,
     hold, mark, one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
+pub use crate::gather::{cut, cut_outer, hold, keep, release};
 pub use crate::here::{deliver, one_packet_here, reply_here, request_here};
 pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
 pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
 pub use crate::server::server;
+pub use crate::translate::{become_other, error_becomes_other, translate, translate_error};
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -72,6 +77,12 @@ pub struct Way {
     pub tells_client: u64,
     /// Of an ICMP error: the ends that itself leaves with, without ports.
     pub outer: NewEnds,
+    /// Of one that is translated: type and code in the upper half of a word, and the word behind the checksum.
+    pub error: [u32; 2],
+    /// And what the packet that it quotes says of itself.
+    pub(crate) quoted: Fields,
+    /// Bytes behind the quoted packet's IP headers that go along.
+    pub(crate) rest: u32,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
@@ -178,7 +189,9 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
             return outcome;
         }
         let parsed = &scratch.parsed;
-        if if parsed.is_v4() { tables.services_v4() } else { tables.services_v6() } == 0 {
+        if if parsed.is_v4() { tables.services_v4() } else { tables.services_v6() } == 0
+            && tables.full_nat() & FullNatUse::TRANSLATES == 0
+        {
             return Outcome::NoServices;
         }
         let from_server = filter::has(tables, parsed.source);
@@ -233,7 +246,10 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         let context = Context::new(tables, scratch.clock, scratch.is_fresh != 0);
         match context.find_request(&scratch.parsed) {
             Some(mut found) => {
-                let Scratch { parsed, way, .. } = scratch;
+                let Scratch { parsed, way, found: at, .. } = scratch;
+                if method(found.flags()) == Method::FULL_NAT {
+                    *at = conn::At::of(&found);
+                }
                 either(context.request(packet, parsed, &mut found, way))
             }
             None => Outcome::NoConnection,
@@ -281,45 +297,6 @@ pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// The stage for a fragment that came before the first of its packet (see [`crate::hold`]).
-#[inline(always)]
-pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let Scratch { parsed, way, clock, .. } = scratch;
-        hold::hold(packet, tables, parsed, way, conn::ticks(*clock))
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage for a packet that is too large for its way: sends it in fragments (see `crate::cut`).
-#[inline(always)]
-pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let Scratch { parsed, way, .. } = scratch;
-        cut::send(packet, tables, parsed, way)
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage for a first fragment that is ready: keeps where it goes.
-#[inline(always)]
-pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
-    let _kept = tables.with_scratch(|scratch| {
-        scratch.way.keep.keep(tables, &scratch.parsed, outcome, conn::ticks(scratch.clock));
-        scratch.way.keep.gathered = 1;
-    });
-}
-
-/// The stage behind that: has those sent that came before it. `false`: it is lost.
-#[inline(always)]
-pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
-    let is_there = tables.with_scratch(|scratch| {
-        let Scratch { parsed, way, clock, .. } = scratch;
-        hold::release(packet, tables, parsed, way.keep.key(), conn::ticks(*clock))
-    });
-    is_there.unwrap_or(false)
-}
-
 /// The stage behind 2b and 2c for packets that leave through a tunnel.
 #[inline(always)]
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -330,14 +307,6 @@ pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
             Err(outcome) => outcome,
         }
     });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage behind that for what is too large for its way now: sends it in fragments (see `crate::cut::outer`).
-#[inline(always)]
-pub fn cut_outer<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome =
-        tables.with_scratch(|scratch| cut::outer::send(packet, tables, &scratch.parsed, &scratch.way));
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
@@ -471,6 +440,9 @@ impl<'a, T: Tables> Context<'a, T> {
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
         }
+        if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
+            return Err(Outcome::Translate);
+        }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
@@ -580,7 +552,7 @@ impl<'a, T: Tables> Context<'a, T> {
     /// Moves a connection along by a packet. `false`: it ended in this very moment; the packet still goes where it would
     /// have gone an instant before.
     #[inline(always)]
-    fn advance(
+    pub(crate) fn advance(
         &self,
         found: &mut Found<T::Bucket>,
         parsed: &Parsed,

@@ -9,6 +9,7 @@ use rvs_abi::{Class, Outcome, Program, Settings};
 use crate::fragment::is_to_be_gathered;
 use crate::guard;
 use crate::icmp::{answer, schedule};
+use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
 
@@ -22,6 +23,10 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::FragmentHeld => Some(Program::Gather),
         Outcome::ForwardCut | Outcome::TunnelCut => Some(Program::Cut),
         Outcome::Local | Outcome::LocalReply | Outcome::LocalPacket => Some(Program::Here),
+        Outcome::Translate
+        | Outcome::TranslateError
+        | Outcome::ForwardTranslated
+        | Outcome::ReplyTranslated => Some(Program::Translate),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -106,6 +111,7 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
                 tables.take_quoted();
                 tables.go_on(packet, Program::Connect, Outcome::IcmpError)
             }
+            Outcome::TranslateError => tables.go_on(packet, Program::Translate, Outcome::TranslateError),
             Outcome::TunnelCut => tables.go_on(packet, Program::Cut, Outcome::TunnelCut),
             outcome => end(tables, outcome, outcome.class() == Class::Forward),
         },
@@ -142,12 +148,56 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             if outcome == Outcome::Tunnel {
                 return tables.go_on(packet, Program::Fragment, outcome);
             }
+            if is_translated(outcome) {
+                return tables.go_on(packet, Program::Translate, outcome);
+            }
             end(tables, outcome, outcome.class() == Class::Forward)
         }
         Program::Answer => {
             let sent = tables.answer(packet, outcome);
             end(tables, outcome, sent)
         }
+        Program::Translate => translate(packet, tables, outcome),
+    }
+}
+
+/// Whether a packet that ends so has become one of the other family.
+#[inline(always)]
+const fn is_translated(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::ForwardTranslated | Outcome::ReplyTranslated)
+}
+
+/// A packet between families. It comes by [`Outcome::Translate`], and is rewritten last of all: a first fragment comes
+/// again when those that are held have been sent behind it, and fragments behind it come for that only.
+#[inline(always)]
+fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) -> Verdict {
+    let mut outcome = came;
+    if came == Outcome::TranslateError {
+        outcome = tables.translate_error(packet);
+        if outcome.class() == Class::Forward && !tables.error_becomes_other(packet) {
+            outcome = Outcome::RewriteFailed;
+        }
+        return end(tables, outcome, outcome.class() == Class::Forward);
+    }
+    if came == Outcome::Translate {
+        outcome = tables.translate(packet);
+        if is_translated(outcome) {
+            let is_first = tables.with_scratch(|scratch| scratch.parsed.is(Signal::FRAGMENT));
+            if is_first.unwrap_or(false) {
+                return tables.go_on(packet, Program::Gather, outcome);
+            }
+        }
+    }
+    if !is_translated(outcome) {
+        return match behind(outcome) {
+            Some(program) => tables.go_on(packet, program, outcome),
+            None => end_without_link(outcome),
+        };
+    }
+    if tables.become_other(packet) {
+        end(tables, outcome, true)
+    } else {
+        end_without_link(Outcome::RewriteFailed)
     }
 }
 

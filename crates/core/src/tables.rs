@@ -39,7 +39,7 @@ pub trait Tables {
     /// The first of the addresses that tunnels of a family come from, by flow, and which bits of its last four bytes the flow
     /// chooses, network order; zero: they come from the director's own.
     fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32);
-    /// Not 0: there may be connections of full NAT.
+    /// [`rvs_abi::FullNatUse`]. Not 0: there may be connections of full NAT.
     fn full_nat(&self) -> u32;
     /// Words of the map of the director's ports less one; a power of two less one.
     fn local_ports_mask(&self) -> u32;
@@ -254,6 +254,42 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::cut(packet, self)
+    }
+
+    /// [`pipeline::translate`], likewise.
+    #[inline(always)]
+    fn translate<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::translate(packet, self)
+    }
+
+    /// [`pipeline::become_other`], likewise.
+    #[inline(always)]
+    fn become_other<P: Packet>(&self, packet: &mut P) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::become_other(packet, self)
+    }
+
+    /// [`pipeline::translate_error`], likewise.
+    #[inline(always)]
+    fn translate_error<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::translate_error(packet, self)
+    }
+
+    /// [`pipeline::error_becomes_other`], likewise.
+    #[inline(always)]
+    fn error_becomes_other<P: Packet>(&self, packet: &mut P) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::error_becomes_other(packet, self)
     }
 
     /// [`pipeline::cut_outer`], likewise.

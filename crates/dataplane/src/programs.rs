@@ -44,6 +44,7 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_xdp_gather",
             "rvs_xdp_cut",
             NONE,
+            "rvs_xdp_xlate",
         ],
     ),
     (
@@ -56,6 +57,7 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_tc_gather",
             "rvs_tc_cut_up",
             "rvs_tc_here",
+            "rvs_tc_xlate",
         ],
     ),
 ];

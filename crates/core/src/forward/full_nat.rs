@@ -58,7 +58,12 @@ pub(crate) fn rewrite_addresses<P: Packet>(
 
 /// Writes both ports and makes the transport checksum right.
 #[inline(always)]
-fn rewrite_ports<P: Packet>(packet: &mut P, parsed: &Parsed, new: &NewEnds, pseudo: Delta) -> Option<()> {
+pub(crate) fn rewrite_ports<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    new: &NewEnds,
+    pseudo: Delta,
+) -> Option<()> {
     let l4 = parsed.transport();
     let before = ports(parsed.sport, parsed.dport);
     let after = ports(new.sport, new.dport);

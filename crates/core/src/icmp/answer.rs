@@ -27,6 +27,7 @@ pub(crate) const fn is_for(outcome: Outcome) -> bool {
             | Outcome::TooBig
             | Outcome::NoRoute
             | Outcome::ServerUnknown
+            | Outcome::TranslateHeader
     )
 }
 
@@ -39,6 +40,9 @@ const fn kind(outcome: Outcome, is_v4: bool) -> [u8; 2] {
         (Outcome::TtlExceeded, false) => [v6::TIME_EXCEEDED, v6::HOP_LIMIT],
         (Outcome::TooBig, true) => [v4::UNREACHABLE, v4::FRAGMENTATION_NEEDED],
         (Outcome::TooBig, false) => [v6::PACKET_TOO_BIG, 0],
+        // RFC 7915 §4.1: source route failed; §5.1: an erroneous field, to which the next word points.
+        (Outcome::TranslateHeader, true) => [v4::UNREACHABLE, v4::SOURCE_ROUTE],
+        (Outcome::TranslateHeader, false) => [v6::PARAMETER_PROBLEM, v6::ERRONEOUS_FIELD],
         (Outcome::NoRoute, true) => [v4::UNREACHABLE, v4::HOST],
         (Outcome::NoRoute, false) => [v6::UNREACHABLE, v6::ADDRESS],
         (_, true) => [v4::UNREACHABLE, v4::PORT],
@@ -77,7 +81,8 @@ pub(crate) fn send<P: Packet, T: Tables>(
     if is_decremented && notice.hops != 0 {
         decrement_ttl(packet, parsed).ok()?;
     }
-    let mtu = if is_too_big { notice.mtu } else { 0 };
+    let has_word = is_too_big || outcome as u32 == Outcome::TranslateHeader as u32;
+    let mtu = if has_word { notice.mtu } else { 0 };
     let error = Error { from: notice.from, kind: kind(outcome, parsed.is_v4()), mtu };
     compose(packet, tables, parsed, &error, now, link)?;
     tables.note(Event::ErrorSent);
@@ -91,7 +96,7 @@ pub(crate) struct Error {
     pub(crate) from: Addr,
     /// Type and code.
     pub(crate) kind: [u8; 2],
-    /// The MTU that it tells, host order; 0 if none.
+    /// The MTU that it tells, or the offset that it points to, host order; 0 if none.
     pub(crate) mtu: u32,
 }
 

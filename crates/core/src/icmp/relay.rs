@@ -28,6 +28,9 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     if method != Method::MASQ && method != Method::FULL_NAT {
         return Ok(unchanged(context, outer, found));
     }
+    if method == Method::FULL_NAT && found.client().0.is_v4() != outer.is_v4() {
+        return Ok(Outcome::TranslateError);
+    }
     let (dest, service) = found.ids();
     let vip = found.vip();
     way.outer.source = vip;
@@ -87,9 +90,12 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let (dest_id, service) = found.ids();
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
+    let method = method(found.flags());
+    if method == Method::FULL_NAT && dest.addr().is_v4() != outer.is_v4() {
+        return Ok(Outcome::TranslateError);
+    }
     let stays = context.is_here(dest);
     let hop = if stays { NextHop::default() } else { context.hop_to(dest, dest_id, false)? };
-    let method = method(found.flags());
     let is_nat = method == Method::MASQ || method == Method::FULL_NAT;
     if is_nat {
         check_sum(packet, context.tables, outer)?;

@@ -98,6 +98,7 @@ behind! {
     Answer: rvs_xdp_tell, rvs_tc_tell;
     Gather: rvs_xdp_gather, rvs_tc_gather;
     Cut: rvs_xdp_cut, rvs_tc_cut_up;
+    Translate: rvs_xdp_xlate, rvs_tc_xlate;
 }
 
 /// The program behind the first for what is from or for this host's own stack.

@@ -261,6 +261,70 @@ pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
     pipeline::client_option(&mut Skb::new(context), &tables) as u32
 }
 
+/// The stage for packets between families under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_translate(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::translate(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The stage for packets between families under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_translate(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+    pipeline::translate(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage behind it, in which a packet becomes one of the other family, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_become_other(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    u32::from(pipeline::become_other(&mut Xdp::new(context), &tables))
+}
+
+/// The stage behind it, in which a packet becomes one of the other family, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_become_other(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
+    u32::from(pipeline::become_other(&mut Skb::new(context), &tables))
+}
+
+/// The stage for ICMP errors about such packets under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_translate_error(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::translate_error(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The stage for ICMP errors about such packets under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_translate_error(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+    pipeline::translate_error(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage behind that, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_error_becomes_other(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    u32::from(pipeline::error_becomes_other(&mut Xdp::new(context), &tables))
+}
+
+/// The stage behind that, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_error_becomes_other(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
+    u32::from(pipeline::error_becomes_other(&mut Skb::new(context), &tables))
+}
+
 /// The look-up by the director's ports.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -499,6 +499,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Gather => self.tail_call(Program::Gather),
             Program::Cut => self.tail_call(Program::Cut),
             Program::Here => self.tail_call(Program::Here),
+            Program::Translate => self.tail_call(Program::Translate),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -636,6 +637,44 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     #[inline(always)]
     fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
         if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
+    }
+
+    #[inline(always)]
+    fn translate<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if XDP {
+            stage::rvs_xdp_translate(self.context.cast())
+        } else {
+            stage::rvs_tc_translate(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn become_other<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if XDP {
+            stage::rvs_xdp_become_other(self.context.cast())
+        } else {
+            stage::rvs_tc_become_other(self.context.cast())
+        };
+        is_done != 0
+    }
+
+    #[inline(always)]
+    fn translate_error<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if XDP {
+            stage::rvs_xdp_translate_error(self.context.cast())
+        } else {
+            stage::rvs_tc_translate_error(self.context.cast())
+        })
+    }
+
+    #[inline(always)]
+    fn error_becomes_other<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if XDP {
+            stage::rvs_xdp_error_becomes_other(self.context.cast())
+        } else {
+            stage::rvs_tc_error_becomes_other(self.context.cast())
+        };
+        is_done != 0
     }
 
     #[inline(always)]

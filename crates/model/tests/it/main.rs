@@ -19,5 +19,6 @@ mod schedulers;
 mod support;
 mod table;
 mod threads;
+mod translated;
 mod tunnel_fragments;
 mod tunnel_sources;
