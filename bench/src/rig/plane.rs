@@ -176,7 +176,7 @@ impl DataPlane {
         let needed: Vec<_> = self.director.routes_needed().collect();
         for (id, address) in needed {
             let (gateway, source) = (Some(address), Some(source.into()));
-            self.director.set_route(id, &RouteInfo { ifindex, gateway, source, mtu: MTU });
+            self.director.set_route(id, &RouteInfo { ifindex, gateway, source, mtu: MTU, is_local: false });
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ pub struct Config {
     pub services_max: u32,
     /// Zero.
     pub zero: u32,
-    /// 1: there are destinations of full NAT, or were; else no reply is looked for by the director's ports.
+    /// [`FullNatUse`]. 0: no reply is looked for by the director's ports.
     pub full_nat: u32,
     /// Words of `LOCAL_PORTS` less one; a power of two less one.
     pub local_ports_mask: u32,
@@ -71,3 +71,15 @@ pub struct Config {
 }
 
 const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16 + 24 + 40);
+
+/// Bits of [`Config::full_nat`].
+#[derive(Debug)]
+pub struct FullNatUse;
+
+impl FullNatUse {
+    /// There are destinations of full NAT, or were.
+    pub const ANY: u32 = 1;
+    /// Some of another address family than their service's: packets of both families are looked at, whatever services
+    /// there are.
+    pub const TRANSLATES: u32 = 2;
+}

@@ -14,6 +14,8 @@ pub struct ConnFlags;
 impl ConnFlags {
     /// The forwarding method.
     pub const METHOD: u16 = 0x0007;
+    /// The client is this director itself. No bit of IPVS's, and no business of another director.
+    pub const LOCAL_CLIENT: u16 = 0x0008;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
     /// The client's port is not known yet, and 0 until then: FTP's data are expected (ipvs.md §4.2).

@@ -11,6 +11,8 @@ pub struct Method;
 impl Method {
     /// NAT.
     pub const MASQ: u8 = 0;
+    /// Left to this director itself. Never a destination's: one that is local keeps its own method in listings.
+    pub const LOCAL: u8 = 1;
     /// IP tunnel.
     pub const TUNNEL: u8 = 2;
     /// Direct routing.
@@ -52,6 +54,10 @@ impl DestFlags {
     pub const USED: u16 = 1;
     /// It is in its service's list (ipvs.md §1.2); otherwise it is in the trash.
     pub const AVAILABLE: u16 = 2;
+    /// Its address is one of this director (ipvs.md §3.1): packets are left to the stack.
+    pub const LOCAL: u16 = 4;
+    /// Full NAT to another address family than its service's.
+    pub const TRANSLATED: u16 = 8;
 }
 
 /// A destination, by id. The first line is read for every packet, the second only when the next hop is looked up.

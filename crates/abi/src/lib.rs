@@ -33,14 +33,14 @@ mod stats;
 
 pub use addr::Addr;
 pub use client::{CLIENT_OUTCOMES, CLIENTS, ClientAddress, ClientOutcome, DIRECTORS, DirectorPrefix};
-pub use config::{Config, Timeout};
+pub use config::{Config, FullNatUse, Timeout};
 pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method, TunnelFlags, TunnelType};
-pub use event::Event;
+pub use event::{Event, is_event};
 pub use mark::Rule;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
-pub use port::Port;
+pub use port::{LOOPBACK, Port};
 pub use program::Program;
 pub use service::{Service, ServiceFlags, ServiceKey};
 pub use setting::Settings;

@@ -83,6 +83,9 @@ outcomes! {
     FtpRequest = 90, Pass, "ftp_request", "from the client of an FTP control connection; never the end of a packet";
     FtpReply = 91, Pass, "ftp_reply", "from the server of an FTP control connection; never the end of a packet";
     FtpLocalReply = 92, Pass, "ftp_local_reply", "likewise, by full NAT; never the end of a packet";
+    Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
+    LocalReply = 86, Pass, "local_reply", "goes on to this director's own stack, as a reply; never the end of a packet";
+    LocalPacket = 87, Pass, "local_packet", "from or for this director's own stack, and of no connection that is kept; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -105,6 +108,8 @@ outcomes! {
 
     IcmpFromTunnel = 38, Forward, "icmp_from_tunnel", "ICMP error about a tunnel's packet sent to the client whose packet was inside";
 
+    LocalNode = 39, Forward, "local_node", "request left to this director's own stack, which is the destination";
+    ReplyLocal = 40, Forward, "reply_local", "reply of a NAT destination left to this director's own stack, which is the client";
     ForwardCut = 42, Forward, "forward_cut", "larger than the MTU on its way, and may be fragmented: its fragments go on, and are counted once more";
     ForwardTunnelCut = 41, Forward, "forward_tunnel_cut", "sent through a tunnel in fragments of the outer packet, which was larger than the MTU on its way";
     FragmentHeld = 43, Forward, "fragment_held", "fragment that came before the first of its packet: held, and counted once more when it goes on behind that";
@@ -118,6 +123,11 @@ outcomes! {
     ClientOption = 84, Pass, "client_option", "goes on to tell the server who the client is; never the end of a packet";
     Classified = 85, Pass, "classified", "has no connection yet, and its mark is known; never the end of a packet";
     Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
+
+    Translate = 95, Pass, "translate", "goes on to translation into the other family; never the end of a packet";
+    TranslateError = 100, Pass, "translate_error", "an ICMP error that goes on to translation; never the end of a packet";
+    ForwardTranslated = 101, Forward, "forward_translated", "request translated and sent to a full NAT destination of the other address family";
+    ReplyTranslated = 104, Forward, "reply_translated", "reply of a full NAT destination of the other address family translated and sent to the client";
 
     TruncatedTransport = 48, Drop, "truncated_transport", "TCP, UDP, SCTP or ICMP header cut short or inconsistent";
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
@@ -140,8 +150,13 @@ outcomes! {
     FtpFull = 77, Drop, "ftp_full", "FTP: no room to note what a client asked its server for";
     FtpBundle = 93, Drop, "ftp_bundle", "FTP: an address in a segment that is too long, or bundled with others; it comes again alone";
     FtpShifted = 94, Drop, "ftp_shifted", "FTP: a control connection's sequence numbers have been shifted by 8 million already";
+    TranslateHeader = 105, Drop, "translate_header", "translation: an IPv4 source route or an IPv6 routing header that is not used up, or headers that IPv4 lacks";
+    TranslateChecksum = 120, Drop, "translate_checksum", "translation: fragments of a UDP datagram without a checksum, which IPv6 needs";
+    TranslateIcmp = 121, Drop, "translate_icmp", "translation: an ICMP error that says what the other family has no word for";
+    TranslateMtu = 122, Drop, "translate_mtu", "translation: too large for an IPv4 way with an MTU below 1260, and too small to be made smaller in IPv6";
     ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
+    LoopbackAddress = 67, Drop, "loopback_address", "a packet that would carry a loopback address from one host to another";
     Inconsistent = 59, Drop, "inconsistent", "a map lacks what another refers to: a fault of this program";
 }
 
@@ -162,6 +177,9 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Tunnel,
     Outcome::TunnelCut,
     Outcome::TunnelError,
+    Outcome::Local,
+    Outcome::LocalReply,
+    Outcome::LocalPacket,
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,
@@ -174,4 +192,6 @@ pub const STEPS: &[Outcome] = &[
     Outcome::ClientOption,
     Outcome::Classified,
     Outcome::Reserve,
+    Outcome::Translate,
+    Outcome::TranslateError,
 ];

@@ -1,5 +1,8 @@
 //! What the programs know of an interface.
 
+/// The number of the loopback interface, in every network namespace.
+pub const LOOPBACK: u32 = 1;
+
 /// One word of `PORTS`, by number of the interface.
 ///
 /// The lower six bytes in memory are the interface's Ethernet address, the bits above are flags. 0: nothing is known.

@@ -16,21 +16,27 @@ pub enum Program {
     Gather = 4,
     /// For packets that are too large for their way and may be fragmented.
     Cut = 5,
+    /// For what is from or for this host's own stack. Under TC alone.
+    Here = 6,
+    /// For packets that become packets of the other address family.
+    Translate = 7,
     /// For segments of FTP's control connections, under TC.
-    Ftp = 6,
+    Ftp = 8,
     /// Sends those on.
-    Heard = 7,
+    Heard = 9,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::Error,
         Self::Fragment,
         Self::Answer,
         Self::Gather,
         Self::Cut,
+        Self::Here,
+        Self::Translate,
         Self::Ftp,
         Self::Heard,
     ];

@@ -8,14 +8,14 @@
     reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"
 )]
 
-use rvs_abi::{Addr, Class, Method, Outcome, Stats};
+use rvs_abi::{Addr, Class, ConnFlags, Method, Outcome, Stats};
 
 use crate::forward::full_nat::rewrite_addresses;
 use crate::forward::masq::{End, rewrite_address};
 use crate::forward::{address, check};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Way};
-use crate::{DestRecord, Packet, Parsed, Tables, cut, hold};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, cut, hold, translate};
 
 /// How long a first fragment is remembered, in ticks: 2 s. Identifications come again, those of IPv4 soon.
 const LIFE_TICKS: u32 = 30;
@@ -66,7 +66,7 @@ pub struct Known {
     other: Addr,
     dest: u32,
     service: u32,
-    /// [`Method`], or that it was not balanced.
+    /// [`Method`] and [`ConnFlags::LOCAL_CLIENT`], or that it was not balanced.
     method: u32,
     /// When the first fragment came, in ticks, the lower half.
     since: u32,
@@ -134,6 +134,24 @@ impl Keep {
     }
 }
 
+/// Whether a packet is a first fragment that others are still to be gathered behind. Of one that is passed on nothing has been
+/// written down yet: what stands there is another's.
+#[inline(always)]
+pub(crate) fn is_to_be_gathered<T: Tables>(tables: &T, outcome: Outcome) -> bool {
+    let passes = outcome != Outcome::Tunnel && outcome.class() == Class::Pass;
+    let is_first = tables.with_scratch(|scratch| {
+        scratch.parsed.is(Signal::FRAGMENT) && (passes || scratch.way.keep.gathered == 0)
+    });
+    is_first.unwrap_or(false)
+}
+
+/// The method of a connection with those flags, and whether its client is this host.
+#[inline(always)]
+#[must_use]
+pub(crate) const fn known_method(flags: u16) -> u8 {
+    (flags & (ConnFlags::METHOD | ConnFlags::LOCAL_CLIENT)) as u8
+}
+
 /// Bytes that a fragment adds to those of its packet: for the first all but a fragment header, for others the payload.
 #[inline(always)]
 pub(crate) fn bytes(parsed: &Parsed) -> u64 {
@@ -149,7 +167,8 @@ pub(crate) fn bytes(parsed: &Parsed) -> u64 {
 /// What becomes of a fragment of which no first one is known. [`Outcome::FragmentHeld`]: it is to be held.
 #[inline(always)]
 fn unknown<T: Tables>(context: &Context<'_, T>, parsed: &Parsed) -> Outcome {
-    match (hold::is_for(parsed), context.tables.holds()) {
+    // What this host makes comes in order.
+    match (hold::is_for(parsed) && !context.tables.is_local(), context.tables.holds()) {
         (false, _) => Outcome::Fragment,
         (true, false) => Outcome::HandOverFragment,
         (true, true) => Outcome::FragmentHeld,
@@ -196,19 +215,33 @@ fn request<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     let dest = context.tables.dest(known.dest).ok_or(Outcome::Inconsistent)?;
-    let hop = context.hop_to(dest, known.dest, false)?;
-    way.notice.mtu = hop.mtu;
-    cut::check(packet, context.tables, parsed, &hop, known.method as u8)?;
+    way.ends.source = known.other;
+    way.ends.destination = dest.addr();
+    if known.method as u8 == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
+        let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
+        way.hop = context.hop_to(dest, known.dest, false)?;
+        translate::follow(context, packet, parsed, way)?;
+        context.tables.count(known.service, known.dest, &delta);
+        return Ok(Outcome::ForwardTranslated);
+    }
+    let is_here = context.is_here(dest);
+    let hop = if is_here { NextHop::default() } else { context.hop_to(dest, known.dest, false)? };
+    if !is_here {
+        way.notice.mtu = hop.mtu;
+        cut::check(packet, context.tables, parsed, &hop, known.method as u8)?;
+    }
     let delta = Stats { in_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
     way.notice.mtu = hop.mtu;
     let method = known.method as u8;
+    if is_here {
+        way.local.request(method, dest.addr(), [0; 2]);
+        return Ok(Outcome::Local);
+    }
     if method == Method::FULL_NAT {
         check(packet, parsed, &hop, 0)?;
-        way.ends.source = known.other;
-        way.ends.destination = dest.addr();
-        rewrite_addresses(packet, parsed, &way.ends)?;
+        rewrite_addresses(packet, parsed, &way.ends, true)?;
         address(packet, &hop.link)?;
         return Ok(Outcome::ForwardFullNat);
     }
@@ -216,7 +249,7 @@ fn request<P: Packet, T: Tables>(
         return Context::<T>::transmit(packet, parsed, dest, method, way);
     }
     check(packet, parsed, &hop, 0)?;
-    rewrite_address(packet, parsed, End::Destination, dest.addr())?;
+    rewrite_address(packet, parsed, End::Destination, dest.addr(), true)?;
     address(packet, &hop.link)?;
     Ok(Outcome::ForwardMasq)
 }
@@ -229,19 +262,32 @@ fn reply<P: Packet, T: Tables>(
     known: &Known,
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
+    let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
+    if context.tables.is_local() || known.method & u32::from(ConnFlags::LOCAL_CLIENT) != 0 {
+        context.hop_to_self()?;
+        context.tables.count(known.service, known.dest, &delta);
+        way.local.reply(known.vip, [0; 2]);
+        return Ok(Outcome::Local);
+    }
     let is_full = known.method as u8 == Method::FULL_NAT;
     let client = if is_full { known.other } else { parsed.destination };
     let from = if is_full { known.vip } else { context.reply_from(parsed, known.vip) };
     let hop = context.hop_to_client(client, from, false)?;
+    way.ends.source = known.vip;
+    way.ends.destination = client;
+    if client.is_v4() != parsed.is_v4() {
+        let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
+        way.hop = hop;
+        translate::follow(context, packet, parsed, way)?;
+        context.tables.count(known.service, known.dest, &delta);
+        return Ok(Outcome::ReplyTranslated);
+    }
     way.notice.mtu = hop.mtu;
     cut::check(packet, context.tables, parsed, &hop, Method::MASQ)?;
     check(packet, parsed, &hop, 0)?;
-    let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     context.tables.count(known.service, known.dest, &delta);
     way.hop = hop;
-    way.ends.source = known.vip;
-    way.ends.destination = client;
-    rewrite_addresses(packet, parsed, &way.ends)?;
+    rewrite_addresses(packet, parsed, &way.ends, true)?;
     address(packet, &hop.link)?;
     Ok(if is_full { Outcome::ReplyFullNat } else { Outcome::ReplyMasq })
 }

@@ -1,6 +1,6 @@
 //! A packet in plain memory: the host's side of [`Packet`], for the model, tests and tools.
 
-use rvs_abi::{Port, limits};
+use rvs_abi::{Port, family, limits};
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 
@@ -96,6 +96,10 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         u32::try_from(self.bytes().len()).unwrap_or(u32::MAX)
     }
 
+    fn bundle_len(&self) -> u32 {
+        0
+    }
+
     fn wire_len(&self, parsed: &Parsed) -> u32 {
         parsed.len
     }
@@ -144,6 +148,12 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         self.buffer.copy_within(from..self.len, eth::LEN);
         self.len -= len as usize;
         Some(())
+    }
+
+    fn change_family(&mut self, to: u8, old: u32, new: u32) -> Option<()> {
+        self.pull(old)?;
+        self.insert(eth::LEN, new as usize)?;
+        self.set(eth::LEN - 2, &eth::type_of(to == family::V4))
     }
 
     fn resize(&mut self, frame_len: u32) -> Option<()> {

@@ -156,6 +156,9 @@ impl<T: Tables> Context<'_, T> {
     ) -> Result<Outcome, Outcome> {
         ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpLocalReply)?;
         let (vip, (client, cport)) = (found.vip(), found.client());
+        if client.is_v4() != parsed.is_v4() {
+            return Err(Outcome::Translate);
+        }
         way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
         let hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
         way.notice.mtu = hop.mtu;

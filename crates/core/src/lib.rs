@@ -16,7 +16,9 @@ pub mod fragment;
 mod frame;
 pub mod ftp;
 mod full_nat;
+mod gather;
 mod guard;
+pub mod here;
 pub mod hold;
 mod icmp;
 pub mod mark;
@@ -32,6 +34,7 @@ mod service;
 pub mod state;
 mod sum;
 mod tables;
+mod translate;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use frame::Frame;

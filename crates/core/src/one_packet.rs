@@ -2,7 +2,7 @@
 
 use rvs_abi::{Addr, Class, Method, Outcome, ServiceFlags, Stats, proto};
 
-use crate::forward::{check, masq};
+use crate::forward::{check, local, masq};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
 use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, cut, fragment, hold};
@@ -70,7 +70,7 @@ pub fn one_packet<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 
 /// As a packet of a connection is sent (ipvs.md §2.2 step 11), with the connection counted.
 #[inline(always)]
-fn send<P: Packet, T: Tables>(
+pub(crate) fn send<P: Packet, T: Tables>(
     context: &Context<'_, T>,
     packet: &mut P,
     parsed: &Parsed,
@@ -81,16 +81,7 @@ fn send<P: Packet, T: Tables>(
     let (dest_id, service) = (request.entry.dest, request.entry.service);
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
     let method = method(request.entry.flags);
-    // Numbers and no `Result`: what else would stand in its place is a pointer, and the verifier refuses to take one for the
-    // other.
-    let mut found = match context.hop_to(dest, dest_id, true) {
-        Ok(hop) => {
-            way.hop = hop;
-            way.notice.mtu = hop.mtu;
-            Outcome::Balanced
-        }
-        Err(outcome) => outcome,
-    };
+    let mut found = context.find_way(dest, dest_id, true, way);
     if found == Outcome::Balanced
         && let Err(outcome) = cut::check(packet, context.tables, parsed, &way.hop, method)
     {
@@ -98,6 +89,9 @@ fn send<P: Packet, T: Tables>(
     }
     if hold::is_handed_over(context.tables, parsed, context.now) {
         found = Outcome::HandOverFragment;
+    }
+    if found == Outcome::Local && !context.is_near {
+        return Err(Outcome::LocalPacket);
     }
     // What is cut comes again as well.
     if found.class() == Class::HandOver || found == Outcome::ForwardCut {
@@ -110,14 +104,20 @@ fn send<P: Packet, T: Tables>(
         way.keep.write(parsed, (dest_id, service), method, (Addr::default(), context.now));
     }
     context.tables.count(service, dest_id, &Stats { conns: 1, in_packets: 1, in_bytes, ..Stats::default() });
+    let dport = request.entry.dport.to_ne_bytes();
+    if context.is_near && found == Outcome::Local {
+        way.local.request(method, dest.addr(), dport);
+        return Ok(Outcome::Local);
+    }
+    if context.is_near && local::is_loopback(parsed.source) {
+        return Err(Outcome::LoopbackAddress);
+    }
     if found != Outcome::Balanced {
         return Err(found);
     }
     if method == Method::MASQ {
-        let hop = way.hop;
-        check(packet, parsed, &hop, 0)?;
-        let dport = request.entry.dport.to_ne_bytes();
-        masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
+        check(packet, parsed, &way.hop, 0)?;
+        masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &way.hop)?;
         return Ok(Outcome::ForwardMasq);
     }
     Context::<T>::transmit(packet, parsed, dest, method, way)

@@ -22,6 +22,9 @@ pub trait Packet {
     /// a bundle of them.
     fn wire_len(&self, parsed: &Parsed) -> u32;
 
+    /// Bytes of the IP packet of a bundle of segments that is longer than its header can tell; 0 if it is no bundle.
+    fn bundle_len(&self) -> u32;
+
     /// Whether the frame was addressed to this host at link level.
     fn for_host(&self) -> bool;
 
@@ -49,6 +52,10 @@ pub trait Packet {
 
     /// Takes away bytes behind the Ethernet header.
     fn pull(&mut self, len: u32) -> Option<()>;
+
+    /// Puts so many bytes in the place of others behind the Ethernet header, whose type becomes that of the other
+    /// [`family`]. The new ones are to be written.
+    fn change_family(&mut self, to: u8, old: u32, new: u32) -> Option<()>;
 
     /// Cuts the frame down to its first bytes, or adds bytes at its end, which are to be written.
     fn resize(&mut self, frame_len: u32) -> Option<()>;

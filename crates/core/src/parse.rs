@@ -147,7 +147,10 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<u8, Outcome> {
     check_frame(packet)?;
     let ip = ipv4::Header::from_bytes(&bytes);
     let header_len = ip.header_len();
-    let total_len = ip.total_len() as usize;
+    let mut total_len = ip.total_len() as usize;
+    if total_len == 0 {
+        total_len = packet.bundle_len() as usize;
+    }
     if ip.version() != 4
         || header_len < ipv4::LEN
         || total_len < header_len
@@ -165,7 +168,7 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<u8, Outcome> {
     parsed.source = Addr::v4(ip.source());
     parsed.destination = Addr::v4(ip.destination());
     parsed.ip = ip;
-    parsed.len = u32::from(ip.total_len());
+    parsed.len = total_len as u32;
     let l4 = (eth::LEN + header_len) as u16;
     parsed.l4 = l4;
     parsed.protocol = ip.protocol();
@@ -200,7 +203,11 @@ fn parse_v6<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &mut Parsed) -
     let source = packet.get::<16>(eth::LEN + ipv6::at::SOURCE).ok_or(Outcome::BadIpHeader)?;
     let destination = packet.get::<16>(eth::LEN + ipv6::at::DESTINATION).ok_or(Outcome::BadIpHeader)?;
     check_frame(packet)?;
-    let len = ipv6::LEN as u32 + u32::from(u16::from_be_bytes([head[4], head[5]]));
+    let mut len = ipv6::LEN as u32 + u32::from(u16::from_be_bytes([head[4], head[5]]));
+    let bundle_len = if len == ipv6::LEN as u32 { packet.bundle_len() } else { 0 };
+    if bundle_len != 0 {
+        len = bundle_len;
+    }
     if head[0] >> 4 != 6 || len + eth::LEN as u32 > packet.frame_len() {
         return Err(Outcome::BadIpHeader);
     }

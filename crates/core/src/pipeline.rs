@@ -1,25 +1,32 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
-use rvs_abi::{Addr, Class, ConnFlags, DestFlags, Method, Outcome, Settings, Stats, limits, proto};
+use rvs_abi::{
+    Addr, Class, ConnFlags, DestFlags, FullNatUse, Method, Outcome, Settings, Stats, limits, proto,
+};
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::full_nat::NewEnds;
+use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
 use crate::forward::{check, client_option, direct_route, masq, tunnel};
 use crate::icmp::{self, answer};
 use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
+use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, ftp,
     guard, hold, mark, one_packet, parse, program,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
+pub use crate::gather::{cut, cut_outer, hold, keep, release};
+pub use crate::here::{deliver, one_packet_here, reply_here, request_here};
 pub use crate::icmp::schedule::{give_quoted_back, take_quoted};
 pub use crate::icmp::stage::{icmp, tunnel_error};
 pub use crate::one_packet::one_packet;
 pub use crate::server::server;
+pub use crate::translate::{become_other, error_becomes_other, translate, translate_error};
 
 /// What the stages of one packet hand to each other. It is the program's scratch memory and not its stack, of which a
 /// program in the kernel has 512 bytes.
@@ -37,12 +44,14 @@ pub struct Scratch {
     pub clock: u64,
     /// 1: its connection was made by this very packet, and is in the state after it.
     pub is_fresh: u64,
+    /// 1: this host made it.
+    pub is_local: u64,
     /// How it goes on.
     pub way: Way,
     /// For the next program: the outcome that it begins with, as a number.
     pub outcome: u32,
-    /// For the next program, 1: another has looked at the packet before.
-    pub is_second_look: u32,
+    /// For the next program: what kind of program this one is.
+    pub look: u32,
     /// Its mark, when a service is looked for; 0: none.
     pub mark: u32,
     /// Who sent its frame, when a service is looked for: an Ethernet address, see [`rvs_abi::peer`].
@@ -66,12 +75,20 @@ pub struct Way {
     pub hop: NextHop,
     /// The tunnel that it leaves through.
     pub tunnel: Tunnel,
+    /// What is done to one from or for this host's own stack.
+    pub local: Local,
     /// Of full NAT, and of an error's quoted packet: the ends that it leaves with.
     pub ends: NewEnds,
     /// Of full NAT, 1: it tells the server who the client is.
     pub tells_client: u64,
     /// Of an ICMP error: the ends that itself leaves with, without ports.
     pub outer: NewEnds,
+    /// Of one that is translated: type and code in the upper half of a word, and the word behind the checksum.
+    pub error: [u32; 2],
+    /// And what the packet that it quotes says of itself.
+    pub(crate) quoted: Fields,
+    /// Bytes behind the quoted packet's IP headers that go along.
+    pub(crate) rest: u32,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
@@ -119,6 +136,13 @@ pub fn ingress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         outcome = tables.request(packet);
     }
     program::go_on(packet, tables, outcome)
+}
+
+/// Handles a packet that this host made, on its way out: the first program for these.
+#[inline(always)]
+pub fn egress<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let outcome = receive(packet, tables);
+    program::go_on_here(packet, tables, outcome)
 }
 
 /// Makes the connection that was prepared, for a packet that has none. [`Outcome::Balanced`]: it has one now.
@@ -171,7 +195,9 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
             return outcome;
         }
         let parsed = &scratch.parsed;
-        if if parsed.is_v4() { tables.services_v4() } else { tables.services_v6() } == 0 {
+        if if parsed.is_v4() { tables.services_v4() } else { tables.services_v6() } == 0
+            && tables.full_nat() & FullNatUse::TRANSLATES == 0
+        {
             return Outcome::NoServices;
         }
         let from_server = filter::has(tables, parsed.source);
@@ -186,7 +212,7 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
                 return Outcome::NotOurs;
             }
         }
-        if is_martian(parsed) {
+        if is_martian(parsed) && !(tables.is_local() && local::is_loopback(parsed.source)) {
             return Outcome::MartianSource;
         }
         scratch.way.notice = Notice { from: parsed.destination, mtu: 0, hops: 1 };
@@ -226,7 +252,10 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         let context = Context::new(tables, scratch.clock, scratch.is_fresh != 0);
         match context.find_request(&scratch.parsed) {
             Some(mut found) => {
-                let Scratch { parsed, way, .. } = scratch;
+                let Scratch { parsed, way, found: at, .. } = scratch;
+                if method(found.flags()) == Method::FULL_NAT {
+                    *at = conn::At::of(&found);
+                }
                 either(context.request(packet, parsed, &mut found, way))
             }
             None => Outcome::NoConnection,
@@ -274,53 +303,6 @@ pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
-/// The stage for a fragment that came before the first of its packet (see [`crate::hold`]).
-#[inline(always)]
-pub fn hold<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let Scratch { parsed, way, clock, .. } = scratch;
-        hold::hold(packet, tables, parsed, way, conn::ticks(*clock))
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage for a packet that is too large for its way: sends it in fragments (see `crate::cut`).
-#[inline(always)]
-pub fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
-        let Scratch { parsed, way, .. } = scratch;
-        cut::send(packet, tables, parsed, way)
-    });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage for a first fragment that is ready: keeps where it goes.
-#[inline(always)]
-pub fn keep<T: Tables>(tables: &T, outcome: Outcome) {
-    let _kept = tables.with_scratch(|scratch| {
-        scratch.way.keep.keep(tables, &scratch.parsed, outcome, conn::ticks(scratch.clock));
-        scratch.way.keep.gathered = 1;
-    });
-}
-
-/// The stage behind that: has those sent that came before it. `false`: it is lost.
-#[inline(always)]
-pub fn release<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> bool {
-    let is_there = tables.with_scratch(|scratch| {
-        let Scratch { parsed, way, clock, .. } = scratch;
-        hold::release(packet, tables, parsed, way.keep.key(), conn::ticks(*clock))
-    });
-    is_there.unwrap_or(false)
-}
-
-/// Whether a packet is a first fragment that others are still to be gathered behind.
-#[inline(always)]
-pub(crate) fn is_to_be_gathered<T: Tables>(tables: &T) -> bool {
-    let is_first =
-        tables.with_scratch(|scratch| scratch.parsed.is(Signal::FRAGMENT) && scratch.way.keep.gathered == 0);
-    is_first.unwrap_or(false)
-}
-
 /// The stage behind 2b and 2c for packets that leave through a tunnel.
 #[inline(always)]
 pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
@@ -331,14 +313,6 @@ pub fn tunnel<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
             Err(outcome) => outcome,
         }
     });
-    outcome.unwrap_or(Outcome::Inconsistent)
-}
-
-/// The stage behind that for what is too large for its way now: sends it in fragments (see `crate::cut::outer`).
-#[inline(always)]
-pub fn cut_outer<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome =
-        tables.with_scratch(|scratch| cut::outer::send(packet, tables, &scratch.parsed, &scratch.way));
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
@@ -364,9 +338,10 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
-                let described = context.describe(&scratch.parsed, service, dest, &mut scratch.request)?;
+                let Scratch { parsed, is_local, request, turn, .. } = scratch;
+                let described = context.describe(parsed, service, dest, *is_local, request)?;
                 // Full NAT keeps the connection all the same: a reply has no other way back.
-                let is_one = scratch.turn.is_one_packet() && described != Outcome::Reserve;
+                let is_one = turn.is_one_packet() && described != Outcome::Reserve;
                 Some(if is_one { Outcome::OnePacket } else { described })
             }
             Err(outcome) => Some(outcome),
@@ -424,12 +399,20 @@ pub(crate) struct Context<'a, T: Tables> {
     pub(crate) now: u64,
     /// Whether the packet's connection was made by this very packet.
     pub(crate) is_fresh: bool,
+    /// Whether what is from or for this host's own stack is dealt with here, and not in the program for that.
+    pub(crate) is_near: bool,
 }
 
 impl<'a, T: Tables> Context<'a, T> {
     #[inline(always)]
     pub(crate) const fn new(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
-        Self { tables, clock, now: conn::ticks(clock), is_fresh }
+        Self { tables, clock, now: conn::ticks(clock), is_fresh, is_near: false }
+    }
+
+    /// For the program that deals with this host's own stack.
+    #[inline(always)]
+    pub(crate) const fn near(tables: &'a T, clock: u64, is_fresh: bool) -> Self {
+        Self { is_near: true, ..Self::new(tables, clock, is_fresh) }
     }
 
     /// Where the connections of a client may be.
@@ -441,14 +424,14 @@ impl<'a, T: Tables> Context<'a, T> {
     /// The connection of a packet from a client. One that has ended, where this SYN begins another, does not count: it
     /// goes when the new one is made.
     #[inline(always)]
-    fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
+    pub(crate) fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
         if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
     #[inline(always)]
-    fn request<P: Packet>(
+    pub(crate) fn request<P: Packet>(
         &self,
         packet: &mut P,
         parsed: &Parsed,
@@ -457,13 +440,22 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
         let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
+        let is_here = dest.flags() & DestFlags::LOCAL != 0;
+        if is_here && !self.is_near {
+            return Err(self.to_stack());
+        }
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
+        }
+        if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
+            return Err(Outcome::Translate);
         }
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
-        let hop = self.hop_to(dest, dest_id, begins);
+        // Near, a number and what stands in `way`: as one value the verifier would take it for undefined.
+        let near = if self.is_near { self.find_way(dest, dest_id, begins, way) } else { Outcome::Balanced };
+        let hop = if self.is_near { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
         if let Err(outcome) = hop
             && outcome.class() == Class::HandOver
         {
@@ -473,7 +465,11 @@ impl<'a, T: Tables> Context<'a, T> {
         let (_, dport) = found.ports();
         let flags = found.flags();
         ftp::divert(self.tables, parsed, flags, Outcome::FtpRequest)?;
-        if let Ok(hop) = &hop {
+        if self.is_near {
+            if near == Outcome::Balanced {
+                cut::check(packet, self.tables, parsed, &way.hop, method(flags))?;
+            }
+        } else if let Ok(hop) = &hop {
             way.notice.mtu = hop.mtu;
             cut::check(packet, self.tables, parsed, hop, method(flags))?;
         }
@@ -498,7 +494,19 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }
-        let hop = hop?;
+        if self.is_near {
+            if is_here {
+                way.local.request(method, dest.addr(), dport);
+                return Ok(Outcome::Local);
+            }
+            if local::is_loopback(parsed.source) {
+                return Err(Outcome::LoopbackAddress);
+            }
+            if near != Outcome::Balanced {
+                return Err(near);
+            }
+        }
+        let hop = if self.is_near { way.hop } else { hop? };
         way.hop = hop;
         way.notice.mtu = hop.mtu;
         if method == Method::MASQ {
@@ -552,7 +560,7 @@ impl<'a, T: Tables> Context<'a, T> {
     /// Moves a connection along by a packet. `false`: it ended in this very moment; the packet still goes where it would
     /// have gone an instant before.
     #[inline(always)]
-    fn advance(
+    pub(crate) fn advance(
         &self,
         found: &mut Found<T::Bucket>,
         parsed: &Parsed,
@@ -619,12 +627,16 @@ impl<'a, T: Tables> Context<'a, T> {
         parsed: &Parsed,
         service: u32,
         dest_id: u32,
+        is_local: u64,
         request: &mut conn::Request,
     ) -> Option<Outcome> {
         let dest = self.tables.dest(dest_id)?;
         let protocol = parsed.protocol;
-        let is_full = dest.method() == Method::FULL_NAT;
-        let masq = is_full || dest.method() == Method::MASQ;
+        // Where one end is this host, NAT does what full NAT is for.
+        let is_near = is_local != 0 || dest.flags() & DestFlags::LOCAL != 0;
+        let method = if is_near && dest.method() == Method::FULL_NAT { Method::MASQ } else { dest.method() };
+        let is_full = method == Method::FULL_NAT;
+        let masq = is_full || method == Method::MASQ;
         let direction = if masq { Direction::Input } else { Direction::InputOnly };
         let next = state::Event::new(parsed.row, direction).next(0);
         let client = parsed.source;
@@ -641,9 +653,11 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.vport = u16::from_ne_bytes(parsed.dport);
         entry.protocol = protocol;
         entry.family = parsed.family;
-        entry.flags = u16::from(dest.method())
+        let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
+        entry.flags = u16::from(method)
             | if masq { 0 } else { ConnFlags::NO_OUTPUT }
-            | ftp::flag(self.tables, parsed, masq);
+            | client_flag
+            | ftp::flag(self.tables, parsed, masq && is_local == 0);
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
@@ -682,23 +696,27 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let flags = found.flags();
         if method(flags) != Method::MASQ {
-            // Under TC after XDP it has been seen already.
-            if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
-                found.clear_no_output();
-            }
+            self.note_unchanged(parsed, found)?;
             return Err(Outcome::ReplyUnchanged);
         }
         ftp::divert(self.tables, parsed, flags, Outcome::FtpReply)?;
         let vip = found.vip();
+        if found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
+            return Err(if self.tables.reaches_stack() {
+                Outcome::LocalReply
+            } else {
+                Outcome::HandOverRoute
+            });
+        }
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };
         let from = self.reply_from(parsed, vip);
-        let hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
+        way.hop = self.hop_to_client(parsed.destination, from, parsed.is(Signal::RENEWS))?;
         // The stack looks at these before IPVS sees a reply: one that can't go on is not counted.
-        way.notice.mtu = hop.mtu;
-        cut::check(packet, self.tables, parsed, &hop, Method::MASQ)?;
-        check(packet, parsed, &hop, 0)?;
+        way.notice.mtu = way.hop.mtu;
+        cut::check(packet, self.tables, parsed, &way.hop, Method::MASQ)?;
+        check(packet, parsed, &way.hop, 0)?;
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);
         }
@@ -710,9 +728,22 @@ impl<'a, T: Tables> Context<'a, T> {
             }
             way.keep.write(parsed, found.ids(), Method::MASQ, (vip, self.now));
         }
-        way.hop = hop;
-        masq::send(packet, parsed, masq::End::Source, vip, vport, &hop)?;
+        masq::send(packet, parsed, masq::End::Source, vip, vport, &way.hop)?;
         Ok(Outcome::ReplyMasq)
+    }
+
+    /// Counts a reply that is passed on unchanged.
+    #[inline(always)]
+    pub(crate) fn note_unchanged(
+        &self,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+    ) -> Result<(), Outcome> {
+        // Under TC after XDP it has been seen already.
+        if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
+            found.clear_no_output();
+        }
+        Ok(())
     }
 
     /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.

@@ -4,10 +4,12 @@
 //! the whole way. The first, [`crate::pipeline::ingress`], has all that most packets meet. What it can't end goes to another
 //! by a tail call and does not come back: what is on its way is in [`crate::pipeline::Scratch`].
 
-use rvs_abi::{Class, Outcome, Program};
+use rvs_abi::{Class, Outcome, Program, Settings};
 
+use crate::fragment::is_to_be_gathered;
 use crate::icmp::{answer, schedule};
-use crate::pipeline::{connect, find_mark, is_to_be_gathered};
+use crate::parse::Signal;
+use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
 use crate::{ftp, guard};
 
@@ -21,6 +23,11 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::FragmentHeld => Some(Program::Gather),
         Outcome::ForwardCut | Outcome::TunnelCut => Some(Program::Cut),
         Outcome::FtpRequest | Outcome::FtpReply | Outcome::FtpLocalReply => Some(Program::Ftp),
+        Outcome::Local | Outcome::LocalReply | Outcome::LocalPacket => Some(Program::Here),
+        Outcome::Translate
+        | Outcome::TranslateError
+        | Outcome::ForwardTranslated
+        | Outcome::ReplyTranslated => Some(Program::Translate),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -29,7 +36,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
 /// The end of the first program, and of those behind it: sends the packet by its method, or hands it to the next.
 #[inline(always)]
 pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
-    if outcome == Outcome::Tunnel && tables.holds() && is_to_be_gathered(tables) {
+    if outcome == Outcome::Tunnel && tables.holds() && is_to_be_gathered(tables, outcome) {
         // Those behind it take its place for a moment: that has to be before it is in the tunnel.
         return tables.go_on(packet, Program::Gather, outcome);
     }
@@ -38,6 +45,19 @@ pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: O
         Some(program) => tables.go_on(packet, program, outcome),
         None if is_followed(outcome) => leave(packet, tables, outcome),
         None => end(tables, outcome, false),
+    }
+}
+
+/// The end of the first program for packets that this host made.
+#[inline(always)]
+pub(crate) fn go_on_here<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Balanced | Outcome::FromServer | Outcome::LocalPort | Outcome::MaybeMarked => {
+            tables.go_on(packet, Program::Here, outcome)
+        }
+        Outcome::IcmpError => tables.go_on(packet, Program::Error, outcome),
+        Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, outcome),
+        outcome => end_without_link(outcome),
     }
 }
 
@@ -62,7 +82,7 @@ const fn is_followed(outcome: Outcome) -> bool {
 /// The end of a packet, unless it is the first fragment of one.
 #[inline(always)]
 fn leave<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
-    if is_to_be_gathered(tables) {
+    if is_to_be_gathered(tables, outcome) {
         return tables.go_on(packet, Program::Gather, outcome);
     }
     end(tables, outcome, outcome.class() == Class::Forward)
@@ -76,10 +96,13 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         let _kept = tables.with_scratch(|scratch| scratch.sender = sender);
     }
     match program {
-        Program::Connect if outcome == Outcome::IcmpError => match schedule::begin(tables) {
-            Outcome::Balanced => tables.go_on(packet, Program::Error, Outcome::Balanced),
-            outcome => end(tables, outcome, false),
-        },
+        Program::Connect if outcome == Outcome::IcmpError => {
+            note_origin(tables);
+            match schedule::begin(tables) {
+                Outcome::Balanced => tables.go_on(packet, Program::Error, Outcome::Balanced),
+                outcome => end(tables, outcome, false),
+            }
+        }
         Program::Connect => {
             let outcome = begin(packet, tables, outcome);
             go_on(packet, tables, outcome)
@@ -89,13 +112,21 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
                 tables.take_quoted();
                 tables.go_on(packet, Program::Connect, Outcome::IcmpError)
             }
+            Outcome::TranslateError => tables.go_on(packet, Program::Translate, Outcome::TranslateError),
             Outcome::TunnelCut => tables.go_on(packet, Program::Cut, Outcome::TunnelCut),
             outcome => end(tables, outcome, outcome.class() == Class::Forward),
         },
         // A first fragment that the others are gathered behind.
         Program::Fragment if outcome == Outcome::Tunnel => go_on(packet, tables, outcome),
         Program::Fragment => {
-            let outcome = tables.fragment_stage(packet);
+            let outcome = match tables.fragment_stage(packet) {
+                Outcome::Local => tables.deliver(packet),
+                outcome => outcome,
+            };
+            go_on(packet, tables, outcome)
+        }
+        Program::Here => {
+            let outcome = here(packet, tables, outcome);
             go_on(packet, tables, outcome)
         }
         Program::Cut if outcome == Outcome::TunnelCut => {
@@ -121,11 +152,15 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         Program::Gather => {
             // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
             tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
-            if tables.holds() && !tables.release(packet) {
+            // Of what this host makes, the first comes first.
+            if tables.holds() && !tables.is_local() && !tables.release(packet) {
                 return end_without_link(Outcome::RewriteFailed);
             }
             if outcome == Outcome::Tunnel {
                 return tables.go_on(packet, Program::Fragment, outcome);
+            }
+            if is_translated(outcome) {
+                return tables.go_on(packet, Program::Translate, outcome);
             }
             end(tables, outcome, outcome.class() == Class::Forward)
         }
@@ -133,6 +168,47 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             let sent = tables.answer(packet, outcome);
             end(tables, outcome, sent)
         }
+        Program::Translate => translate(packet, tables, outcome),
+    }
+}
+
+/// Whether a packet that ends so has become one of the other family.
+#[inline(always)]
+const fn is_translated(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::ForwardTranslated | Outcome::ReplyTranslated)
+}
+
+/// A packet between families. It comes by [`Outcome::Translate`], and is rewritten last of all: a first fragment comes
+/// again when those that are held have been sent behind it, and fragments behind it come for that only.
+#[inline(always)]
+fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) -> Verdict {
+    let mut outcome = came;
+    if came == Outcome::TranslateError {
+        outcome = tables.translate_error(packet);
+        if outcome.class() == Class::Forward && !tables.error_becomes_other(packet) {
+            outcome = Outcome::RewriteFailed;
+        }
+        return end(tables, outcome, outcome.class() == Class::Forward);
+    }
+    if came == Outcome::Translate {
+        outcome = tables.translate(packet);
+        if is_translated(outcome) {
+            let is_first = tables.with_scratch(|scratch| scratch.parsed.is(Signal::FRAGMENT));
+            if is_first.unwrap_or(false) {
+                return tables.go_on(packet, Program::Gather, outcome);
+            }
+        }
+    }
+    if !is_translated(outcome) {
+        return match behind(outcome) {
+            Some(program) => tables.go_on(packet, program, outcome),
+            None => end_without_link(outcome),
+        };
+    }
+    if tables.become_other(packet) {
+        end(tables, outcome, true)
+    } else {
+        end_without_link(Outcome::RewriteFailed)
     }
 }
 
@@ -151,19 +227,29 @@ fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, mut outcome: Outcome) 
     outcome
 }
 
+/// For the connection that is to be made.
+#[inline(always)]
+fn note_origin<T: Tables>(tables: &T) {
+    let _noted = tables.with_scratch(|scratch| scratch.is_local = u64::from(tables.is_local()));
+}
+
 /// A packet without a connection: finds its mark unless that is known, makes its connection, and sends it by that.
 #[inline(always)]
 fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Outcome {
+    note_origin(tables);
     if outcome == Outcome::NoConnection {
         find_mark(tables);
     }
-    let expected = tables.expected();
+    // What this host itself begins is no data connection.
+    let expected = if tables.is_local() { Outcome::NoConnection } else { tables.expected() };
     let prepared = if expected == Outcome::NoConnection { tables.prepare() } else { expected };
     let connected = connect(prepared, tables);
     if expected != Outcome::NoConnection && connected == Outcome::Balanced {
         tables.arrived();
     }
     match connected {
+        Outcome::Balanced if tables.is_local() => Outcome::Local,
+        Outcome::OnePacket if tables.is_local() => Outcome::LocalPacket,
         Outcome::Balanced => match tables.request(packet) {
             // Made, and gone at once: others are at work on the same slots.
             Outcome::NoConnection => Outcome::ConnContended,
@@ -172,6 +258,37 @@ fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> 
         Outcome::OnePacket => tables.one_packet(packet),
         outcome => outcome,
     }
+}
+
+/// A packet from or for this host's own stack, see [`crate::here`]. [`Outcome::NoConnection`]: it may begin one; it comes back
+/// as [`Outcome::Local`] if it did.
+#[inline(always)]
+fn here<P: Packet, T: Tables>(packet: &mut P, tables: &T, begun: Outcome) -> Outcome {
+    let mut outcome = begun;
+    if outcome == Outcome::MaybeMarked {
+        outcome = match tables.classify() {
+            Outcome::NoConnection => Outcome::Classified,
+            outcome => outcome,
+        };
+    }
+    // No reply of full NAT comes from here: its destinations are elsewhere.
+    if matches!(outcome, Outcome::FromServer | Outcome::LocalPort | Outcome::LocalReply) {
+        outcome = tables.reply_here(packet);
+        if outcome == Outcome::Balanced && tables.settings() & Settings::NAT_ICMP_SEND != 0 {
+            outcome = tables.server();
+        }
+    }
+    outcome = match outcome {
+        Outcome::LocalPacket => tables.one_packet_here(packet),
+        Outcome::Balanced => tables.request_here(packet),
+        Outcome::Local if begun == Outcome::Local => match tables.request_here(packet) {
+            // It was there just now.
+            Outcome::NoConnection => Outcome::ConnContended,
+            outcome => outcome,
+        },
+        outcome => outcome,
+    };
+    if outcome == Outcome::Local { tables.deliver(packet) } else { outcome }
 }
 
 /// An ICMP error: to the client, to the real server, or about a tunnel's packet. [`Outcome::NoConnection`]: it may begin one;

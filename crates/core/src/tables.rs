@@ -19,6 +19,11 @@ pub trait Tables {
 
     /// Whether another program has looked at this packet before: under TC, where XDP passed it on.
     fn is_second_look(&self) -> bool;
+    /// Whether the packet is one that this host made, on its way out.
+    fn is_local(&self) -> bool;
+    /// Whether packets can be handed to this host's stack with other addresses than they came with: not under XDP, where the
+    /// program under TC would look at them once more.
+    fn reaches_stack(&self) -> bool;
     /// Number of IPv4 services.
     fn services_v4(&self) -> u32;
     /// [`rvs_abi::Settings`]. Beside the numbers of services: whoever asks finds it in the cache.
@@ -34,7 +39,7 @@ pub trait Tables {
     /// The first of the addresses that tunnels of a family come from, by flow, and which bits of its last four bytes the flow
     /// chooses, network order; zero: they come from the director's own.
     fn tunnel_sources(&self, is_v4: bool) -> (Addr, u32);
-    /// Not 0: there may be connections of full NAT.
+    /// [`rvs_abi::FullNatUse`]. Not 0: there may be connections of full NAT.
     fn full_nat(&self) -> u32;
     /// Words of the map of the director's ports less one; a power of two less one.
     fn local_ports_mask(&self) -> u32;
@@ -260,6 +265,42 @@ pub trait Tables {
         pipeline::cut(packet, self)
     }
 
+    /// [`pipeline::translate`], likewise.
+    #[inline(always)]
+    fn translate<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::translate(packet, self)
+    }
+
+    /// [`pipeline::become_other`], likewise.
+    #[inline(always)]
+    fn become_other<P: Packet>(&self, packet: &mut P) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::become_other(packet, self)
+    }
+
+    /// [`pipeline::translate_error`], likewise.
+    #[inline(always)]
+    fn translate_error<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::translate_error(packet, self)
+    }
+
+    /// [`pipeline::error_becomes_other`], likewise.
+    #[inline(always)]
+    fn error_becomes_other<P: Packet>(&self, packet: &mut P) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::error_becomes_other(packet, self)
+    }
+
     /// [`pipeline::cut_outer`], likewise.
     #[inline(always)]
     fn cut_outer<P: Packet>(&self, packet: &mut P) -> Outcome
@@ -357,6 +398,42 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::tunnel(packet, self)
+    }
+
+    /// [`pipeline::reply_here`], likewise.
+    #[inline(always)]
+    fn reply_here<P: Packet>(&self, _packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::reply_here(self)
+    }
+
+    /// [`pipeline::request_here`], likewise.
+    #[inline(always)]
+    fn request_here<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::request_here(packet, self)
+    }
+
+    /// [`pipeline::one_packet_here`], likewise.
+    #[inline(always)]
+    fn one_packet_here<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::one_packet_here(packet, self)
+    }
+
+    /// [`pipeline::deliver`], likewise.
+    #[inline(always)]
+    fn deliver<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::deliver(packet, self)
     }
 
     /// [`pipeline::tunnel_error`], likewise.

@@ -16,7 +16,7 @@ use aya::{Ebpf, EbpfLoader};
 use rvs_abi::{Addr, DECAP_OUTCOMES, DecapOutcome};
 
 use crate::error::{Error, Result};
-use crate::filter;
+use crate::filter::{self, Way};
 use crate::hooks::{text, xdp_refusal};
 use crate::instance::TcHook;
 use crate::links::Kind;
@@ -154,14 +154,15 @@ fn put_tc(
             Err(e) => return Err(refused(text(&e))),
         }
     }
-    match filter::find(&mut rtnetlink, interface.index) {
+    match filter::find(&mut rtnetlink, interface.index, Way::In) {
         Ok(Some(other)) if other.name != FILTER_NAME => {
             return Err(refused(format!("filter {:?} of somebody else has the place", other.name)));
         }
         Ok(_) => {}
         Err(e) => return Err(refused(e.to_string())),
     }
-    filter::put(&mut rtnetlink, interface.index, FILTER_NAME, program).map_err(|e| refused(e.to_string()))?;
+    filter::put(&mut rtnetlink, (interface.index, Way::In), FILTER_NAME, program)
+        .map_err(|e| refused(e.to_string()))?;
     Ok(Hook::Filter(rtnetlink, interface.index))
 }
 
@@ -187,7 +188,7 @@ impl Drop for Decap {
     fn drop(&mut self) {
         match &mut self.hook {
             Hook::Link(link) => drop(bpf::link_detach(link.as_fd())),
-            Hook::Filter(rtnetlink, ifindex) => drop(filter::remove(rtnetlink, *ifindex)),
+            Hook::Filter(rtnetlink, ifindex) => drop(filter::remove(rtnetlink, *ifindex, Way::In)),
         }
     }
 }

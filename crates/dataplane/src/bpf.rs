@@ -40,6 +40,7 @@ pub(crate) enum AttachType {
     CgroupGetpeername6 = 30,
     Xdp = 37,
     TcxIngress = 46,
+    TcxEgress = 47,
 }
 
 /// Length of a map's name in the kernel, with the zero that ends it.

@@ -20,8 +20,24 @@ const PRIORITY: u16 = 0x7276;
 const HANDLE: TcHandle = TcHandle { major: 0, minor: 0x7276 };
 /// `ETH_P_ALL`.
 const EVERY_PROTOCOL: u16 = 3;
-/// Where it hangs: packets that come in.
-const PARENT: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
+/// Where a filter hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// On packets that come in.
+    In,
+    /// On packets that go out.
+    Out,
+}
+
+impl Way {
+    const fn parent(self) -> TcHandle {
+        let minor = match self {
+            Self::In => TcHandle::MIN_INGRESS,
+            Self::Out => TcHandle::MIN_EGRESS,
+        };
+        TcHandle { major: TcHandle::CLSACT.major, minor }
+    }
+}
 
 /// A filter with our handle and priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +53,10 @@ pub(crate) fn name(instance: &str) -> String {
 
 /// An interface's number as it is in messages of traffic control; the kernel never gives one beyond
 /// `i32::MAX`.
-fn message(ifindex: u32) -> TcMessage {
+fn message(ifindex: u32, way: Way) -> TcMessage {
     let mut message = TcMessage::with_index(ifindex.cast_signed());
     message.header.handle = HANDLE;
-    message.header.parent = PARENT;
+    message.header.parent = way.parent();
     message.header.info = u32::from(PRIORITY) << 16 | u32::from(EVERY_PROTOCOL.to_be());
     message
 }
@@ -57,8 +73,8 @@ fn filter_name(message: &TcMessage) -> Option<String> {
 }
 
 /// The filter at our place, if there is one.
-pub(crate) fn find(rtnetlink: &mut Rtnetlink, ifindex: u32) -> Result<Option<Filter>, Refusal> {
-    match rtnetlink.request(RouteNetlinkMessage::GetTrafficFilter(message(ifindex)), 0) {
+pub(crate) fn find(rtnetlink: &mut Rtnetlink, ifindex: u32, way: Way) -> Result<Option<Filter>, Refusal> {
+    match rtnetlink.request(RouteNetlinkMessage::GetTrafficFilter(message(ifindex, way)), 0) {
         Ok(answers) => Ok(answers.iter().find_map(|answer| match answer {
             RouteNetlinkMessage::NewTrafficFilter(message) => {
                 Some(Filter { name: filter_name(message).unwrap_or_default() })
@@ -74,12 +90,12 @@ pub(crate) fn find(rtnetlink: &mut Rtnetlink, ifindex: u32) -> Result<Option<Fil
 /// Makes the interface's filter, or puts another program into it between two packets.
 pub(crate) fn put(
     rtnetlink: &mut Rtnetlink,
-    ifindex: u32,
+    (ifindex, way): (u32, Way),
     name: &str,
     program: BorrowedFd<'_>,
 ) -> Result<(), Refusal> {
     add_clsact(rtnetlink, ifindex)?;
-    let mut filter = message(ifindex);
+    let mut filter = message(ifindex, way);
     filter.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
     filter.attributes.push(TcAttribute::Options(vec![
         TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd().cast_unsigned())),
@@ -91,8 +107,8 @@ pub(crate) fn put(
 
 /// Removes the interface's filter. Its queueing discipline stays: others may use it, and without filters it
 /// does nothing.
-pub(crate) fn remove(rtnetlink: &mut Rtnetlink, ifindex: u32) -> Result<(), Refusal> {
-    let mut filter = message(ifindex);
+pub(crate) fn remove(rtnetlink: &mut Rtnetlink, ifindex: u32, way: Way) -> Result<(), Refusal> {
+    let mut filter = message(ifindex, way);
     filter.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
     match rtnetlink.request(RouteNetlinkMessage::DelTrafficFilter(filter), 0) {
         Err(e) if !matches!(e.errno, Some(libc::ENOENT | libc::ENODEV)) => Err(e),
@@ -107,7 +123,7 @@ fn add_clsact(rtnetlink: &mut Rtnetlink, ifindex: u32) -> Result<(), Refusal> {
     discipline.attributes.push(TcAttribute::Kind("clsact".to_owned()));
     let request = RouteNetlinkMessage::NewQueueDiscipline(discipline);
     match rtnetlink.request(request, NLM_F_CREATE | NLM_F_EXCL) {
-        // A clsact, or an ingress discipline, which takes filters for ingress as well.
+        // A clsact, or an ingress discipline, which takes filters for ingress alone.
         Err(e) if e.errno != Some(libc::EEXIST) => Err(e),
         _ => Ok(()),
     }

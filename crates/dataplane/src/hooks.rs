@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::error::{Error, Result};
-use crate::filter;
+use crate::filter::{self, Way};
 use crate::instance::{Instance, TcHook};
 use crate::links::{self, Kind, Links, NetnsId, Place};
 use crate::netlink::{Interface, Rtnetlink};
@@ -111,6 +111,8 @@ pub(crate) struct Programs<'a> {
     pub(crate) xdp: BorrowedFd<'a>,
     pub(crate) tc: BorrowedFd<'a>,
     pub(crate) tc_after_xdp: BorrowedFd<'a>,
+    /// For what this host sends, on the way out.
+    pub(crate) local: BorrowedFd<'a>,
 }
 
 /// The attachments of an instance. Interfaces are those of the calling thread's network namespace.
@@ -166,7 +168,7 @@ impl Hooks {
             netns: NetnsId::current()?,
             rtnetlink: Rtnetlink::open()?,
         };
-        match mode {
+        let mut attached = match mode {
             AttachMode::Auto => attach.auto(),
             AttachMode::Xdp if attach.is_on_top() => attach.on_top(),
             AttachMode::Xdp => attach.xdp(Kind::Xdp).map(|()| attach.done(Mode::Xdp, AS_ASKED.into())),
@@ -174,14 +176,26 @@ impl Hooks {
                 attach.xdp(Kind::XdpGeneric).map(|()| attach.done(Mode::XdpGeneric, AS_ASKED.into()))
             }
             AttachMode::Tc => attach.tc_alone().map(|()| attach.done(Mode::Tc, AS_ASKED.into())),
+        }?;
+        // What others send is balanced without this: no reason to refuse.
+        if let Err(e) = attach.put_tc(attach.programs.local, Way::Out) {
+            attached.warnings.push(format!("{e}; what this host sends there itself is not balanced"));
         }
+        Ok(attached)
+    }
+
+    /// Attaches the loopback interface, for what this host sends to itself.
+    pub(crate) fn attach_loopback(&self, interface: &Interface, programs: Programs<'_>) -> Result<()> {
+        let (netns, rtnetlink) = (NetnsId::current()?, Rtnetlink::open()?);
+        let mut attach = Attach { hooks: self, interface, programs, netns, rtnetlink };
+        attach.put_tc(attach.programs.local, Way::Out)
     }
 
     /// Detaches an interface; tells whether anything was attached.
     pub(crate) fn detach(&self, ifindex: u32) -> Result<bool> {
         let netns = NetnsId::current()?;
         let mut found = false;
-        for kind in [Kind::Xdp, Kind::XdpGeneric, Kind::Tcx] {
+        for kind in Kind::ALL {
             let removed = self.links.remove(Place { netns, ifindex, kind });
             found |= removed.map_err(|e| Error::system(format!("detach interface {ifindex}"), e))?;
         }
@@ -202,11 +216,16 @@ impl Hooks {
     }
 
     fn remove_filter(&self, rtnetlink: &mut Rtnetlink, ifindex: u32) -> Result<bool> {
+        let incoming = self.remove_filter_of(rtnetlink, ifindex, Way::In)?;
+        Ok(incoming | self.remove_filter_of(rtnetlink, ifindex, Way::Out)?)
+    }
+
+    fn remove_filter_of(&self, rtnetlink: &mut Rtnetlink, ifindex: u32, way: Way) -> Result<bool> {
         let mut remove = || {
             let ours =
-                filter::find(rtnetlink, ifindex)?.is_some_and(|filter| filter.name == self.filter_name);
+                filter::find(rtnetlink, ifindex, way)?.is_some_and(|filter| filter.name == self.filter_name);
             if ours {
-                filter::remove(rtnetlink, ifindex)?;
+                filter::remove(rtnetlink, ifindex, way)?;
             }
             Ok(ours)
         };
@@ -221,14 +240,14 @@ impl Hooks {
         let mut kinds: BTreeMap<u32, Vec<Kind>> = BTreeMap::new();
         for place in self.links.places()? {
             let live = self.links.is_live(place).map_err(|e| Error::system("look at a link", e))?;
-            if place.netns == here && live {
+            if place.netns == here && live && place.kind != Kind::TcxOut {
                 kinds.entry(place.ifindex).or_default().push(place.kind);
             }
         }
         let mut rtnetlink = Rtnetlink::open()?;
         let mut attachments = Vec::new();
         for interface in rtnetlink.interfaces()? {
-            let filter = filter::find(&mut rtnetlink, interface.index)
+            let filter = filter::find(&mut rtnetlink, interface.index, Way::In)
                 .map_err(|e| Error::system(format!("look at filters of {}", interface.name), e))?;
             let clsact = filter.is_some_and(|filter| filter.name == self.filter_name);
             let kinds = kinds.remove(&interface.index).unwrap_or_default();
@@ -238,7 +257,7 @@ impl Hooks {
             let mode = match kinds.first() {
                 Some(Kind::Xdp) => Mode::Xdp,
                 Some(Kind::XdpGeneric) => Mode::XdpGeneric,
-                Some(Kind::Tcx) | None => Mode::Tc,
+                Some(Kind::Tcx | Kind::TcxOut) | None => Mode::Tc,
             };
             attachments.push(Attachment { ifindex: interface.index, name: interface.name, mode, clsact });
         }
@@ -309,7 +328,7 @@ impl Attach<'_> {
     }
 
     fn tc_alone(&mut self) -> Result<()> {
-        self.put_tc(self.programs.tc)?;
+        self.put_tc(self.programs.tc, Way::In)?;
         self.remove_link(Kind::Xdp)?;
         self.remove_link(Kind::XdpGeneric)
     }
@@ -317,7 +336,7 @@ impl Attach<'_> {
     fn xdp(&mut self, kind: Kind) -> Result<()> {
         let (hook, other) = match kind {
             Kind::XdpGeneric => ("generic XDP", Kind::Xdp),
-            Kind::Xdp | Kind::Tcx => ("XDP", Kind::XdpGeneric),
+            Kind::Xdp | Kind::Tcx | Kind::TcxOut => ("XDP", Kind::XdpGeneric),
         };
         // An interface has room for one of them.
         if self.is_live(other)? {
@@ -325,7 +344,7 @@ impl Attach<'_> {
         }
         let put = self.hooks.links.put(self.place(kind), self.programs.xdp);
         let replaced = put.map_err(|e| self.refused(hook, xdp_refusal(self.interface, &e)))?;
-        let behind = self.put_tc(self.programs.tc_after_xdp);
+        let behind = self.put_tc(self.programs.tc_after_xdp, Way::In);
         if behind.is_err() && !replaced {
             self.remove_link(kind)?;
         }
@@ -334,26 +353,27 @@ impl Attach<'_> {
 
     /// Puts a program on TC: a tcx link where the kernel has it, otherwise a filter. Whichever it is, the
     /// other one goes.
-    fn put_tc(&mut self, program: BorrowedFd<'_>) -> Result<()> {
+    fn put_tc(&mut self, program: BorrowedFd<'_>, way: Way) -> Result<()> {
+        let kind = if way == Way::In { Kind::Tcx } else { Kind::TcxOut };
         let index = self.interface.index;
         if self.hooks.tc == TcHook::Auto {
-            match self.hooks.links.put(self.place(Kind::Tcx), program) {
-                Ok(_) => return self.hooks.remove_filter(&mut self.rtnetlink, index).map(drop),
+            match self.hooks.links.put(self.place(kind), program) {
+                Ok(_) => return self.hooks.remove_filter_of(&mut self.rtnetlink, index, way).map(drop),
                 // This kernel doesn't know the attach type: before 6.6.
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
                 Err(e) => return Err(self.refused("TC", text(&e))),
             }
         }
         let name = &self.hooks.filter_name;
-        let put = match filter::find(&mut self.rtnetlink, index) {
+        let put = match filter::find(&mut self.rtnetlink, index, way) {
             Ok(Some(other)) if other.name != *name => {
                 Err(format!("filter {:?} of somebody else has the place", other.name))
             }
-            Ok(_) => filter::put(&mut self.rtnetlink, index, name, program).map_err(|e| e.to_string()),
+            Ok(_) => filter::put(&mut self.rtnetlink, (index, way), name, program).map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
         };
         put.map_err(|reason| self.refused("TC", reason))?;
-        self.remove_link(Kind::Tcx)
+        self.remove_link(kind)
     }
 
     fn is_live(&self, kind: Kind) -> Result<bool> {

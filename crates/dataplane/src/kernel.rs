@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Port, ServiceKey};
+use rvs_abi::{LOOPBACK, Port, ServiceKey};
 use rvs_model::{Memory, MemoryError, records};
 
 use crate::error::Result;
@@ -139,6 +139,15 @@ impl Kernel {
         self.attach_interface(&interface, mode)
     }
 
+    /// Attaches the loopback interface of this network namespace, for what this host sends to itself.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach_loopback(&mut self) -> Result<()> {
+        let interface = Rtnetlink::open()?.interface(LOOPBACK)?;
+        self.hooks.attach_loopback(&interface, self.programs.descriptors()?)
+    }
+
     fn attach_interface(&mut self, interface: &Interface, mode: AttachMode) -> Result<Attached> {
         // While its programs change, and for good unless its driver has XDP, frames reach it by way of TC: a driver
         // without loses redirected XDP frames in silence.
@@ -230,6 +239,14 @@ impl Kernel {
     /// As [`Kernel::run_xdp`].
     pub fn run_tc_after_xdp(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
         self.programs.run_tc_after_xdp(frame, ifindex, repeat)
+    }
+
+    /// As [`Kernel::run_tc`], the program for what this host sends: the frame is one on its way out.
+    ///
+    /// # Errors
+    /// As [`Kernel::run_xdp`].
+    pub fn run_local(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.programs.run_local(frame, ifindex, repeat)
     }
 
     /// For tests: what limits the ICMP errors that are made sees so many nanoseconds go by at once.

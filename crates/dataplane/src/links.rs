@@ -23,16 +23,19 @@ pub(crate) enum Kind {
     Xdp,
     XdpGeneric,
     Tcx,
+    /// On the way out.
+    TcxOut,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Xdp, Self::XdpGeneric, Self::Tcx];
+    pub(crate) const ALL: [Self; 4] = [Self::Xdp, Self::XdpGeneric, Self::Tcx, Self::TcxOut];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
             Self::XdpGeneric => "xdpgeneric",
             Self::Tcx => "tcx",
+            Self::TcxOut => "tcxout",
         }
     }
 
@@ -40,6 +43,7 @@ impl Kind {
         match self {
             Self::Xdp | Self::XdpGeneric => AttachType::Xdp,
             Self::Tcx => AttachType::TcxIngress,
+            Self::TcxOut => AttachType::TcxEgress,
         }
     }
 
@@ -47,7 +51,7 @@ impl Kind {
         match self {
             Self::Xdp => NATIVE,
             Self::XdpGeneric => GENERIC,
-            Self::Tcx => 0,
+            Self::Tcx | Self::TcxOut => 0,
         }
     }
 }

@@ -27,8 +27,11 @@ const TC: &str = "rvs_tc";
 /// What XDP passed on.
 const TC_AFTER_XDP: &str = "rvs_tc_after_xdp";
 
+/// What this host sends.
+const LOCAL: &str = "rvs_local";
+
 /// Those that interfaces have.
-const FIRST: [&str; 3] = [XDP, TC, TC_AFTER_XDP];
+const FIRST: [&str; 4] = [XDP, TC, TC_AFTER_XDP, LOCAL];
 /// The programs behind the first under each hook: the array that they are called by, and they in the order of their numbers.
 const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
     (
@@ -40,6 +43,8 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_xdp_tell",
             "rvs_xdp_gather",
             "rvs_xdp_cut",
+            NONE,
+            "rvs_xdp_xlate",
             "rvs_xdp_listen",
             "rvs_xdp_heard",
         ],
@@ -53,11 +58,15 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_tc_tell",
             "rvs_tc_gather",
             "rvs_tc_cut_up",
+            "rvs_tc_here",
+            "rvs_tc_xlate",
             "rvs_tc_listen",
             "rvs_tc_heard",
         ],
     ),
 ];
+/// In the place of a program that there is under the other hook alone.
+const NONE: &str = "";
 
 /// How many ICMP errors may be sent, for each CPU.
 const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
@@ -108,7 +117,7 @@ impl Programs {
     /// Loads them over the maps pinned in `directory`; maps that are not there are made and pinned.
     pub(crate) fn load(directory: &Path, capacity: &Capacity) -> Result<Self> {
         let mut ebpf = create(directory, capacity)?;
-        let behind = BEHIND.into_iter().flat_map(|(_, names)| names);
+        let behind = BEHIND.into_iter().flat_map(|(_, names)| names).filter(|name| *name != NONE);
         let infos = FIRST
             .into_iter()
             .chain(behind)
@@ -134,7 +143,7 @@ impl Programs {
         let callers: Vec<_> = self.infos.iter().take(FIRST.len()).map(|info| info.id).collect();
         generations::pin(directory, array, &callers, data.fd().as_fd())?;
         let mut programs = ProgramArray::try_from(&mut map).map_err(failed)?;
-        for (index, name) in (0..).zip(names) {
+        for (index, name) in (0..).zip(names).filter(|(_, name)| *name != NONE) {
             let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
             programs.set(index, program.fd().map_err(|e| refusal(name, e))?, 0).map_err(failed)?;
         }
@@ -151,7 +160,12 @@ impl Programs {
         let classifier =
             |name| Ok::<_, Error>(self.classifier(name)?.fd().map_err(|e| refusal(name, e))?.as_fd());
         let xdp: BorrowedFd<'_> = self.xdp()?.fd().map_err(|e| refusal(XDP, e))?.as_fd();
-        Ok(hooks::Programs { xdp, tc: classifier(TC)?, tc_after_xdp: classifier(TC_AFTER_XDP)? })
+        Ok(hooks::Programs {
+            xdp,
+            tc: classifier(TC)?,
+            tc_after_xdp: classifier(TC_AFTER_XDP)?,
+            local: classifier(LOCAL)?,
+        })
     }
 
     fn xdp(&self) -> Result<&Xdp> {
@@ -187,6 +201,11 @@ impl Programs {
     /// Runs the program under TC behind XDP.
     pub(crate) fn run_tc_after_xdp(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
         self.run_classifier(TC_AFTER_XDP, packet, ifindex, 0, repeat)
+    }
+
+    /// Runs the program for what this host sends.
+    pub(crate) fn run_local(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        self.run_classifier(LOCAL, packet, ifindex, 0, repeat)
     }
 
     /// See [`crate::Kernel::age_error_budgets`].

@@ -68,9 +68,11 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
     filter::repair(memory, &state.filter);
     let mut dests = BTreeMap::new();
     for (id, service) in &state.services {
-        dests.extend(service.members().map(|member| (member.id, dest_record(*id, member, true))));
+        dests.extend(
+            service.members().map(|member| (member.id, dest_record((*id, &service.key), member, true))),
+        );
         let trash = service.trash.values().map(|trashed| &trashed.member);
-        dests.extend(trash.map(|member| (member.id, dest_record(*id, member, false))));
+        dests.extend(trash.map(|member| (member.id, dest_record((*id, &service.key), member, false))));
     }
     for (id, old) in (0..).map_while(|id| Some((DestId(id), records::dest(memory, id)?))) {
         let new = dests.get(&id).copied().unwrap_or_default();

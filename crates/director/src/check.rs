@@ -54,8 +54,9 @@ const fn is_mapped(address: IpAddr) -> bool {
 /// What is checked before the destination is looked for: family, weight, thresholds, tunnel.
 pub(crate) fn attributes(service: &ServiceKey, dest: &Destination) -> Result<(), CommandError> {
     let name = format_args!("destination {} of service {service}", dest.key);
-    if dest.key.address.is_ipv4() != service.address.is_ipv4() && dest.method != ForwardingMethod::Tunnel {
-        let what = format!("{name}: another address family than its service's needs a tunnel");
+    let crosses = matches!(dest.method, ForwardingMethod::Tunnel | ForwardingMethod::FullNat);
+    if dest.key.address.is_ipv4() != service.address.is_ipv4() && !crosses {
+        let what = format!("{name}: another address family than its service's needs a tunnel or full NAT");
         return Err(CommandError::Invalid { what });
     }
     if dest.weight > WEIGHT_MAX {

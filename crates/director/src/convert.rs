@@ -58,8 +58,14 @@ pub(crate) fn service_record(service: &ServiceState) -> Service {
 }
 
 /// A destination's record, without the route.
-pub(crate) fn dest_record(service: ServiceId, member: &Member, available: bool) -> Dest {
+pub(crate) fn dest_record(
+    (service, key): (ServiceId, &ServiceKey),
+    member: &Member,
+    available: bool,
+) -> Dest {
     let Forwarding { method, tunnel, tunnel_flags, tunnel_port } = forwarding(member);
+    let crosses = method == Method::FULL_NAT && member.key.address.is_ipv4() != key.address.is_ipv4();
+    let translated = if crosses { DestFlags::TRANSLATED } else { 0 };
     Dest {
         addr: Addr::from_ip(member.key.address),
         port: member.key.port.to_be(),
@@ -68,7 +74,7 @@ pub(crate) fn dest_record(service: ServiceId, member: &Member, available: bool) 
         tunnel,
         tunnel_flags,
         tunnel_port: tunnel_port.to_be(),
-        flags: DestFlags::USED | if available { DestFlags::AVAILABLE } else { 0 },
+        flags: DestFlags::USED | translated | if available { DestFlags::AVAILABLE } else { 0 },
         service: service.0,
         weight: member.weight,
         ..Dest::default()

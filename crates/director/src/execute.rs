@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Dest, DestFlags, Method, Service, ServiceFlags, Timeout, TunnelType};
+use rvs_abi::{Dest, DestFlags, FullNatUse, Method, Service, ServiceFlags, Timeout, TunnelType};
 use rvs_config::Timeouts;
 use rvs_model::{Memory, MemoryError, records, ticks_u32};
 use zerocopy::transmute;
@@ -110,10 +110,11 @@ pub(crate) fn write_dest<M: Memory>(memory: &M, id: DestId, old: &Dest, new: &De
         record.source = known.source;
         record.ifindex = known.ifindex;
         record.mtu = known.mtu;
+        record.flags |= known.flags & DestFlags::LOCAL;
     }
     let words: [u64; DEST_WORDS] = transmute!(record);
     if new.method == Method::FULL_NAT {
-        begin_full_nat(memory);
+        begin_full_nat(memory, new);
     }
     // A packet in between must not find a GUE tunnel whose port is gone already.
     let leaves_gue = old.flags & DestFlags::AVAILABLE != 0
@@ -124,10 +125,12 @@ pub(crate) fn write_dest<M: Memory>(memory: &M, id: DestId, old: &Dest, new: &De
 }
 
 /// Tells the programs to look for replies at the director's own ports: from now on, as connections outlive destinations.
-fn begin_full_nat<M: Memory>(memory: &M) {
+fn begin_full_nat<M: Memory>(memory: &M, dest: &Dest) {
     let mut config = records::config(memory);
-    if config.full_nat == 0 {
-        config.full_nat = 1;
+    let translates = dest.flags & DestFlags::TRANSLATED != 0;
+    let uses = FullNatUse::ANY | if translates { FullNatUse::TRANSLATES } else { 0 };
+    if config.full_nat & uses != uses {
+        config.full_nat |= uses;
         records::write_config(memory, &config);
     }
 }

@@ -124,10 +124,10 @@ impl Steps {
         let stays = after.live.is_some() && before.is_some_and(|before| before.live.is_some());
         let before = before.map(by_id).unwrap_or_default();
         for (dest, (member, available)) in by_id(after) {
-            let new = dest_record(id, member, available);
+            let new = dest_record((id, &after.key), member, available);
             let old = before
                 .get(&dest)
-                .map(|(member, available)| (dest_record(id, member, *available), *available));
+                .map(|(member, available)| (dest_record((id, &after.key), member, *available), *available));
             match old {
                 Some((old, _)) if old == new => {}
                 Some((old, true)) if stays => self.switch.push(Action::Dest { id: dest, old, new }),

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Addr, Dest};
+use rvs_abi::{Addr, Dest, DestFlags};
 use rvs_model::{Memory, records};
 use zerocopy::transmute;
 
@@ -23,10 +23,13 @@ pub struct RouteInfo {
     pub source: Option<IpAddr>,
     /// MTU of the route in bytes; 0 when unknown.
     pub mtu: u32,
+    /// Its address is one of this host.
+    pub is_local: bool,
 }
 
 const WORDS: usize = size_of::<Dest>() / 8;
 const ROUTE: usize = core::mem::offset_of!(Dest, gateway) / 8;
+const FLAGS: usize = core::mem::offset_of!(Dest, flags) / 8;
 const IFINDEX: usize = core::mem::offset_of!(Dest, ifindex) / 8;
 const _: () = assert!(core::mem::offset_of!(Dest, mtu) / 8 == IFINDEX);
 
@@ -53,6 +56,7 @@ impl<M: Memory> Director<M> {
             gateway: address(route.gateway),
             source: address(route.source),
             mtu: route.mtu,
+            flags: old.flags & !DestFlags::LOCAL | if route.is_local { DestFlags::LOCAL } else { 0 },
             ..old
         };
         if new == old {
@@ -60,6 +64,7 @@ impl<M: Memory> Director<M> {
         }
         let words: [u64; WORDS] = transmute!(new);
         let place = &self.memory.region(Region::Dests)[dest.0 as usize * WORDS..][..WORDS];
+        place[FLAGS].store(words[FLAGS], Relaxed);
         place[IFINDEX].store(0, Relaxed);
         fence(Release);
         for at in ROUTE..IFINDEX {

@@ -96,9 +96,9 @@ impl<M: Memory> Director<M> {
     }
 
     fn forget_dest(&mut self, service: ServiceId, key: &DestKey) {
-        let trash = self.state.services.get_mut(&service).map(|service| &mut service.trash);
-        let Some(trashed) = trash.and_then(|trash| trash.remove(key)) else { return };
-        let old = dest_record(service, &trashed.member, false);
+        let Some(state) = self.state.services.get_mut(&service) else { return };
+        let Some(trashed) = state.trash.remove(key) else { return };
+        let old = dest_record((service, &state.key), &trashed.member, false);
         write_dest(&self.memory, trashed.member.id, &old, &Dest::default());
         self.forget_address(key.address);
         // No quarantine: it is out of its list for longer than that.

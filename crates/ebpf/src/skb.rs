@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{
     bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail,
     bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
-use rvs_abi::{TunnelType, limits, proto};
+use rvs_abi::{TunnelType, family, limits, proto};
 use rvs_core::{Encap, Packet, Parsed, hold};
 use rvs_wire::checksum::Delta;
 use rvs_wire::{eth, ipv4, ipv6, tcp, udp};
@@ -111,6 +111,13 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn bundle_len(&self) -> u32 {
+        // SAFETY: a valid context.
+        let segment = unsafe { core::ptr::read_volatile(&raw const (*self.context).gso_size) };
+        if segment == 0 { 0 } else { self.frame_len() - eth::LEN as u32 }
+    }
+
+    #[inline(always)]
     fn for_host(&self) -> bool {
         // SAFETY: a valid context.
         unsafe { core::ptr::read_volatile(&raw const (*self.context).pkt_type) == PACKET_HOST }
@@ -181,6 +188,29 @@ impl Packet for Skb {
         let result =
             unsafe { bpf_skb_adjust_room(self.context, less, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, 0) };
         (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn change_family(&mut self, to: u8, old: u32, new: u32) -> Option<()> {
+        let kind = eth::type_of(to == family::V4);
+        // The helper takes away, or puts in, what the fixed headers differ by. A bundle of TCP segments becomes one of the
+        // other family, of segments as long as before.
+        // SAFETY: a valid context; pointers are made anew afterwards.
+        if unsafe { bpf_skb_change_proto(self.context, u16::from_ne_bytes(kind), 0) } != 0 {
+            return None;
+        }
+        let difference = (ipv6::LEN - ipv4::LEN) as u32;
+        let now = if to == family::V4 { old.wrapping_sub(difference) } else { old + difference };
+        let more = new.wrapping_sub(now) as i32;
+        if more != 0 {
+            // SAFETY: as above.
+            let result =
+                unsafe { bpf_skb_adjust_room(self.context, more, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, 0) };
+            if result != 0 {
+                return None;
+            }
+        }
+        self.set(12, &kind)
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
-use rvs_abi::Port;
+use rvs_abi::{Port, family};
 use rvs_core::{Encap, Packet, Parsed, hold};
 use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
@@ -74,6 +74,11 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn bundle_len(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
     fn for_host(&self) -> bool {
         self.get::<8>(0).is_some_and(|head| !eth::is_group(head[0]) && !self.port.is_for_another(head))
     }
@@ -131,6 +136,17 @@ impl Packet for Xdp {
             return None;
         }
         self.set(0, &macs)
+    }
+
+    #[inline(always)]
+    fn change_family(&mut self, to: u8, old: u32, new: u32) -> Option<()> {
+        let macs = self.get::<12>(0)?;
+        // SAFETY: a valid context; all pointers into the packet are made anew afterwards.
+        if unsafe { bpf_xdp_adjust_head(self.context, old.wrapping_sub(new) as i32) } != 0 {
+            return None;
+        }
+        self.set(0, &macs)?;
+        self.set(12, &eth::type_of(to == family::V4))
     }
 
     #[inline(always)]

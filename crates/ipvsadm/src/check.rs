@@ -98,17 +98,17 @@ fn service(given: &Given<'_>) -> Result<(), UsageError> {
 }
 
 fn server(given: &Given<'_>) -> Result<(), UsageError> {
-    let tunnel = given.method == Some(ForwardingMethod::Tunnel);
+    let crosses = matches!(given.method, Some(ForwardingMethod::Tunnel | ForwardingMethod::FullNat));
     if let (Some(service), Some((address, _))) = (given.service, given.real_server)
         && service.is_ipv6() != address.is_ipv6()
-        && !tunnel
+        && !crosses
     {
         return Err(UsageError::MixedFamilies);
     }
     if !given.names.contains_any(TUNNEL_OPTIONS) {
         return Ok(());
     }
-    if !tunnel {
+    if given.method != Some(ForwardingMethod::Tunnel) {
         return Err(UsageError::TunnelWithoutIpip);
     }
     let rules = Rules {

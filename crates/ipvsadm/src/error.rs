@@ -161,7 +161,7 @@ pub enum UsageError {
     ZeroPort,
     /// `-o` on a TCP or SCTP service.
     OnePacketNotUdp,
-    /// A destination of another address family without `-i`.
+    /// A destination of another address family without `-i` or `--fullnat`.
     MixedFamilies,
     /// Tunnel options without `-i`.
     TunnelWithoutIpip,

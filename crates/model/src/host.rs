@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::{high, low};
-use rvs_abi::{Addr, Config, Dest, DestConns, Event, Outcome, Rule, Service, ServiceKey, Stats, limits};
+use rvs_abi::{
+    Addr, Config, Dest, DestConns, DestFlags, Event, Outcome, Rule, Service, ServiceKey, Stats, limits,
+};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::Scratch;
 use rvs_core::{DestRecord, Flow, NextHop, RuleRecord, ServiceRecord, Step, fragment, hold};
@@ -49,6 +51,14 @@ pub trait World {
     fn fragments(&self) -> Option<&RefCell<BTreeMap<fragment::Key, fragment::Known>>>;
     /// The interface that the packet came in on.
     fn ingress(&self) -> u32;
+    /// Whether the packet is one that this host made, on its way out.
+    fn is_local(&self) -> bool {
+        false
+    }
+    /// Whether packets can be handed to this host's stack with other addresses than they came with: not under XDP.
+    fn reaches_stack(&self) -> bool {
+        true
+    }
     /// The mark that the packet came with; 0: none.
     fn packet_mark(&self) -> u32 {
         0
@@ -304,6 +314,14 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         self.world.is_second_look()
     }
 
+    fn is_local(&self) -> bool {
+        self.world.is_local()
+    }
+
+    fn reaches_stack(&self) -> bool {
+        self.world.reaches_stack()
+    }
+
     fn services_v4(&self) -> u32 {
         u32::from_ne_bytes(bytes(self.config, offset_of!(Config, services_v4)))
     }
@@ -541,6 +559,10 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     }
 
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {
+        let dest = flow.dest.and_then(|id| self.dest(id));
+        if !self.reaches_stack() && dest.is_some_and(|dest| dest.flags() & DestFlags::LOCAL != 0) {
+            return Err(Outcome::HandOverRoute);
+        }
         self.world.next_hop(flow)
     }
 

@@ -30,6 +30,7 @@ pub struct Model<R> {
 struct Site<'a, R> {
     model: &'a Model<R>,
     is_second_look: bool,
+    is_local: bool,
     ingress: u32,
 }
 
@@ -81,6 +82,14 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
 
     fn next_hop(&self, flow: &Flow) -> Result<NextHop, Outcome> {
         (self.model.routes)(flow)
+    }
+
+    fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    fn reaches_stack(&self) -> bool {
+        self.is_local || self.is_second_look || self.model.is_tc
     }
 
     fn is_second_look(&self) -> bool {
@@ -168,8 +177,18 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
         verdict
     }
 
+    /// Handles a packet that this host made, as the program on the way out does: what it has no interest in is not counted.
+    pub fn egress<P: Packet>(&self, packet: &mut P) -> Verdict {
+        let site = Site { model: self, is_second_look: false, is_local: true, ingress: rvs_abi::LOOPBACK };
+        let verdict = pipeline::egress(packet, &HostTables::new(&self.heap, site));
+        if verdict.outcome.class() != Class::Pass || verdict.outcome == Outcome::ReplyUnchanged {
+            self.count(verdict.outcome);
+        }
+        verdict
+    }
+
     fn decide<P: Packet>(&self, packet: &mut P, ingress: u32, is_second_look: bool) -> Verdict {
-        let site = Site { model: self, is_second_look, ingress };
+        let site = Site { model: self, is_second_look, is_local: false, ingress };
         pipeline::ingress(packet, &HostTables::new(&self.heap, site))
     }
 

@@ -9,7 +9,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use rvs_abi::map::Region;
 use rvs_abi::sched::{HEADER_WORDS, NO_INDEX, SH_BUCKETS, id, kind, low, word};
 use rvs_abi::{
-    Addr, Dest, DestFlags, Method, Rule, Service, ServiceFlags, ServiceKey, TunnelType, family, mark,
+    Addr, Dest, DestFlags, FullNatUse, Method, Rule, Service, ServiceFlags, ServiceKey, TunnelType, family,
+    mark,
 };
 
 use crate::{Memory, buckets, for_each_conn, records, sweep};
@@ -124,7 +125,12 @@ pub fn install<M: Memory>(memory: &M, services: &[ServiceSetup]) {
     config.services_v4 = count(of_family(family::V4));
     config.services_v6 = count(of_family(family::V6));
     let is_full = |dest: &DestSetup| dest.method == Method::FULL_NAT;
-    config.full_nat = u32::from(services.iter().flat_map(|service| &service.dests).any(is_full));
+    let is_other = |service: &ServiceSetup| {
+        service.dests.iter().any(|dest| is_full(dest) && dest.addr.is_v4() != service.vip.is_v4())
+    };
+    let uses = |is: bool, bit| if is { bit } else { 0 };
+    config.full_nat = uses(services.iter().flat_map(|service| &service.dests).any(is_full), FullNatUse::ANY)
+        | uses(services.iter().any(is_other), FullNatUse::TRANSLATES);
     let of = |family| {
         services.iter().filter(move |service| service.is_by_mark() && family_of(service.vip) == family)
     };

@@ -9,6 +9,13 @@ pub const TYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 /// EtherType of ARP, network order.
 pub const TYPE_ARP: [u8; 2] = [0x08, 0x06];
 
+/// EtherType of an IP version, network order.
+#[inline(always)]
+#[must_use]
+pub const fn type_of(is_v4: bool) -> [u8; 2] {
+    if is_v4 { TYPE_IPV4 } else { TYPE_IPV6 }
+}
+
 /// EtherType of a VLAN tag (IEEE 802.1Q), network order.
 pub const TYPE_VLAN: [u8; 2] = [0x81, 0x00];
 /// EtherType of an outer VLAN tag (IEEE 802.1ad), network order.

@@ -37,6 +37,18 @@ pub mod v4 {
     pub const PORT: u8 = 3;
     /// Code of unreachable: too big, and not to be fragmented.
     pub const FRAGMENTATION_NEEDED: u8 = 4;
+    /// Code of unreachable: source route failed.
+    pub const SOURCE_ROUTE: u8 = 5;
+    /// Code of unreachable: forbidden, network.
+    pub const NETWORK_PROHIBITED: u8 = 9;
+    /// Code of unreachable: forbidden, host.
+    pub const HOST_PROHIBITED: u8 = 10;
+    /// Code of unreachable: forbidden by a filter.
+    pub const PROHIBITED: u8 = 13;
+    /// Code of unreachable: host, for its precedence.
+    pub const HOST_PRECEDENCE: u8 = 14;
+    /// Code of unreachable: for too low a precedence.
+    pub const PRECEDENCE_CUTOFF: u8 = 15;
     /// Code of time exceeded: on the way.
     pub const TTL: u8 = 0;
     /// Code of time exceeded: of a packet's fragments.
@@ -83,6 +95,12 @@ pub mod v6 {
     pub const ADDRESS: u8 = 3;
     /// Code of unreachable: port.
     pub const PORT: u8 = 4;
+    /// Code of unreachable: beyond the scope of the source address.
+    pub const BEYOND_SCOPE: u8 = 2;
+    /// Code of parameter problem: an erroneous header field.
+    pub const ERRONEOUS_FIELD: u8 = 0;
+    /// Code of parameter problem: an unknown next header.
+    pub const UNKNOWN_NEXT_HEADER: u8 = 1;
     /// Code of time exceeded: on the way.
     pub const HOP_LIMIT: u8 = 0;
     /// Code of time exceeded: of a packet's fragments.

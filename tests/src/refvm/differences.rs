@@ -81,10 +81,6 @@ differences! {
     /// Not yet: ICMP errors that are too big for their way and may be fragmented, which rvs drops.
     NOT_FRAGMENTED: Seen = |_| Seen::default();
 
-    /// Not yet: real servers on the director. There is no way to one at a loopback address, and the client is told so; IPVS
-    /// is silent (ipvs.md §3.1).
-    LOOPBACK_HAS_NO_ROUTE: Seen = Seen::clone;
-
     /// "Fragmentation needed" about a tunnel's packet: rvs tells the client what the error says, less what the tunnel adds.
     /// IPVS tells what it knew of its route before that error, which is more, and the next error tells the rest (ipvs.md
     /// §2.8).
@@ -196,11 +192,8 @@ fn one_port_per_flow(frames: &[Vec<u8>]) -> Result<()> {
 fn is_made_here(packet: &[u8]) -> bool {
     // What is only sent on has a lower time to live.
     let is_message = frames::protocol(packet) == Some(proto::ICMP) && frames::ttl(packet) == Some(64);
-    // Of a tunnel's packet in fragments, those behind the first show no more than where they come from.
-    let director = frames::family(packet).map(|family| family.server(1));
-    let is_behind = frames::fragment_offset(packet) != 0
-        && frames::addresses(packet).is_some_and(|(from, _)| Some(from) == director);
-    is_message || is_behind || frames::tunnelled(packet).is_some()
+    let is_own = frames::addresses(packet).is_some_and(|(from, _)| frames::is_directors(from));
+    is_message || is_own || frames::tunnelled(packet).is_some()
 }
 
 /// The port, and the checksum that covers it and is right, unless there is none.

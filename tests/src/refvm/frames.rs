@@ -178,12 +178,16 @@ pub(crate) enum Trouble {
     Port,
     /// The protocol is not known. IPv6 has a parameter problem for it (RFC 4443 §3.4).
     Protocol,
-    /// There is no way to the host.
-    Host,
     /// The time to live was used up.
     Time,
     /// The packet is too big for a link with that MTU.
     TooBig(u16),
+}
+
+/// Whether an address of IPv4 is one from which only the director's own clients and servers send to real servers.
+pub(crate) fn is_directors(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.octets()[..2] == [10, 0])
+        || address == Family::V4.server(DIRECTOR)
 }
 
 impl Trouble {
@@ -192,8 +196,6 @@ impl Trouble {
         use icmp::{v4, v6};
         match (self, family) {
             (Self::Port, Family::V4) => ([v4::UNREACHABLE, v4::PORT], 0),
-            (Self::Host, Family::V4) => ([v4::UNREACHABLE, v4::HOST], 0),
-            (Self::Host, Family::V6) => ([v6::UNREACHABLE, v6::ADDRESS], 0),
             (Self::Protocol, Family::V4) => ([v4::UNREACHABLE, v4::PROTOCOL_UNREACHABLE], 0),
             (Self::Time, Family::V4) => ([v4::TIME_EXCEEDED, v4::TTL], 0),
             (Self::TooBig(mtu), Family::V4) => ([v4::UNREACHABLE, v4::FRAGMENTATION_NEEDED], mtu as u32),

@@ -171,6 +171,15 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// The numbers of a listing, alike for all, once each line of services and destinations is as wanted.
+    pub(crate) fn numbers(&self, args: &str, is_wanted: impl Fn(&[u64]) -> bool) -> Result<()> {
+        let words = |line: &str| -> Vec<u64> {
+            line.split_whitespace().skip(2).map_while(|word| word.parse().ok()).collect()
+        };
+        let are_wanted = |text: &str| text.lines().skip(3).all(|line| is_wanted(&words(line)));
+        self.listing(args, are_wanted).map(drop)
+    }
+
     /// A listing as each shows it at this moment, IPVS first.
     pub(crate) fn look(&self, args: &str) -> Result<Vec<String>> {
         let args = self.text(args);
@@ -247,18 +256,6 @@ impl<'a> Scene<'a> {
         difference: &'static Difference<Seen>,
     ) -> Result<Seen> {
         self.world.exchange(Wire::Clients, &[frame], Rule::Differs(difference))
-    }
-
-    /// Sends a frame from the clients' side, to which rvs answers with this one.
-    pub(crate) fn client_is_told(
-        &mut self,
-        frame: Vec<u8>,
-        told: Vec<u8>,
-        difference: &'static Difference<Seen>,
-    ) -> Result<()> {
-        let told = Seen { to_clients: vec![told], to_servers: Vec::new() };
-        let rule = Rule::Does(difference, differences::normal(&told)?);
-        self.world.exchange(Wire::Clients, &[frame], rule).map(drop)
     }
 
     /// Sends a frame from the servers' side, of which rvs tells the client by this one.

@@ -86,13 +86,14 @@ fn one_method_is_shown_alone() {
 #[test]
 fn both_families_and_all_tunnels_are_shown_if_asked_for() {
     let _turn = await_turn();
-    let methods = ["nat6", "dr6", "tun6", "fullnat", "fullnat6", "gre", "gue6", "4in6", "6in4"];
+    let methods =
+        ["nat6", "dr6", "tun6", "fullnat", "fullnat6", "gre", "gue6", "4in6", "6in4", "nat64", "nat46"];
     let output = finish(start(&methods));
     let shown = text(&output.stdout);
     assert!(output.status.success(), "{shown}{}", text(&output.stderr));
     assert_eq!(shown.matches("0 failed").count(), 3 * methods.len(), "{shown}");
     let service = "TCP  [2001:db8:113::10]:80 wrr";
-    assert_eq!(shown.matches(service).count(), 6, "{shown}");
+    assert_eq!(shown.matches(service).count(), 7, "{shown}");
     for title in [
         "NAT (network address translation) of IPv6",
         "at both ends) ━",
@@ -100,6 +101,8 @@ fn both_families_and_all_tunnels_are_shown_if_asked_for() {
         "by GRE) ━",
         "by GUE) of IPv6",
         "of IPv4 in IPv6",
+        "at both ends) from IPv6 to IPv4",
+        "at both ends) from IPv4 to IPv6",
     ] {
         assert_eq!(shown.matches(title).count(), 1, "{title}: {shown}");
     }
@@ -229,6 +232,6 @@ fn unknown_methods_are_refused() {
     let output = demo(&["nat4"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let expected = "rvs: invalid value 'nat4' for '[METHOD]...': expected nat, dr, tun, nat6, dr6, tun6, fullnat, fullnat6, \
-                    gre, gre6, gue, gue6, 4in6 or 6in4, got \"nat4\"\n";
+                    gre, gre6, gue, gue6, 4in6, 6in4, nat64 or nat46, got \"nat4\"\n";
     assert_eq!(text(&output.stderr), expected);
 }

@@ -13,6 +13,7 @@ use crate::turn::await_turn;
 const README: &str = include_str!("../../../README.md");
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
 const TUNNELS: &str = include_str!("../../../docs/tunnels.md");
+const NAT64: &str = include_str!("../../../docs/nat64.md");
 const DOCUMENTS: [&str; 12] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
@@ -23,6 +24,7 @@ const DOCUMENTS: [&str; 12] = [
     include_str!("../../../docs/ftp.md"),
     include_str!("../../../docs/links.md"),
     include_str!("../../../docs/marks.md"),
+    NAT64,
     crate::client_address::PAGE,
     SETTINGS,
     TUNNELS,
@@ -132,6 +134,7 @@ fn script() -> String {
     script.extend(named);
     script.extend(block(SETTINGS, "# Settings"));
     script.extend(block(TUNNELS, "# Tunnels"));
+    script.extend(block(NAT64, "# NAT64 and NAT46"));
     script.extend([stop, "wait", "echo ended"]);
     script.join("\n")
 }
@@ -166,10 +169,10 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the three of the script, that of random histories, and those that the
+    // Nor is there another block with commands, but the four of the script, that of random histories, and those that the
     // tests of the agent and of `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 6);
+    assert_eq!(shown, blocks.len() + 7);
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn ask_for(world: &World, service: SocketAddr, len: u32, wanted: u32) {
 fn listening(world: &World, family: Family, way: Way) -> SocketAddr {
     let is_translated = [Way::NAT.options, Way::FULL_NAT.options].contains(&way.options);
     let address =
-        if is_translated { world.server().address_in(family) } else { world.cluster.vip_in(family) };
+        if is_translated { world.server_address(family, way) } else { world.cluster.vip_in(family) };
     SocketAddr::new(address, way.server_port(PORT))
 }
 
@@ -326,6 +326,18 @@ fn large_datagrams_by_dr() {
 fn large_datagrams_by_full_nat() {
     large_datagrams(Way::FULL_NAT, Attach::Tc);
     large_datagrams(Way::FULL_NAT, Attach::Xdp);
+}
+
+#[test]
+fn large_datagrams_by_translation() {
+    large_datagrams(Way::TRANSLATED, Attach::Tc);
+    large_datagrams(Way::TRANSLATED, Attach::Xdp);
+}
+
+#[test]
+fn questions_out_of_order_by_translation() {
+    questions_out_of_order(Way::TRANSLATED, Attach::Tc);
+    questions_out_of_order(Way::TRANSLATED, Attach::Xdp);
 }
 
 #[test]

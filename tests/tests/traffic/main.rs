@@ -15,6 +15,7 @@ mod fragments;
 mod ftp;
 mod links;
 mod load;
+mod local;
 mod method;
 mod neighbours;
 mod other_traffic;

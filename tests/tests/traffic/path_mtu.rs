@@ -91,7 +91,7 @@ fn small_way_to_the_client(ways: &[Way], attach: Attach) {
     let services = services(&mut world, ways, download);
     for family in FAMILIES {
         let (client, vip) = (world.client().address_in(family), world.cluster.vip_in(family));
-        if world.cluster.replies() == Replies::ThroughDirector {
+        if ways[0].passes_back() {
             put_router_behind(&mut world, family, "clients", client, SMALL);
         } else {
             let fabric = world.cluster.fabric_mut().unwrap();
@@ -145,6 +145,28 @@ fn to_the_client_under_tc() {
 fn to_the_client_under_xdp() {
     small_way_to_the_client(&[Way::NAT], Attach::Xdp);
     small_way_to_the_client(&[Way::DR, Way::IPIP, Way::GUE], Attach::Xdp);
+}
+
+#[test]
+fn translated_to_the_client_under_tc() {
+    small_way_to_the_client(&[Way::TRANSLATED], Attach::Tc);
+}
+
+#[test]
+fn translated_to_the_client_under_xdp() {
+    small_way_to_the_client(&[Way::TRANSLATED], Attach::Xdp);
+}
+
+#[test]
+fn translated_to_the_server_under_tc() {
+    small_way_to_the_server(&[Way::TRANSLATED], Attach::Tc, SMALL, "icmp_to_client");
+    small_link_of_the_director(&[Way::TRANSLATED], Attach::Tc);
+}
+
+#[test]
+fn translated_to_the_server_under_xdp() {
+    small_way_to_the_server(&[Way::TRANSLATED], Attach::Xdp, SMALL, "icmp_to_client");
+    small_link_of_the_director(&[Way::TRANSLATED], Attach::Xdp);
 }
 
 #[test]

@@ -65,13 +65,13 @@ fn through_director(attach: Attach) {
 }
 
 /// Transfers by full NAT, both ways, to a server without a route through the director.
-fn full_nat(attach: Attach) {
+fn full_nat(attach: Attach, way: Way) {
     let _turn = await_turn();
     let mut world = World::new(Replies::PastDirector, attach);
     for family in FAMILIES {
-        let service = world.serve(family, if family == Family::V4 { PORT } else { PORT + 1 }, Way::FULL_NAT);
-        timed(&format!("up by full NAT, {family:?}"), || upload(world.client(), service, LEN));
-        timed(&format!("down by full NAT, {family:?}"), || download(world.client(), service, LEN));
+        let service = world.serve(family, if family == Family::V4 { PORT } else { PORT + 1 }, way);
+        timed(&format!("up by {way:?}, {family:?}"), || upload(world.client(), service, LEN));
+        timed(&format!("down by {way:?}, {family:?}"), || download(world.client(), service, LEN));
     }
 }
 
@@ -104,12 +104,22 @@ fn through_director_under_xdp() {
 
 #[test]
 fn full_nat_under_tc() {
-    full_nat(Attach::Tc);
+    full_nat(Attach::Tc, Way::FULL_NAT);
 }
 
 #[test]
 fn full_nat_under_xdp() {
-    full_nat(Attach::Xdp);
+    full_nat(Attach::Xdp, Way::FULL_NAT);
+}
+
+#[test]
+fn translated_under_tc() {
+    full_nat(Attach::Tc, Way::TRANSLATED);
+}
+
+#[test]
+fn translated_under_xdp() {
+    full_nat(Attach::Xdp, Way::TRANSLATED);
 }
 
 #[test]

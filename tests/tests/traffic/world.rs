@@ -29,6 +29,8 @@ impl Way {
     pub(crate) const IPIP: Self = Self::of("-i");
     pub(crate) const GRE: Self = Self::of("-i --tun-type gre");
     pub(crate) const GUE: Self = Self::of("-i --tun-type gue --tun-port 6080 --tun-nocsum");
+    /// By translation.
+    pub(crate) const TRANSLATED: Self = Self { mixed: true, ..Self::FULL_NAT };
     /// Those whose replies go past the director.
     pub(crate) const PAST: [Self; 9] = [
         Self::DR,
@@ -55,9 +57,14 @@ impl Way {
         if self.is_nat() { Replies::ThroughDirector } else { Replies::PastDirector }
     }
 
+    /// Whether replies pass the director.
+    pub(crate) fn passes_back(self) -> bool {
+        self.is_nat() || self.options == Self::FULL_NAT.options
+    }
+
     /// The port that the server listens on for that virtual one: another, if it can be.
     pub(crate) fn server_port(self, port: u16) -> u16 {
-        if self.is_nat() || self.options == Self::FULL_NAT.options { port + 1000 } else { port }
+        if self.passes_back() { port + 1000 } else { port }
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Method {
 }
 
 /// All that can be shown.
-const METHODS: [Method; 14] = [
+const METHODS: [Method; 16] = [
     Method::new("nat", Kind::Nat, Family::V4, Family::V4),
     Method::new("dr", Kind::Dr, Family::V4, Family::V4),
     Method::new("tun", Kind::Tun(Tunnel::Ipip), Family::V4, Family::V4),
@@ -58,6 +58,8 @@ const METHODS: [Method; 14] = [
     Method::new("gue6", Kind::Tun(Tunnel::Gue), Family::V6, Family::V6),
     Method::new("4in6", Kind::Tun(Tunnel::Ipip), Family::V4, Family::V6),
     Method::new("6in4", Kind::Tun(Tunnel::Ipip), Family::V6, Family::V4),
+    Method::new("nat64", Kind::FullNat, Family::V6, Family::V4),
+    Method::new("nat46", Kind::FullNat, Family::V4, Family::V6),
 ];
 
 impl Method {
@@ -81,10 +83,17 @@ impl Method {
         let families = match (self.family, self.servers) {
             (Family::V4, Family::V4) => "",
             (Family::V6, Family::V6) => " of IPv6",
+            (Family::V4, Family::V6) if self.is_translated() => " from IPv4 to IPv6",
+            (Family::V6, Family::V4) if self.is_translated() => " from IPv6 to IPv4",
             (Family::V4, Family::V6) => " of IPv4 in IPv6",
             (Family::V6, Family::V4) => " of IPv6 in IPv4",
         };
         format!("{method}{families}")
+    }
+
+    /// Whether packets become packets of the other family.
+    fn is_translated(self) -> bool {
+        self.kind == Kind::FullNat && self.family != self.servers
     }
 
     /// What it does, in a few lines.
@@ -93,6 +102,11 @@ impl Method {
             Kind::Nat => {
                 return "The director rewrites the address and the port of requests to the server's, and of replies\n\
                         back to the virtual ones. The servers need no preparation, but their way back is the director."
+                    .to_owned();
+            }
+            Kind::FullNat if self.is_translated() => {
+                return "The director makes packets of the servers' address family of the clients', sends them from its own\n\
+                        address, and translates the replies back. The servers need no preparation."
                     .to_owned();
             }
             Kind::FullNat => {
@@ -194,7 +208,7 @@ mod tests {
         for method in METHODS {
             assert_eq!(method.name.parse(), Ok(method));
         }
-        let expected = "expected nat, dr, tun, nat6, dr6, tun6, fullnat, fullnat6, gre, gre6, gue, gue6, 4in6 or 6in4, got \"NAT\"";
+        let expected = "expected nat, dr, tun, nat6, dr6, tun6, fullnat, fullnat6, gre, gre6, gue, gue6, 4in6, 6in4, nat64 or nat46, got \"NAT\"";
         assert_eq!("NAT".parse::<Method>(), Err(expected.to_owned()));
     }
 }

@@ -26,7 +26,7 @@ use show::Show;
 /// What to show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to show: nat, dr, tun; in IPv6 nat6, dr6, tun6; full NAT fullnat, fullnat6; tunnels gre, gre6, gue, gue6, 4in6, 6in4 [default: nat dr tun]
+    /// What to show: nat, dr, tun; in IPv6 nat6, dr6, tun6; full NAT fullnat, fullnat6; tunnels gre, gre6, gue, gue6, 4in6, 6in4; translation nat64, nat46 [default: nat dr tun]
     #[arg(value_name = "METHOD")]
     methods: Vec<Method>,
 }

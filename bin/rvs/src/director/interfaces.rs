@@ -7,7 +7,7 @@ use rvs_control::api::{Attach, Interface};
 use rvs_dataplane::{AttachMode, Attached, Kernel, Mode};
 use rvs_netlink::{Link, Netlink};
 
-use super::log;
+use super::{log, loopback};
 
 /// What became of an interface.
 #[derive(Debug, Clone)]
@@ -53,6 +53,7 @@ impl Interfaces {
                 log::info(format_args!("interface {}: detached: it is not wanted any more", attachment.name));
             }
         }
+        loopback::start(kernel);
         if self.places.is_empty() {
             log::warning("no interface to attach to yet: no packet is balanced");
         }

@@ -18,6 +18,7 @@ mod journal;
 mod limits;
 mod listeners;
 mod log;
+mod loopback;
 mod memory;
 mod message;
 mod neighbours;

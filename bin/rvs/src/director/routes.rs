@@ -134,9 +134,15 @@ fn way(address: IpAddr, lookup: &RouteLookup) -> Way {
         RouteLookup { kind: RouteKind::Unicast, ifindex: Some(ifindex), source, mtu, .. }
             if gateway.is_ipv4() == address.is_ipv4() =>
         {
-            RouteInfo { ifindex: *ifindex, gateway: Some(gateway), source: *source, mtu: *mtu }
+            RouteInfo {
+                ifindex: *ifindex,
+                gateway: Some(gateway),
+                source: *source,
+                mtu: *mtu,
+                is_local: false,
+            }
         }
-        _ => RouteInfo::default(),
+        _ => RouteInfo { is_local: lookup.kind == RouteKind::Local, ..RouteInfo::default() },
     };
     Way { info, refused }
 }

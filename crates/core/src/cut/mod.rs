@@ -50,7 +50,8 @@ pub(crate) fn check<P: Packet, T: Tables>(
     if !(if tunnel { outer::is_allowed(tables, parsed) } else { !parsed.dont_fragment() }) {
         return Ok(());
     }
-    if packet.wire_len(parsed) != parsed.len {
+    // This host learns by an error about it what its packets have to be like, and cuts them itself.
+    if packet.wire_len(parsed) != parsed.len || tables.is_local() {
         return Ok(());
     }
     Err(if tables.holds() { Outcome::ForwardCut } else { Outcome::HandOverFragment })

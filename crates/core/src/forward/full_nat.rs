@@ -24,26 +24,30 @@ pub struct NewEnds {
 /// Rewrites addresses, ports and checksums, and takes one off the time to live.
 #[inline(always)]
 pub(crate) fn rewrite<P: Packet>(packet: &mut P, parsed: &Parsed, new: &NewEnds) -> Result<(), Outcome> {
-    let pseudo = rewrite_addresses(packet, parsed, new)?;
+    let pseudo = rewrite_addresses(packet, parsed, new, true)?;
     rewrite_ports(packet, parsed, new, pseudo).ok_or(Outcome::RewriteFailed)
 }
 
-/// Writes both addresses and a time to live that is one less. What the addresses add to checksums over the pseudo header.
+/// Writes both addresses and, of a packet that makes a hop here, a time to live that is one less. What the addresses add to
+/// checksums over the pseudo header.
 #[inline(always)]
 pub(crate) fn rewrite_addresses<P: Packet>(
     packet: &mut P,
     parsed: &Parsed,
     new: &NewEnds,
+    hops: bool,
 ) -> Result<Delta, Outcome> {
     if parsed.is_v4() {
-        let (ip, ttl) = parsed.ip.decrement_ttl();
+        let (ip, ttl) = if hops { parsed.ip.decrement_ttl() } else { (parsed.ip, Delta::new()) };
         let (ip, source) = ip.with_source(new.source.v4_bytes());
         let (ip, destination) = ip.with_destination(new.destination.v4_bytes());
         let pseudo = source.and(destination);
         store_ip(packet, ip, ttl.and(pseudo))?;
         return Ok(pseudo);
     }
-    packet.set(HOP_LIMIT, &[parsed.ttl().wrapping_sub(1)]).ok_or(Outcome::RewriteFailed)?;
+    if hops {
+        packet.set(HOP_LIMIT, &[parsed.ttl().wrapping_sub(1)]).ok_or(Outcome::RewriteFailed)?;
+    }
     packet.set(eth::LEN + ipv6::at::SOURCE, &new.source.to_bytes()).ok_or(Outcome::RewriteFailed)?;
     packet
         .set(eth::LEN + ipv6::at::DESTINATION, &new.destination.to_bytes())
@@ -54,7 +58,12 @@ pub(crate) fn rewrite_addresses<P: Packet>(
 
 /// Writes both ports and makes the transport checksum right.
 #[inline(always)]
-fn rewrite_ports<P: Packet>(packet: &mut P, parsed: &Parsed, new: &NewEnds, pseudo: Delta) -> Option<()> {
+pub(crate) fn rewrite_ports<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    new: &NewEnds,
+    pseudo: Delta,
+) -> Option<()> {
     let l4 = parsed.transport();
     let before = ports(parsed.sport, parsed.dport);
     let after = ports(new.sport, new.dport);

@@ -5,7 +5,7 @@ use rvs_wire::checksum::Delta;
 use rvs_wire::{eth, ipv6, sctp, tcp, udp};
 
 use crate::forward::{HOP_LIMIT, address, store_ip};
-use crate::{NextHop, Packet, Parsed};
+use crate::{NextHop, Packet, Parsed, Signal};
 
 /// Which end of the packet is rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,21 +26,40 @@ pub(crate) fn send<P: Packet>(
     new_port: [u8; 2],
     hop: &NextHop,
 ) -> Result<(), Outcome> {
-    let pseudo = rewrite_address(packet, parsed, end, new_address)?;
+    let pseudo = rewrite_address(packet, parsed, end, new_address, true)?;
     rewrite_port(packet, parsed, end, new_port, pseudo)?;
     address(packet, &hop.link)
 }
 
-/// Writes the new address and a time to live that is one less. What the address adds to checksums over the pseudo header.
+/// Rewrites one end's address and port of a packet that comes from this host's stack or goes there: it makes no hop. Of a
+/// fragment behind the first there is no port.
+#[inline(always)]
+pub(crate) fn rewrite<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    end: End,
+    new_address: Addr,
+    new_port: [u8; 2],
+) -> Result<(), Outcome> {
+    let pseudo = rewrite_address(packet, parsed, end, new_address, false)?;
+    if parsed.is(Signal::LATER) {
+        return Ok(());
+    }
+    rewrite_port(packet, parsed, end, new_port, pseudo)
+}
+
+/// Writes the new address and, of a packet that makes a hop here, a time to live that is one less. What the address adds to
+/// checksums over the pseudo header.
 #[inline(always)]
 pub(crate) fn rewrite_address<P: Packet>(
     packet: &mut P,
     parsed: &Parsed,
     end: End,
     new: Addr,
+    hops: bool,
 ) -> Result<Delta, Outcome> {
     if parsed.is_v4() {
-        let (ip, ttl) = parsed.ip.decrement_ttl();
+        let (ip, ttl) = if hops { parsed.ip.decrement_ttl() } else { (parsed.ip, Delta::new()) };
         let (ip, pseudo) = match end {
             End::Destination => ip.with_destination(new.v4_bytes()),
             End::Source => ip.with_source(new.v4_bytes()),
@@ -52,7 +71,9 @@ pub(crate) fn rewrite_address<P: Packet>(
         End::Destination => (parsed.destination, ipv6::at::DESTINATION),
         End::Source => (parsed.source, ipv6::at::SOURCE),
     };
-    packet.set(HOP_LIMIT, &[parsed.ttl().wrapping_sub(1)]).ok_or(Outcome::RewriteFailed)?;
+    if hops {
+        packet.set(HOP_LIMIT, &[parsed.ttl().wrapping_sub(1)]).ok_or(Outcome::RewriteFailed)?;
+    }
     packet.set(eth::LEN + at, &new.to_bytes()).ok_or(Outcome::RewriteFailed)?;
     Ok(Delta::new().address(old.words(), new.words()))
 }

@@ -7,6 +7,7 @@
 pub(crate) mod client_option;
 pub(crate) mod direct_route;
 pub(crate) mod full_nat;
+pub(crate) mod local;
 pub(crate) mod masq;
 pub(crate) mod tunnel;
 

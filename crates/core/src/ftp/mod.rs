@@ -208,7 +208,7 @@ pub fn expected<T: Tables>(tables: &T) -> Outcome {
         let (dest, service) = found.ids();
         let (_, dport) = found.ports();
         let control = found.control();
-        let Some(outcome) = context.describe(parsed, service, dest, request) else {
+        let Some(outcome) = context.describe(parsed, service, dest, 0, request) else {
             return Outcome::Inconsistent;
         };
         context.end_previous(parsed);

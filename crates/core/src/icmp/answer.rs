@@ -4,7 +4,7 @@
 use rvs_abi::{Addr, Event, Outcome, proto};
 use rvs_wire::{checksum, eth, icmp, ipv4, ipv6, tcp, udp};
 
-use crate::forward::{address, decrement_ttl};
+use crate::forward::{address, decrement_ttl, local};
 use crate::icmp::{budget, pseudo};
 use crate::packet::Encap;
 use crate::pipeline::Notice;
@@ -27,6 +27,7 @@ pub(crate) const fn is_for(outcome: Outcome) -> bool {
             | Outcome::TooBig
             | Outcome::NoRoute
             | Outcome::ServerUnknown
+            | Outcome::TranslateHeader
     )
 }
 
@@ -39,6 +40,9 @@ const fn kind(outcome: Outcome, is_v4: bool) -> [u8; 2] {
         (Outcome::TtlExceeded, false) => [v6::TIME_EXCEEDED, v6::HOP_LIMIT],
         (Outcome::TooBig, true) => [v4::UNREACHABLE, v4::FRAGMENTATION_NEEDED],
         (Outcome::TooBig, false) => [v6::PACKET_TOO_BIG, 0],
+        // RFC 7915 §4.1: source route failed; §5.1: an erroneous field, to which the next word points.
+        (Outcome::TranslateHeader, true) => [v4::UNREACHABLE, v4::SOURCE_ROUTE],
+        (Outcome::TranslateHeader, false) => [v6::PARAMETER_PROBLEM, v6::ERRONEOUS_FIELD],
         (Outcome::NoRoute, true) => [v4::UNREACHABLE, v4::HOST],
         (Outcome::NoRoute, false) => [v6::UNREACHABLE, v6::ADDRESS],
         (_, true) => [v4::UNREACHABLE, v4::PORT],
@@ -58,8 +62,10 @@ pub(crate) fn send<P: Packet, T: Tables>(
     link: &mut Link,
 ) -> Option<()> {
     let is_too_big = outcome as u32 == Outcome::TooBig as u32;
-    // Never about an error (RFC 1122 §3.2.2), nor where somebody on the way may fragment.
-    if matches!(parsed.protocol, proto::ICMP | proto::ICMPV6) || is_too_big && !parsed.dont_fragment() {
+    // Never about an error (RFC 1122 §3.2.2), nor where somebody on the way may fragment: this host itself is to do so.
+    if matches!(parsed.protocol, proto::ICMP | proto::ICMPV6)
+        || is_too_big && !parsed.dont_fragment() && !tables.is_local()
+    {
         return None;
     }
     if notice.from == Addr::default() || is_too_big && notice.mtu == 0 {
@@ -75,7 +81,8 @@ pub(crate) fn send<P: Packet, T: Tables>(
     if is_decremented && notice.hops != 0 {
         decrement_ttl(packet, parsed).ok()?;
     }
-    let mtu = if is_too_big { notice.mtu } else { 0 };
+    let has_word = is_too_big || outcome as u32 == Outcome::TranslateHeader as u32;
+    let mtu = if has_word { notice.mtu } else { 0 };
     let error = Error { from: notice.from, kind: kind(outcome, parsed.is_v4()), mtu };
     compose(packet, tables, parsed, &error, now, link)?;
     tables.note(Event::ErrorSent);
@@ -89,7 +96,7 @@ pub(crate) struct Error {
     pub(crate) from: Addr,
     /// Type and code.
     pub(crate) kind: [u8; 2],
-    /// The MTU that it tells, host order; 0 if none.
+    /// The MTU that it tells, or the offset that it points to, host order; 0 if none.
     pub(crate) mtu: u32,
 }
 
@@ -133,6 +140,10 @@ pub(crate) fn compose<P: Packet, T: Tables>(
 /// no packet is routed here), to the neighbour that the packet came from. Not inlined, for its room on the stack.
 #[inline(never)]
 fn way_back<P: Packet, T: Tables>(packet: &P, tables: &T, flow: &Flow, link: &mut Link) -> bool {
+    if tables.is_local() {
+        *link = local::to_stack().link;
+        return true;
+    }
     if let Ok(hop) = tables.next_hop(flow) {
         *link = hop.link;
         return true;

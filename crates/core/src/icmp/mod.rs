@@ -18,7 +18,7 @@ use rvs_wire::checksum;
 
 /// The sum that the pseudo header adds to a message's checksum: in IPv6 only.
 #[inline(always)]
-fn pseudo(source: Addr, destination: Addr, is_v4: bool, len: u32) -> u32 {
+pub(crate) fn pseudo(source: Addr, destination: Addr, is_v4: bool, len: u32) -> u32 {
     if is_v4 {
         return 0;
     }

@@ -1,15 +1,15 @@
 //! Errors about balanced packets, sent on to the end they are for (ipvs.md §2.8).
 
-use rvs_abi::{Method, Outcome, Stats};
+use rvs_abi::{ConnFlags, Method, Outcome, Stats};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp, ipv6};
 
 use crate::conn::Found;
 use crate::forward::full_nat::{NewEnds, rewrite_addresses};
-use crate::forward::{address, check};
+use crate::forward::{address, check, local};
 use crate::icmp::pseudo;
 use crate::pipeline::{Context, Way, method};
-use crate::{DestRecord, Packet, Parsed, Tables, sum};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, sum};
 
 /// An error about a request: whoever sent it, the client sees it come from the service.
 ///
@@ -28,6 +28,9 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     if method != Method::MASQ && method != Method::FULL_NAT {
         return Ok(unchanged(context, outer, found));
     }
+    if method == Method::FULL_NAT && found.client().0.is_v4() != outer.is_v4() {
+        return Ok(Outcome::TranslateError);
+    }
     let (dest, service) = found.ids();
     let vip = found.vip();
     way.outer.source = vip;
@@ -40,13 +43,21 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
         (way.ends.destination, way.ends.dport) = found.client();
         way.outer.destination = way.ends.destination;
     }
-    let from = if method == Method::FULL_NAT { vip } else { context.reply_from(outer, vip) };
-    let hop = context.hop_to_client(way.outer.destination, from, false)?;
-    check(packet, outer, &hop, 0)?;
+    let is_from_here = context.tables.is_local();
+    let stays = is_from_here || found.flags() & ConnFlags::LOCAL_CLIENT != 0;
+    let hop = if stays {
+        let hop = context.hop_to_self()?;
+        if is_from_here { hop } else { local::to_stack() }
+    } else {
+        let from = if method == Method::FULL_NAT { vip } else { context.reply_from(outer, vip) };
+        let hop = context.hop_to_client(way.outer.destination, from, false)?;
+        check(packet, outer, &hop, 0)?;
+        hop
+    };
     check_sum(packet, context.tables, outer)?;
     let bytes = u64::from(outer.len);
     context.tables.count(service, dest, &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
-    rewrite(packet, outer, quoted, way)?;
+    rewrite(packet, outer, quoted, way, !stays)?;
     way.hop = hop;
     address(packet, &hop.link)?;
     Ok(Outcome::IcmpToClient)
@@ -79,8 +90,12 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
 ) -> Result<Outcome, Outcome> {
     let (dest_id, service) = found.ids();
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-    let hop = context.hop_to(dest, dest_id, false)?;
     let method = method(found.flags());
+    if method == Method::FULL_NAT && dest.addr().is_v4() != outer.is_v4() {
+        return Ok(Outcome::TranslateError);
+    }
+    let stays = context.is_here(dest);
+    let hop = if stays { NextHop::default() } else { context.hop_to(dest, dest_id, false)? };
     let is_nat = method == Method::MASQ || method == Method::FULL_NAT;
     if is_nat {
         check_sum(packet, context.tables, outer)?;
@@ -89,13 +104,18 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     context.tables.count(service, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
     found.count_packet();
     way.hop = hop;
+    if stays && !is_nat {
+        return Ok(Outcome::IcmpToServer);
+    }
     if !is_nat {
         return match Context::<T>::transmit(packet, outer, dest, method, way)? {
             Outcome::Tunnel => Ok(Outcome::Tunnel),
             _ => Ok(Outcome::IcmpToServer),
         };
     }
-    check(packet, outer, &hop, 0)?;
+    if !stays {
+        check(packet, outer, &hop, 0)?;
+    }
     way.outer.source = outer.source;
     way.outer.destination = dest.addr();
     way.ends.source = quoted.source;
@@ -107,7 +127,7 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
         way.ends.sport = found.lport();
         way.outer.source = way.ends.source;
     }
-    rewrite(packet, outer, quoted, way)?;
+    rewrite(packet, outer, quoted, way, !stays)?;
     address(packet, &hop.link)?;
     Ok(Outcome::IcmpToServer)
 }
@@ -127,10 +147,16 @@ pub(crate) fn check_sum<P: Packet, T: Tables>(
 }
 
 /// Rewrites the error's addresses, and the ends of the packet that it quotes: there they are exchanged. The quoted
-/// transport checksum stays as it is (ipvs.md §2.8).
+/// transport checksum stays as it is (ipvs.md §2.8). `hops`: it makes a hop here.
 #[inline(always)]
-fn rewrite<P: Packet>(packet: &mut P, outer: &Parsed, quoted: &Parsed, way: &Way) -> Result<(), Outcome> {
-    let outside = rewrite_addresses(packet, outer, &way.outer)?;
+fn rewrite<P: Packet>(
+    packet: &mut P,
+    outer: &Parsed,
+    quoted: &Parsed,
+    way: &Way,
+    hops: bool,
+) -> Result<(), Outcome> {
+    let outside = rewrite_addresses(packet, outer, &way.outer, hops)?;
     let inside = rewrite_quoted(packet, outer, quoted, &way.ends).ok_or(Outcome::RewriteFailed)?;
     // ICMPv6 covers the addresses outside too (RFC 4443 §2.3).
     let delta = if outer.is_v4() { inside } else { inside.and(outside) };

@@ -1,6 +1,6 @@
 //! IPv6, mixed families, SCTP and the kinds of tunnels: what is accepted, what stands in the records, what is listed.
 
-use rvs_abi::{Addr, family, proto};
+use rvs_abi::{Addr, DestFlags, FullNatUse, family, proto};
 use rvs_config::*;
 use rvs_director::{DestId, Director, RouteInfo};
 use rvs_model::{Heap, records};
@@ -96,7 +96,33 @@ fn an_ipv6_service_stands_in_the_records_with_all_methods() {
     assert_nothing_leaks(adopted);
 }
 
-/// ipvs.md §1.2, §3.8.
+/// Full NAT leads to the other family by translation: from then on packets of both families are looked at.
+#[test]
+fn full_nat_leads_to_the_other_family() {
+    let full = |key| Destination { method: ForwardingMethod::FullNat, ..dest(key, 1) };
+    for (service, own, other) in [(vip(1), rs(2), rs6(2)), (vip6(1), rs6(2), rs(2))] {
+        let mut director = director(&SMALL);
+        let uses = |director: &Director<Heap>| records::config(director.memory()).full_nat;
+        director.apply(&[add_service(service, Scheduler::Rr), add_dest(service, full(own))], 0).unwrap();
+        assert_eq!(uses(&director), FullNatUse::ANY);
+        director.apply(&[add_dest(service, full(other))], 0).unwrap();
+        assert_eq!(uses(&director), FullNatUse::ANY | FullNatUse::TRANSLATES);
+        let record = |director: &Director<Heap>, key| {
+            records::dest(director.memory(), dest_id(director.memory(), &key)).unwrap()
+        };
+        let known = DestFlags::USED | DestFlags::AVAILABLE;
+        assert_eq!(record(&director, own).flags, known);
+        assert_eq!(record(&director, other).flags, known | DestFlags::TRANSLATED);
+        assert_eq!(listed(&director, &service), [full(other), full(own)]);
+        let mut adopted = Director::adopt(director.into_memory()).unwrap();
+        assert_eq!(listed(&adopted, &service), [full(other), full(own)]);
+        // Connections outlive destinations.
+        adopted.apply(&[Command::Clear], 0).unwrap();
+        assert_eq!(uses(&adopted), FullNatUse::ANY | FullNatUse::TRANSLATES);
+    }
+}
+
+/// ipvs.md §1.2, §3.8; beyond it, full NAT does.
 #[test]
 fn only_a_tunnel_leads_to_the_other_family() {
     let mut director = director(&SMALL);

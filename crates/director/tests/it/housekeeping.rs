@@ -202,15 +202,18 @@ fn routes_are_kept_through_edits_and_unknown_for_a_new_destination() {
         gateway: Some([192, 168, 9, 2].into()),
         source: Some([192, 168, 9, 1].into()),
         mtu: 1500,
+        is_local: true,
     };
     director.set_route(DestId(0), &route);
     director.apply(&[edit(vip(1), rs(2), 5)], 0).unwrap();
     let mut director = Director::adopt(director.into_memory()).unwrap();
     let record = records::dest(director.memory(), 0).unwrap();
     assert_eq!((record.ifindex, record.mtu, record.weight), (7, 1500, 5));
+    assert_eq!(record.flags, DestFlags::USED | DestFlags::AVAILABLE | DestFlags::LOCAL);
     assert_eq!((record.gateway.to_ip(), record.source.to_ip()), (rs(2).address, [192, 168, 9, 1].into()));
     director.set_route(DestId(0), &RouteInfo::default());
     let record = records::dest(director.memory(), 0).unwrap();
+    assert_eq!(record.flags, DestFlags::USED | DestFlags::AVAILABLE);
     assert_eq!((record.ifindex, record.gateway), (0, rvs_abi::Addr::default()));
     // The record is used again for another destination.
     director.set_route(DestId(0), &route);

@@ -10,18 +10,19 @@ mod stage;
 mod tables;
 
 use aya_ebpf::bindings::{
-    TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1, xdp_action,
+    __sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+    xdp_action,
 };
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use rvs_abi::{Class, Program};
+use rvs_abi::{Class, LOOPBACK, Outcome, Program};
 use rvs_core::program;
 use rvs_core::{Link, Verdict, pipeline};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
-use crate::tables::Tables;
+use crate::tables::{AFTER_XDP, MADE_HERE, SEEN, Tables};
 
 /// `AF_INET`.
 const AF_INET: u32 = 2;
@@ -39,19 +40,33 @@ pub fn rvs_xdp(context: XdpContext) -> u32 {
 /// Packets of an interface without XDP.
 #[classifier]
 pub fn rvs_tc(context: TcContext) -> i32 {
-    tc(&context, false)
+    tc(&context, 0)
 }
 
 /// Packets of an interface with XDP: what it passed on. Those it had no interest in have been counted there.
 #[classifier]
 pub fn rvs_tc_after_xdp(context: TcContext) -> i32 {
-    tc(&context, true)
+    tc(&context, AFTER_XDP)
+}
+
+/// Packets on their way out, for those that this host made: replies of its own servers, requests of its own clients.
+#[classifier]
+pub fn rvs_local(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the kernel's context is valid for the program's whole run.
+    let (came_in, mark) = unsafe { ((*skb).ingress_ifindex, (*skb).tc_index) };
+    // What came in somewhere was looked at there. What this host made passes here once for each interface that is above another.
+    if came_in != 0 || mark == SEEN {
+        return TC_ACT_UNSPEC;
+    }
+    let Some(tables) = Tables::of_own(skb, MADE_HERE) else { return TC_ACT_UNSPEC };
+    leave_tc(&tables, &pipeline::egress(&mut Skb::new(skb), &tables))
 }
 
 #[inline(always)]
-fn tc(context: &TcContext, after_xdp: bool) -> i32 {
+fn tc(context: &TcContext, look: u8) -> i32 {
     let skb = context.skb.skb;
-    let Some(tables) = Tables::of_skb(skb, after_xdp) else { return TC_ACT_UNSPEC };
+    let Some(tables) = Tables::of_skb(skb, look) else { return TC_ACT_UNSPEC };
     leave_tc(&tables, &pipeline::ingress(&mut Skb::new(skb), &tables))
 }
 
@@ -61,7 +76,7 @@ macro_rules! behind {
         #[xdp]
         pub fn $under_xdp(context: XdpContext) -> u32 {
             let Some(tables) = Tables::of_xdp(context.ctx) else { return xdp_action::XDP_PASS };
-            let Some((outcome, _)) = tables.handed_over() else { return xdp_action::XDP_PASS };
+            let Some((outcome, _)) = Tables::handed_over() else { return xdp_action::XDP_PASS };
             let mut packet = Xdp::new(context.ctx);
             leave_xdp(&tables, &program::run(Program::$program, &mut packet, &tables, outcome))
         }
@@ -69,9 +84,8 @@ macro_rules! behind {
         #[classifier]
         pub fn $under_tc(context: TcContext) -> i32 {
             let skb = context.skb.skb;
-            let Some(mut tables) = Tables::of_skb(skb, false) else { return TC_ACT_UNSPEC };
-            let Some((outcome, is_second_look)) = tables.handed_over() else { return TC_ACT_UNSPEC };
-            tables.is_second_look = is_second_look;
+            let Some((outcome, look)) = Tables::handed_over() else { return TC_ACT_UNSPEC };
+            let Some(tables) = Tables::of_skb(skb, look) else { return TC_ACT_UNSPEC };
             leave_tc(&tables, &program::run(Program::$program, &mut Skb::new(skb), &tables, outcome))
         }
     )*};
@@ -84,12 +98,22 @@ behind! {
     Answer: rvs_xdp_tell, rvs_tc_tell;
     Gather: rvs_xdp_gather, rvs_tc_gather;
     Cut: rvs_xdp_cut, rvs_tc_cut_up;
+    Translate: rvs_xdp_xlate, rvs_tc_xlate;
     Ftp: rvs_xdp_listen, rvs_tc_listen;
     Heard: rvs_xdp_heard, rvs_tc_heard;
 }
 
+/// The program behind the first for what is from or for this host's own stack.
+#[classifier]
+pub fn rvs_tc_here(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    let Some((outcome, look)) = Tables::handed_over() else { return TC_ACT_UNSPEC };
+    let Some(tables) = Tables::of_own(skb, look) else { return TC_ACT_UNSPEC };
+    leave_tc(&tables, &program::run(Program::Here, &mut Skb::new(skb), &tables, outcome))
+}
+
 #[inline(always)]
-fn leave_xdp(tables: &Tables, verdict: &Verdict) -> u32 {
+fn leave_xdp(tables: &Tables<true>, verdict: &Verdict) -> u32 {
     tables.count_outcome(verdict.outcome);
     // A dropped packet may leave too: as the error about it. Most leave where they came from, which a veth does only with a
     // program at its other end, unless told to redirect.
@@ -107,23 +131,37 @@ fn leave_xdp(tables: &Tables, verdict: &Verdict) -> u32 {
 #[inline(always)]
 fn leave_tc(tables: &Tables, verdict: &Verdict) -> i32 {
     let class = verdict.outcome.class();
-    if !(tables.is_second_look && class == Class::Pass) {
+    let skb: *mut __sk_buff = tables.context.cast();
+    let is_own = tables.look & MADE_HERE != 0;
+    if is_own && class == Class::Pass && verdict.outcome != Outcome::ReplyUnchanged {
+        return TC_ACT_UNSPEC;
+    }
+    if !(tables.look & AFTER_XDP != 0 && class == Class::Pass) {
         tables.count_outcome(verdict.outcome);
     }
     match verdict.link.ifindex {
-        // Dropped, held, or sent in fragments.
-        0 if matches!(class, Class::Drop | Class::Forward) => TC_ACT_SHOT,
+        0 if class == Class::Drop || is_gone(verdict.outcome) => TC_ACT_SHOT,
+        // Passed on, or left to this host's own stack.
         0 => TC_ACT_UNSPEC,
+        // SAFETY: as above. It is on the way there.
+        LOOPBACK if unsafe { (*skb).ifindex } == LOOPBACK => TC_ACT_UNSPEC,
         _ => send(&verdict.link),
     }
+}
+
+/// Whether a packet has been sent on already, or is held.
+const fn is_gone(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::ForwardCut | Outcome::FragmentHeld)
 }
 
 /// Sends by the kernel's neighbour table, which resolves and confirms, unless the link addresses are there already.
 #[inline(always)]
 fn send(link: &Link) -> i32 {
     if link.resolved != 0 {
+        // The loopback interface is the way to this host's own stack.
+        let flags = if link.ifindex == LOOPBACK { u64::from(BPF_F_INGRESS) } else { 0 };
         // SAFETY: a helper that takes numbers.
-        return unsafe { bpf_redirect(link.ifindex, 0) as i32 };
+        return unsafe { bpf_redirect(link.ifindex, flags) as i32 };
     }
     let is_v4 = link.gateway.is_v4();
     let address = link.gateway.words();

@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup,
 };
 use aya_ebpf::helpers::bpf_fib_lookup as fib_lookup;
-use rvs_abi::{Addr, Outcome, limits};
+use rvs_abi::{Addr, DestFlags, Outcome, limits};
 use rvs_core::{Flow, Link, NextHop, Tables as _};
 
 use crate::maps;
@@ -56,7 +56,7 @@ impl Cached {
 
 /// Where packets of `flow` leave.
 #[inline(always)]
-pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
+pub(crate) fn find<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow) -> Result<NextHop, Outcome> {
     let now = flow.now;
     let period = (now >> PERIOD_SHIFT) + 1;
     let key = flow.to.folded() ^ flow.from.folded().rotate_left(16);
@@ -71,7 +71,7 @@ pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
         look_up(tables, flow, cached)?;
         cached.period = period;
     }
-    if tables.is_xdp {
+    if XDP {
         if cached.resolved == 0 {
             return Err(Outcome::HandOverNeighbour);
         }
@@ -80,7 +80,7 @@ pub(crate) fn find(tables: &Tables, flow: &Flow) -> Result<NextHop, Outcome> {
         }
     }
     let mut hop = cached.next_hop();
-    if !tables.is_xdp {
+    if !XDP {
         // It may have been looked up under XDP. Here the kernel is to write the addresses.
         hop.link.resolved = 0;
     }
@@ -110,7 +110,7 @@ fn takes_stack(cached: &Cached, flow: &Flow) -> bool {
 
 /// Asks the kernel. Not inlined, for its query's room on the stack.
 #[inline(never)]
-fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outcome> {
+fn look_up<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow, cached: &mut Cached) -> Result<(), Outcome> {
     let Some(query) = maps::FIB_QUERY.get_ptr_mut(0) else { return Err(Outcome::Inconsistent) };
     // SAFETY: this CPU's own part of the map; all fields are integers.
     let query = unsafe {
@@ -139,22 +139,30 @@ fn look_up(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outc
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
             let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
-            answered(tables, query, known, cached);
+            answered::<XDP>(query, known, cached);
             limit_to_route(tables, flow, cached);
             Ok(())
         }
         BPF_FIB_LKUP_RET_FWD_DISABLED => from_record(tables, flow, cached),
         // A route with an encapsulation of its own, which only the stack can do.
-        BPF_FIB_LKUP_RET_UNSUPP_LWT if tables.is_xdp => Err(Outcome::HandOverRoute),
-        _ => Err(Outcome::NoRoute),
+        BPF_FIB_LKUP_RET_UNSUPP_LWT if XDP => Err(Outcome::HandOverRoute),
+        _ => Err(no_route(tables, flow)),
     }
+}
+
+/// Why there is no way: under XDP there is none to this host itself.
+#[inline(always)]
+fn no_route<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow) -> Outcome {
+    let Some(dest) = flow.dest.and_then(|id| tables.dest(id)) else { return Outcome::NoRoute };
+    let is_here = field!(dest.0, flags) & DestFlags::LOCAL != 0;
+    if is_here && XDP { Outcome::HandOverRoute } else { Outcome::NoRoute }
 }
 
 /// Takes over the kernel's answer; `known`: with the neighbour's link address.
 #[inline(always)]
-fn answered(tables: &Tables, query: &bpf_fib_lookup, known: bool, cached: &mut Cached) {
+fn answered<const XDP: bool>(query: &bpf_fib_lookup, known: bool, cached: &mut Cached) {
     // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
-    cached.resolved = u32::from(known && tables.is_xdp && tables::port(query.ifindex).takes_xdp());
+    cached.resolved = u32::from(known && XDP && tables::port(query.ifindex).takes_xdp());
     cached.ifindex = query.ifindex;
     // SAFETY: plain integers.
     unsafe {
@@ -175,7 +183,7 @@ fn answered(tables: &Tables, query: &bpf_fib_lookup, known: bool, cached: &mut C
 
 /// The helper tells a route's own MTU only if it is locked, and the interface's otherwise. The director saw the route's.
 #[inline(always)]
-fn limit_to_route(tables: &Tables, flow: &Flow, cached: &mut Cached) {
+fn limit_to_route<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow, cached: &mut Cached) {
     let Some(dest) = flow.dest.and_then(|id| tables.dest(id)) else { return };
     let mtu = field!(dest.0, mtu);
     let same_route = field!(dest.0, ifindex) == cached.ifindex && field!(dest.0, gateway) == cached.gateway;
@@ -186,11 +194,15 @@ fn limit_to_route(tables: &Tables, flow: &Flow, cached: &mut Cached) {
 
 /// The route that the director last saw, for requests.
 #[inline(always)]
-fn from_record(tables: &Tables, flow: &Flow, cached: &mut Cached) -> Result<(), Outcome> {
+fn from_record<const XDP: bool>(
+    tables: &Tables<XDP>,
+    flow: &Flow,
+    cached: &mut Cached,
+) -> Result<(), Outcome> {
     let dest = flow.dest.and_then(|id| tables.dest(id)).ok_or(Outcome::NoRoute)?;
     let ifindex = field!(dest.0, ifindex);
     if ifindex == 0 {
-        return Err(Outcome::NoRoute);
+        return Err(no_route(tables, flow));
     }
     cached.resolved = 0;
     cached.ifindex = ifindex;

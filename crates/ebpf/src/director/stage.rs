@@ -23,8 +23,8 @@ pub extern "C" fn rvs_xdp_classify(context: *mut xdp_md) -> u32 {
 /// Stage 1b under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_classify(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
     mark::classify(&tables) as u32
 }
 
@@ -39,8 +39,8 @@ pub extern "C" fn rvs_xdp_reply(context: *mut xdp_md) -> u32 {
 /// Stage 2a under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_reply(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::reply(&mut Skb::new(context), &tables) as u32
 }
 
@@ -56,7 +56,7 @@ pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::request(&mut Skb::new(context), &tables) as u32
 }
 
@@ -71,8 +71,8 @@ pub extern "C" fn rvs_xdp_icmp(context: *mut xdp_md) -> u32 {
 /// Stage 2c under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, is_second_look: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, is_second_look != 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_icmp(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
     pipeline::icmp(&mut Skb::new(context), &tables) as u32
 }
 
@@ -87,8 +87,8 @@ pub extern "C" fn rvs_xdp_fragment(context: *mut xdp_md) -> u32 {
 /// Stage 2e under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
     pipeline::fragment(&mut Skb::new(context), &tables) as u32
 }
 
@@ -96,7 +96,7 @@ pub extern "C" fn rvs_tc_fragment(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_hold(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::hold(&mut Skb::new(context), &tables) as u32
 }
 
@@ -104,7 +104,7 @@ pub extern "C" fn rvs_tc_hold(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_cut(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::cut(&mut Skb::new(context), &tables) as u32
 }
 
@@ -112,7 +112,7 @@ pub extern "C" fn rvs_tc_cut(context: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_cut_outer(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::cut_outer(&mut Skb::new(context), &tables) as u32
 }
 
@@ -129,7 +129,7 @@ pub extern "C" fn rvs_keep(about: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_release(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return 0 };
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
     u32::from(pipeline::release(&mut Skb::new(context), &tables))
 }
 
@@ -145,7 +145,7 @@ pub extern "C" fn rvs_xdp_tunnel(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_tunnel(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::tunnel(&mut Skb::new(context), &tables) as u32
 }
 
@@ -161,7 +161,7 @@ pub extern "C" fn rvs_xdp_tunnel_error(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_tunnel_error(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::tunnel_error(&mut Skb::new(context), &tables) as u32
 }
 
@@ -176,9 +176,41 @@ pub extern "C" fn rvs_xdp_answer(context: *mut xdp_md, about: u32) -> u32 {
 /// The last stage under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return 0 };
+pub extern "C" fn rvs_tc_answer(context: *mut __sk_buff, about: u32, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return 0 };
     u32::from(pipeline::answer(&mut Skb::new(context), &tables, outcome(about)))
+}
+
+/// Stage 2a for what is from or for this host's own stack, which is under TC alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_reply_here(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::reply_here(&tables) as u32
+}
+
+/// Stage 2b for that.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_request_here(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::request_here(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for datagrams that are scheduled by themselves, for that.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_one_packet_here(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::one_packet_here(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage that leaves packets to this host's own stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_deliver(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::deliver(&mut Skb::new(context), &tables) as u32
 }
 
 /// Stage 2a for packets to the director's ports, under XDP.
@@ -193,7 +225,7 @@ pub extern "C" fn rvs_xdp_local_reply(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_local_reply(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::local_reply(&mut Skb::new(context), &tables) as u32
 }
 
@@ -209,7 +241,7 @@ pub extern "C" fn rvs_xdp_full_nat(context: *mut xdp_md, step: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_full_nat(context: *mut __sk_buff, step: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::full_nat(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 
@@ -225,8 +257,72 @@ pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::client_option(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for packets between families under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_translate(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::translate(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The stage for packets between families under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_translate(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+    pipeline::translate(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage behind it, in which a packet becomes one of the other family, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_become_other(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    u32::from(pipeline::become_other(&mut Xdp::new(context), &tables))
+}
+
+/// The stage behind it, in which a packet becomes one of the other family, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_become_other(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
+    u32::from(pipeline::become_other(&mut Skb::new(context), &tables))
+}
+
+/// The stage for ICMP errors about such packets under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_translate_error(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::translate_error(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The stage for ICMP errors about such packets under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_translate_error(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+    pipeline::translate_error(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage behind that, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_error_becomes_other(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    u32::from(pipeline::error_becomes_other(&mut Xdp::new(context), &tables))
+}
+
+/// The stage behind that, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_error_becomes_other(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
+    u32::from(pipeline::error_becomes_other(&mut Skb::new(context), &tables))
 }
 
 /// The look-up by the director's ports.
@@ -291,7 +387,7 @@ pub extern "C" fn rvs_xdp_one_packet(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_one_packet(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::one_packet(&mut Skb::new(context), &tables) as u32
 }
 
@@ -333,7 +429,7 @@ pub extern "C" fn rvs_ftp_find(step: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_ftp_look(context: *mut __sk_buff, step: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     ftp::look(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 
@@ -349,7 +445,7 @@ pub extern "C" fn rvs_ftp_reuse() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_tc_ftp_rewrite(context: *mut __sk_buff, step: u32) -> u32 {
-    let Some(tables) = Tables::of_skb(context, false) else { return INCONSISTENT };
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     ftp::rewrite(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 

@@ -4,7 +4,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_loop};
 use core::ffi::c_void;
-use rvs_abi::{Addr, Config, DestConns, Event, Outcome, Port, Program, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Config, DestConns, Event, LOOPBACK, Outcome, Port, Program, ServiceKey, Stats, limits};
 use rvs_core::conn::Geometry;
 use rvs_core::pipeline::{About, Scratch, Side};
 use rvs_core::{Flow, Link, NextHop, Packet, Step, Verdict};
@@ -15,62 +15,83 @@ use crate::bucket::Bucket;
 use crate::records::{DestPointer, RulePointer, ServicePointer};
 use crate::{maps, next_hop, stage};
 
-/// The maps, seen by the program that handles one packet.
-pub(crate) struct Tables {
+/// What is told to stages under TC: XDP has looked at the packet before.
+pub(crate) const AFTER_XDP: u8 = 1;
+/// This host made the packet, and it is on its way out.
+pub(crate) const MADE_HERE: u8 = 2;
+
+/// Mark of a packet of this host that is of concern and is looked at now, in a field that only classifiers of TC use: "rv".
+/// Its copies have it too: those that are sent while it is at work do not meet a program in the middle of it.
+pub(crate) const SEEN: u32 = 0x7276;
+
+/// The maps, seen by the program that handles one packet: under XDP or under TC. Types of their own, so that what is asked
+/// for one hook alone is not in the programs of the other.
+pub(crate) struct Tables<const XDP: bool = false> {
     /// The program's context, for helpers.
     pub(crate) context: *mut c_void,
     /// Interface that the packet came in on.
     pub(crate) ingress: u32,
-    /// XDP, and not TC.
-    pub(crate) is_xdp: bool,
-    /// TC, after XDP.
-    pub(crate) is_second_look: bool,
+    /// TC: [`AFTER_XDP`], [`MADE_HERE`].
+    pub(crate) look: u8,
     config: *const Config,
 }
 
-impl Tables {
+impl Tables<true> {
     /// For a packet under XDP. `None` only if the map of the configuration were empty.
     #[inline(always)]
     pub(crate) fn of_xdp(context: *mut xdp_md) -> Option<Self> {
         // SAFETY: the kernel's context is valid for the program's whole run.
         let ingress = unsafe { (*context).ingress_ifindex };
-        Some(Self { context: context.cast(), ingress, is_xdp: true, ..Self::without_packet()? })
+        Some(Self { context: context.cast(), ingress, ..Self::new()? })
     }
+}
 
-    /// For a packet under TC.
+impl Tables<false> {
+    /// For a packet under TC that came in.
     #[inline(always)]
-    pub(crate) fn of_skb(context: *mut __sk_buff, is_second_look: bool) -> Option<Self> {
+    pub(crate) fn of_skb(context: *mut __sk_buff, look: u8) -> Option<Self> {
         // SAFETY: the kernel's context is valid for the program's whole run.
         let ingress = unsafe { (*context).ifindex };
-        Some(Self { context: context.cast(), ingress, is_second_look, ..Self::without_packet()? })
+        Some(Self { context: context.cast(), ingress, look, ..Self::new()? })
+    }
+
+    /// For one that may be of this host's making. It is routed as what comes from here.
+    #[inline(always)]
+    pub(crate) fn of_own(context: *mut __sk_buff, look: u8) -> Option<Self> {
+        // SAFETY: the kernel's context is valid for the program's whole run.
+        let ifindex = unsafe { (*context).ifindex };
+        // Without a branch: the verifier would go through all that follows for either.
+        let is_local = atomic::opaque(u64::from(look & MADE_HERE != 0)).wrapping_neg() as u32;
+        let ingress = ifindex & !is_local | LOOPBACK & is_local;
+        Some(Self { context: context.cast(), ingress, look, ..Self::new()? })
     }
 
     /// For what needs neither a packet nor a route.
     #[inline(always)]
     pub(crate) fn without_packet() -> Option<Self> {
+        Self::new()
+    }
+
+    /// What the program before handed over: the outcome to go on with, and what kind of program it is under TC.
+    #[inline(always)]
+    pub(crate) fn handed_over() -> Option<(Outcome, u8)> {
+        let scratch = maps::SCRATCH.get_ptr(0)?;
+        // SAFETY: this CPU's own part of the map, and one program runs on it at a time.
+        unsafe { Some((outcome((*scratch).outcome), (*scratch).look as u8)) }
+    }
+}
+
+impl<const XDP: bool> Tables<XDP> {
+    #[inline(always)]
+    fn new() -> Option<Self> {
         let config = maps::CONFIG.get_ptr(0)?;
-        Some(Self {
-            context: core::ptr::null_mut(),
-            ingress: 0,
-            is_xdp: false,
-            is_second_look: false,
-            config,
-        })
+        Some(Self { context: core::ptr::null_mut(), ingress: 0, look: 0, config })
     }
 
     #[inline(always)]
     fn config(&self) -> &Config {
         // SAFETY: the kernel gave this pointer for a map's value; single words are read, and each is valid by itself.
         unsafe { &*self.config }
-    }
-
-    /// What the program before handed over: the outcome to go on with, and whether there was a program before that one which
-    /// had looked at the packet.
-    #[inline(always)]
-    pub(crate) fn handed_over(&self) -> Option<(Outcome, bool)> {
-        rvs_core::Tables::with_scratch(self, |scratch| {
-            (outcome(scratch.outcome), scratch.is_second_look != 0)
-        })
     }
 
     /// Counts where a packet ended.
@@ -82,7 +103,7 @@ impl Tables {
     /// Goes on in another program; comes back only if that was not loaded.
     #[inline(always)]
     fn tail_call(&self, program: Program) {
-        let programs = if self.is_xdp { &maps::PROGRAMS_XDP } else { &maps::PROGRAMS_TC };
+        let programs = if XDP { &maps::PROGRAMS_XDP } else { &maps::PROGRAMS_TC };
         // SAFETY: the context is that of this program, and the map holds programs of its kind.
         let _missing = unsafe { programs.tail_call(self, program as u32) };
     }
@@ -111,7 +132,7 @@ impl Tables {
     }
 }
 
-impl EbpfContext for Tables {
+impl<const XDP: bool> EbpfContext for Tables<XDP> {
     #[inline(always)]
     fn as_ptr(&self) -> *mut c_void {
         self.context
@@ -126,14 +147,17 @@ pub(crate) fn port(ifindex: u32) -> Port {
 
 /// Body of a loop, as the kernel calls it.
 #[inline(never)]
-extern "C" fn round<S: Step<Tables>>(round: u32, context: *mut Loop<'_, S>) -> i64 {
+extern "C" fn round<const XDP: bool, S: Step<Tables<XDP>>>(
+    round: u32,
+    context: *mut Loop<'_, XDP, S>,
+) -> i64 {
     // SAFETY: `repeat` passed a pointer to its own `Loop`, which lives until the loop ends.
     let context = unsafe { &mut *context };
     i64::from(context.step.step(context.tables, round))
 }
 
-struct Loop<'a, S> {
-    tables: &'a Tables,
+struct Loop<'a, const XDP: bool, S> {
+    tables: &'a Tables<XDP>,
     step: &'a mut S,
 }
 
@@ -144,7 +168,34 @@ pub(crate) fn outcome(number: u32) -> Outcome {
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
 }
 
-impl rvs_core::Tables for Tables {
+/// Stages under both hooks, each a function of its own for either.
+macro_rules! stages {
+    ($($name:ident: $under_xdp:ident, $under_tc:ident $(($look:ident))?;)*) => {$(
+        #[inline(always)]
+        fn $name<P: Packet>(&self, _packet: &mut P) -> Outcome {
+            outcome(if XDP {
+                stage::$under_xdp(self.context.cast())
+            } else {
+                stage::$under_tc(self.context.cast() $(, u32::from(self.$look))?)
+            })
+        }
+    )*};
+}
+
+/// Stages under TC alone, to which XDP has handed over before.
+macro_rules! under_tc {
+    ($($name:ident: $under_tc:ident $(($look:ident))?;)*) => {$(
+        #[inline(always)]
+        fn $name<P: Packet>(&self, _packet: &mut P) -> Outcome {
+            if XDP {
+                return Outcome::Inconsistent;
+            }
+            outcome(stage::$under_tc(self.context.cast() $(, u32::from(self.$look))?))
+        }
+    )*};
+}
+
+impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     type Bucket = Bucket;
     type Dest = DestPointer;
     type Service = ServicePointer;
@@ -158,7 +209,17 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn is_second_look(&self) -> bool {
-        self.is_second_look
+        !XDP && self.look & AFTER_XDP != 0
+    }
+
+    #[inline(always)]
+    fn is_local(&self) -> bool {
+        !XDP && self.look & MADE_HERE != 0
+    }
+
+    #[inline(always)]
+    fn reaches_stack(&self) -> bool {
+        !XDP
     }
 
     #[inline(always)]
@@ -257,7 +318,7 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn packet_mark(&self) -> u32 {
         // What XDP did not see must not count after it: the packet has been counted there.
-        if self.is_xdp || self.is_second_look || self.context.is_null() {
+        if XDP || self.look & AFTER_XDP != 0 || self.context.is_null() {
             return 0;
         }
         // SAFETY: under TC this is the kernel's context, valid for the program's whole run.
@@ -375,7 +436,7 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn holds(&self) -> bool {
-        !self.is_xdp
+        !XDP
     }
 
     #[inline(always)]
@@ -477,8 +538,13 @@ impl rvs_core::Tables for Tables {
     fn go_on<P: Packet>(&self, _packet: &mut P, program: Program, outcome: Outcome) -> Verdict {
         let _written = self.with_scratch(|scratch| {
             scratch.outcome = outcome as u32;
-            scratch.is_second_look = u32::from(self.is_second_look);
+            scratch.look = u32::from(self.look);
         });
+        if !XDP && self.look & MADE_HERE != 0 {
+            let skb: *mut __sk_buff = self.context.cast();
+            // SAFETY: the kernel's context is valid for the program's whole run; it lets programs under TC write this field.
+            unsafe { (*skb).tc_index = SEEN };
+        }
         // One call for each: with a number that is known, the kernel makes it a jump.
         match program {
             Program::Connect => self.tail_call(Program::Connect),
@@ -487,37 +553,36 @@ impl rvs_core::Tables for Tables {
             Program::Answer => self.tail_call(Program::Answer),
             Program::Gather => self.tail_call(Program::Gather),
             Program::Cut => self.tail_call(Program::Cut),
+            Program::Here => self.tail_call(Program::Here),
+            Program::Translate => self.tail_call(Program::Translate),
             Program::Ftp => self.tail_call(Program::Ftp),
             Program::Heard => self.tail_call(Program::Heard),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
 
-    #[inline(always)]
-    fn reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_reply(self.context.cast())
-        } else {
-            stage::rvs_tc_reply(self.context.cast(), u32::from(self.is_second_look))
-        })
+    stages! {
+        reply: rvs_xdp_reply, rvs_tc_reply (look);
+        request: rvs_xdp_request, rvs_tc_request;
+        icmp: rvs_xdp_icmp, rvs_tc_icmp (look);
+        local_reply: rvs_xdp_local_reply, rvs_tc_local_reply;
+        client_option: rvs_xdp_client_option, rvs_tc_client_option;
+        fragment_stage: rvs_xdp_fragment, rvs_tc_fragment (look);
+        tunnel: rvs_xdp_tunnel, rvs_tc_tunnel;
+        translate: rvs_xdp_translate, rvs_tc_translate;
+        translate_error: rvs_xdp_translate_error, rvs_tc_translate_error;
+        tunnel_error: rvs_xdp_tunnel_error, rvs_tc_tunnel_error;
+        one_packet: rvs_xdp_one_packet, rvs_tc_one_packet;
     }
 
-    #[inline(always)]
-    fn request<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_request(self.context.cast())
-        } else {
-            stage::rvs_tc_request(self.context.cast())
-        })
-    }
-
-    #[inline(always)]
-    fn icmp<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_icmp(self.context.cast())
-        } else {
-            stage::rvs_tc_icmp(self.context.cast(), u32::from(self.is_second_look))
-        })
+    under_tc! {
+        reply_here: rvs_tc_reply_here (look);
+        request_here: rvs_tc_request_here (look);
+        one_packet_here: rvs_tc_one_packet_here (look);
+        deliver: rvs_tc_deliver (look);
+        hold: rvs_tc_hold;
+        cut: rvs_tc_cut;
+        cut_outer: rvs_tc_cut_outer;
     }
 
     #[inline(always)]
@@ -528,15 +593,6 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn find_local(&self, about: About) -> bool {
         stage::rvs_find_local(about as u32) != 0
-    }
-
-    #[inline(always)]
-    fn local_reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_local_reply(self.context.cast())
-        } else {
-            stage::rvs_tc_local_reply(self.context.cast())
-        })
     }
 
     #[inline(always)]
@@ -551,7 +607,7 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn full_nat_stage<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_full_nat(self.context.cast(), step as u32)
         } else {
             stage::rvs_tc_full_nat(self.context.cast(), step as u32)
@@ -559,49 +615,23 @@ impl rvs_core::Tables for Tables {
     }
 
     #[inline(always)]
-    fn client_option<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_client_option(self.context.cast())
+    fn become_other<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if XDP {
+            stage::rvs_xdp_become_other(self.context.cast())
         } else {
-            stage::rvs_tc_client_option(self.context.cast())
-        })
+            stage::rvs_tc_become_other(self.context.cast())
+        };
+        is_done != 0
     }
 
     #[inline(always)]
-    fn fragment_stage<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_fragment(self.context.cast())
+    fn error_becomes_other<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if XDP {
+            stage::rvs_xdp_error_becomes_other(self.context.cast())
         } else {
-            stage::rvs_tc_fragment(self.context.cast())
-        })
-    }
-
-    #[inline(always)]
-    fn tunnel<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_tunnel(self.context.cast())
-        } else {
-            stage::rvs_tc_tunnel(self.context.cast())
-        })
-    }
-
-    #[inline(always)]
-    fn hold<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_hold(self.context.cast())) }
-    }
-
-    #[inline(always)]
-    fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if self.is_xdp { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
-    }
-
-    #[inline(always)]
-    fn cut_outer<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if self.is_xdp {
-            Outcome::Inconsistent
-        } else {
-            outcome(stage::rvs_tc_cut_outer(self.context.cast()))
-        }
+            stage::rvs_tc_error_becomes_other(self.context.cast())
+        };
+        is_done != 0
     }
 
     #[inline(always)]
@@ -611,7 +641,7 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn ftp_look<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
-        if self.is_xdp {
+        if XDP {
             Outcome::Inconsistent
         } else {
             outcome(stage::rvs_tc_ftp_look(self.context.cast(), step as u32))
@@ -625,7 +655,7 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn ftp_rewrite<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
-        if self.is_xdp {
+        if XDP {
             Outcome::Inconsistent
         } else {
             outcome(stage::rvs_tc_ftp_rewrite(self.context.cast(), step as u32))
@@ -659,34 +689,25 @@ impl rvs_core::Tables for Tables {
 
     #[inline(always)]
     fn release<P: Packet>(&self, _packet: &mut P) -> bool {
-        !self.is_xdp && stage::rvs_tc_release(self.context.cast()) != 0
-    }
-
-    #[inline(always)]
-    fn tunnel_error<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_tunnel_error(self.context.cast())
-        } else {
-            stage::rvs_tc_tunnel_error(self.context.cast())
-        })
+        !XDP && stage::rvs_tc_release(self.context.cast()) != 0
     }
 
     #[inline(always)]
     fn answer<P: Packet>(&self, _packet: &mut P, about: Outcome) -> bool {
-        let sent = if self.is_xdp {
+        let sent = if XDP {
             stage::rvs_xdp_answer(self.context.cast(), about as u32)
         } else {
-            stage::rvs_tc_answer(self.context.cast(), about as u32)
+            stage::rvs_tc_answer(self.context.cast(), about as u32, u32::from(self.look))
         };
         sent != 0
     }
 
     #[inline(always)]
     fn classify(&self) -> Outcome {
-        outcome(if self.is_xdp {
+        outcome(if XDP {
             stage::rvs_xdp_classify(self.context.cast())
         } else {
-            stage::rvs_tc_classify(self.context.cast(), u32::from(self.is_second_look))
+            stage::rvs_tc_classify(self.context.cast(), u32::from(self.look))
         })
     }
 
@@ -698,15 +719,6 @@ impl rvs_core::Tables for Tables {
     #[inline(always)]
     fn insert(&self) -> Outcome {
         outcome(stage::rvs_insert())
-    }
-
-    #[inline(always)]
-    fn one_packet<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if self.is_xdp {
-            stage::rvs_xdp_one_packet(self.context.cast())
-        } else {
-            stage::rvs_tc_one_packet(self.context.cast())
-        })
     }
 
     #[inline(always)]
@@ -753,7 +765,7 @@ impl rvs_core::Tables for Tables {
         let mut context = Loop { tables: self, step };
         // SAFETY: the callback takes what is passed here, and the loop is over before `context` is.
         unsafe {
-            bpf_loop(rounds, round::<S> as *mut c_void, (&raw mut context).cast(), 0);
+            bpf_loop(rounds, round::<XDP, S> as *mut c_void, (&raw mut context).cast(), 0);
         }
     }
 }

@@ -319,3 +319,22 @@ fn what_is_to_be_cut_is_handed_over() {
     assert_eq!((outcome, left.len()), (Outcome::ForwardCut, 2));
     assert_eq!(model.outcomes(Outcome::ForwardMasq), 2);
 }
+
+#[test]
+fn first_fragments_that_are_passed_on_are_known_one_after_the_other() {
+    let model = model(RS, Method::MASQ);
+    for id in [70, 71, 72] {
+        for (offset, more) in [(0, true), (3, false)] {
+            let ip = Ipv4 {
+                id,
+                dont_fragment: false,
+                more_fragments: more,
+                fragment_offset: offset,
+                ..Ipv4::new(CLIENT, VIP)
+            };
+            let packet = ip.packet(&Payload::Udp(Udp::new(40_000, 5, &[0; 16])));
+            let outcome = model.ingress(&mut frame(&packet), 3).outcome;
+            assert_eq!(outcome, if more { Outcome::NoService } else { Outcome::Fragment }, "{id}");
+        }
+    }
+}

@@ -99,6 +99,14 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.is_second_look()
     }
 
+    fn is_local(&self) -> bool {
+        self.tables.is_local()
+    }
+
+    fn reaches_stack(&self) -> bool {
+        self.tables.reaches_stack()
+    }
+
     fn veiled(&self, number: u64) -> u64 {
         self.tables.veiled(number)
     }

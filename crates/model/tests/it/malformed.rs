@@ -37,7 +37,7 @@ fn route(flow: &Flow) -> Result<NextHop, Outcome> {
     Ok(NextHop { link: Link { ifindex: 7, resolved: 1, macs: [1, 2, 3], gateway: flow.to }, mtu: 1500 })
 }
 
-/// Of each family a TCP service of each method, one of UDP and one of SCTP.
+/// Of each family a TCP service of each method, one of UDP and one of SCTP, and two to servers of the other family.
 fn model() -> Model<Routes> {
     let heap = Heap::new(&CAPACITY);
     let mut services = Vec::new();
@@ -45,10 +45,13 @@ fn model() -> Model<Routes> {
         [VIP.into(), REAL_SERVER.into(), DIRECTOR.into()],
         [VIP6.into(), REAL_SERVER6.into(), DIRECTOR6.into()],
     ];
-    for [vip, real_server, source] in ends {
+    for (i, [vip, real_server, source]) in ends.into_iter().enumerate() {
+        let [_, other_server, other_source] = ends[1 - i];
         let mut service = |port, protocol, method| {
+            let is_other = method == Method::FULL_NAT;
+            let real_server = if is_other { other_server } else { real_server };
             let dest = DestSetup {
-                source,
+                source: if is_other { other_source } else { source },
                 tunnel: TunnelType::GUE,
                 tunnel_flags: TunnelFlags::CSUM,
                 tunnel_port: 6080,
@@ -62,6 +65,9 @@ fn model() -> Model<Routes> {
         service(82, proto::TCP, Method::TUNNEL);
         service(53, proto::UDP, Method::MASQ);
         service(90, proto::SCTP, Method::MASQ);
+        // To the other family.
+        service(83, proto::TCP, Method::FULL_NAT);
+        service(54, proto::UDP, Method::FULL_NAT);
     }
     install(&heap, &services);
     let mut model = Model::new(heap, route as Routes);
@@ -77,7 +83,7 @@ fn segment(sport: u16, dport: u16, flags: u8) -> Payload {
 const MACS: ([u8; 6], [u8; 6]) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
 
 /// What a client sends.
-fn requests() -> [Payload; 6] {
+fn requests() -> [Payload; 10] {
     [
         segment(4000, 80, tcp::SYN),
         segment(4000, 80, tcp::ACK),
@@ -85,6 +91,10 @@ fn requests() -> [Payload; 6] {
         segment(4000, 82, tcp::SYN),
         Payload::Udp(Udp::new(4000, 53, b"query")),
         Payload::Sctp(Sctp::new(4000, 90, &[chunk::INIT])),
+        segment(4000, 83, tcp::SYN),
+        segment(4000, 83, tcp::ACK),
+        Payload::Udp(Udp::new(4000, 54, b"query")),
+        Payload::Udp(Udp { no_checksum: true, ..Udp::new(4000, 54, b"odd") }),
     ]
 }
 
@@ -144,8 +154,8 @@ fn run(model: &Model<Routes>, bytes: &[u8]) -> (Outcome, Vec<u8>) {
 }
 
 fn counted(model: &Model<Routes>) -> u64 {
-    let counters = model.heap().region(Region::Counters).iter().take(Event::Evicted as usize);
-    counters.map(|word| word.load(Relaxed)).sum()
+    let counters = model.heap().region(Region::Counters);
+    OUTCOMES.iter().map(|outcome| counters[*outcome as usize].load(Relaxed)).sum()
 }
 
 fn noted(model: &Model<Routes>, event: Event) -> u64 {

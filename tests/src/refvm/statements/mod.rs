@@ -7,6 +7,7 @@ mod fragments;
 mod ftp;
 mod icmp;
 mod links;
+mod local;
 mod marks;
 mod objects;
 mod path;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, marks::TESTS_OF_BOTH),
     (Part::One(0), marks::TESTS),
     (Part::All, tunnels::TESTS_OF_BOTH),
+    (Part::All, local::TESTS_OF_BOTH),
     (Part::One(0), states::TESTS),
     (Part::All, states::TESTS_OF_BOTH),
     (Part::One(1), schedulers::TESTS),
@@ -49,5 +51,4 @@ pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
     (&[35], "backup_only: synchronisation"),
     (&[43, 72], "persistence"),
     (&[73], "port 0 needs persistence"),
-    (&[75], "real servers on the director"),
 ];

@@ -1,0 +1,158 @@
+//! What becomes of a packet between families: the same checks, in the same order, as of one that full NAT leaves its family.
+
+use rvs_abi::{Addr, Class, Method, Outcome, Stats, proto};
+use rvs_wire::udp;
+
+use crate::conn::Found;
+use crate::forward::client_option;
+use crate::parse::Signal;
+use crate::pipeline::{Context, Notice, Way};
+use crate::state::Direction;
+use crate::translate::{extra, size};
+use crate::{DestRecord, Packet, Parsed, Tables, fragment, hold};
+
+impl<T: Tables> Context<'_, T> {
+    /// A request if it is of the client's family, or else a reply.
+    #[inline(always)]
+    pub(crate) fn translate<P: Packet>(
+        &self,
+        packet: &mut P,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+        way: &mut Way,
+    ) -> Result<Outcome, Outcome> {
+        way.tells_client = 0;
+        if found.client().0.is_v4() == parsed.is_v4() {
+            return self.translate_request(packet, parsed, found, way);
+        }
+        way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
+        self.translate_reply(packet, parsed, found, way)
+    }
+
+    #[inline(always)]
+    fn translate_request<P: Packet>(
+        &self,
+        packet: &mut P,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+        way: &mut Way,
+    ) -> Result<Outcome, Outcome> {
+        let ids = found.ids();
+        let dest = self.tables.dest(ids.0).ok_or(Outcome::Inconsistent)?;
+        let local = dest.source();
+        if local == Addr::default() {
+            return Err(Outcome::NoLocalAddress);
+        }
+        may_be_translated(packet, self.tables, parsed, &mut way.notice)?;
+        // In scratch memory and as a number: kernel 6.1 loses the way's parts on the stack.
+        let routed = match self.hop_to(dest, ids.0, self.is_fresh || parsed.is(Signal::RENEWS)) {
+            Ok(hop) => {
+                way.hop = hop;
+                size::cut(packet, self.tables, parsed, way)?;
+                Outcome::Balanced
+            }
+            Err(outcome) if outcome.class() == Class::HandOver => return Err(outcome),
+            Err(outcome) => outcome,
+        };
+        if hold::is_handed_over(self.tables, parsed, self.now) {
+            return Err(Outcome::HandOverFragment);
+        }
+        self.note_request(parsed, found, ids);
+        if routed != Outcome::Balanced {
+            return Err(routed);
+        }
+        size::check(packet, parsed, way)?;
+        if parsed.is(Signal::FRAGMENT) {
+            way.keep.write(parsed, ids, Method::FULL_NAT, (Addr::default(), self.now));
+            way.keep.set_other_end(local);
+        }
+        // Its packet is counted.
+        let is_early = found.packets() <= client_option::SEGMENTS;
+        way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+        way.ends.source = local;
+        way.ends.sport = found.lport();
+        way.ends.destination = dest.addr();
+        (_, way.ends.dport) = found.ports();
+        Ok(Outcome::ForwardTranslated)
+    }
+
+    /// Counts a request and moves its connection along.
+    #[inline(always)]
+    fn note_request(&self, parsed: &Parsed, found: &mut Found<T::Bucket>, (dest, service): (u32, u32)) {
+        let in_bytes =
+            if parsed.is(Signal::FRAGMENT) { fragment::bytes(parsed) } else { u64::from(parsed.len) };
+        self.tables.count(service, dest, &Stats { in_packets: 1, in_bytes, ..Stats::default() });
+        // A first packet that was handed over comes again: the connection is in the state after it already.
+        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
+        if is_first || self.advance(found, parsed, Direction::Input, found.packets() != 0) {
+            found.count_packet();
+        }
+    }
+
+    #[inline(always)]
+    fn translate_reply<P: Packet>(
+        &self,
+        packet: &mut P,
+        parsed: &Parsed,
+        found: &mut Found<T::Bucket>,
+        way: &mut Way,
+    ) -> Result<Outcome, Outcome> {
+        let (vip, (client, cport)) = (found.vip(), found.client());
+        may_be_translated(packet, self.tables, parsed, &mut way.notice)?;
+        way.hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
+        size::cut(packet, self.tables, parsed, way)?;
+        size::check(packet, parsed, way)?;
+        if hold::is_handed_over(self.tables, parsed, self.now) {
+            return Err(Outcome::HandOverFragment);
+        }
+        let (vport, _) = found.ports();
+        self.note_reply(parsed, found)?;
+        if parsed.is(Signal::FRAGMENT) {
+            way.keep.write(parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
+            way.keep.set_other_end(client);
+        }
+        way.ends.source = vip;
+        way.ends.sport = vport;
+        way.ends.destination = client;
+        way.ends.dport = cport;
+        Ok(Outcome::ReplyTranslated)
+    }
+}
+
+/// A fragment behind the first: its hop is known, and its ends are.
+#[inline(always)]
+pub(crate) fn follow<P: Packet, T: Tables>(
+    context: &Context<'_, T>,
+    packet: &mut P,
+    parsed: &Parsed,
+    way: &mut Way,
+) -> Result<(), Outcome> {
+    size::cut(packet, context.tables, parsed, way)?;
+    size::check(packet, parsed, way)
+}
+
+/// Whether the other family has a way to say what the packet says.
+#[inline(always)]
+fn may_be_translated<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    parsed: &Parsed,
+    notice: &mut Notice,
+) -> Result<(), Outcome> {
+    if !matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP) {
+        return Err(Outcome::FullNatProtocol);
+    }
+    extra::check(packet, tables, parsed, notice)?;
+    if !parsed.is(Signal::FRAGMENT) {
+        return Ok(());
+    }
+    match parsed.protocol {
+        // Its checksum is over the whole packet, of which the length is not known.
+        proto::SCTP => Err(Outcome::FragmentedSctp),
+        // RFC 7915 §4.5: in IPv6 there is none without, and the sum over all fragments is not known.
+        proto::UDP if packet.get::<2>(parsed.transport() + udp::CHECKSUM) == Some([0, 0]) => {
+            Err(Outcome::TranslateChecksum)
+        }
+        _ => Ok(()),
+    }
+}
