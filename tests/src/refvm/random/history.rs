@@ -1,6 +1,8 @@
 //! One history: commands and packets by a seed, in turns.
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rvs_config::Setting;
@@ -25,6 +27,9 @@ const SEEDS: u64 = 1600;
 const FIRST: u16 = 4096;
 /// Clients of a history.
 const CLIENTS: u64 = 16;
+/// After a client's packet: it may take the place of a connection that has ended, or end one whose server is gone. IPVS ends
+/// those by timers, a few ticks later, and until then they count for its schedulers; in rvs they are gone at once.
+const TIMERS: Duration = Duration::from_millis(30);
 /// A port that no service has.
 const NOBODY: u16 = 7777;
 /// The port of the exchange of keys.
@@ -247,6 +252,7 @@ impl History {
         let payload = self.payload(conn.protocol, (conn.cport, conn.vport), false, true);
         let shape = self.shape(&payload, self.may_be_parted(conn.protocol));
         let seen = self.send(scene, None, (conn.cip, self.vip), &shape, &payload)?;
+        thread::sleep(TIMERS);
         self.learn(conn, Some(at), &shape, &seen);
         Ok(())
     }
