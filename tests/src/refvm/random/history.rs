@@ -189,8 +189,8 @@ impl History {
         scene.world.exchange(from, &frames, Rule::Same)
     }
 
-    /// Whether packets of a protocol may come in fragments: not yet where they go through a tunnel, in which IPVS sends
-    /// them whole, nor those of SCTP that change their port.
+    /// Whether packets of a protocol may come in fragments: not where they go through a tunnel, in which IPVS sends them whole,
+    /// nor those of SCTP that change their port, which rvs drops.
     fn may_be_parted(&self, protocol: Protocol) -> bool {
         let mut services = self.services.iter();
         let is_mapped = protocol == Protocol::Sctp && self.services.iter().any(Service::may_map);
@@ -201,7 +201,7 @@ impl History {
     fn payload(&mut self, protocol: Protocol, ports: (u16, u16), begins: bool, may_be_long: bool) -> Payload {
         let usual = begins && !self.random.one_in(6);
         let meaning = if usual { protocol.beginning() } else { self.random.of(protocol.meanings()) };
-        // What is too big for a tunnel is fragmented without the setting (ipvs.md §3.2), which rvs does not do.
+        // What is too big for a tunnel is fragmented without the setting (ipvs.md §3.2): statement 61 is for that.
         let may_be_long = may_be_long && !self.settings.contains(&(Setting::PmtuDisc, 0));
         let is_v4 = self.family == Family::V4;
         let len = packets::data_len(&mut self.random, is_v4, protocol, may_be_long);

@@ -117,7 +117,7 @@ impl Shape {
     pub(super) fn any(random: &mut Random, id: u16, len: usize, may_be_parted: bool) -> Self {
         let mut shape = Self::plain(id);
         shape.tos = random.of(&[0, 0xb9, 3, 0x48, 1, 2]);
-        // What is too big may not be fragmented on the way, as rvs does not do that.
+        // What is too big may not be fragmented on the way: tests of their own are for that (§13.3, 62).
         shape.dont_fragment = len > 1000 || random.one_in(2);
         if may_be_parted && len > 8 && random.one_in(5) {
             let parts: Vec<usize> =
