@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rvs_netlink::{Netns, Prefix, Route};
-use rvs_testkit::{Capture, Family, Host, Replies};
+use rvs_testkit::{Capture, Family, Host, Replies, wait_until};
 use rvs_wire::builder::{Ipv4, Ipv6, Payload, Udp, ethernet};
 use rvs_wire::eth;
 
 use crate::method::Attach;
+use crate::stage::LIMIT;
 use crate::turn::await_turn;
 use crate::wire::wire;
 use crate::world::{FAMILIES, Way, World};
@@ -27,6 +28,8 @@ const LENGTHS: [u32; 5] = [16, 1472, 1473, 4000, 30_000];
 /// MTU of ways that are smaller than the client's and the server's own links, and bytes that are sent there.
 pub(crate) const SMALL: u32 = 1400;
 pub(crate) const CUT_LENGTHS: [u32; 6] = [16, 1372, 1373, 1472, 4000, 30_000];
+/// A length that is none of them and is cut too.
+const UNASKED: usize = 3000;
 /// Bytes of a datagram whose fragments are sent one by one, and of each of these.
 const LEN: usize = 4000;
 const SIZE: usize = 1024;
@@ -258,6 +261,22 @@ pub(crate) fn let_packets_be_cut(world: &World) {
     }
 }
 
+/// Gives the way to `server` a route with a small MTU, and waits until the director knows of it: it counts `outcome`.
+pub(crate) fn make_way_small(world: &mut World, server: IpAddr, service: SocketAddr, outcome: &str) {
+    let link = world.cluster.director().interface("to-servers").index;
+    let route = Route::to(Prefix::host(server)).dev(link).mtu(SMALL);
+    world.cluster.director_mut().netlink().add_route(&route).unwrap();
+    let socket = open(world.client(), any_of(service.ip()));
+    let mut question = pattern(UNASKED);
+    // Asks a name server for nothing.
+    question[..4].fill(0);
+    let is_cut = || {
+        // An error of the way is told once, by the next call.
+        socket.send_to(&question, service).is_ok() && world.daemon.counted(outcome) > 0
+    };
+    wait_until("a packet to be cut", LIMIT, is_cut).unwrap();
+}
+
 /// Questions that the way to the server does not take whole: by its route, which says so.
 fn questions_over_a_small_way(way: Way, attach: Attach) {
     let _turn = await_turn();
@@ -266,13 +285,12 @@ fn questions_over_a_small_way(way: Way, attach: Attach) {
     let service = world.add("-u", Family::V4, PORT, way);
     let _names = Names::start(&world, listening(&world, Family::V4, way));
     let server = world.server().address_in(Family::V4);
-    let link = world.cluster.director().interface("to-servers").index;
-    let route = Route::to(Prefix::host(server)).dev(link).mtu(SMALL);
-    world.cluster.director_mut().netlink().add_route(&route).unwrap();
+    make_way_small(&mut world, server, service, "forward_cut");
+    let cut = world.daemon.counted("forward_cut");
     for len in CUT_LENGTHS {
         ask_for(&world, service, len, 16);
     }
-    assert!(world.daemon.counted("forward_cut") >= 4, "{:?}", outcomes(&world));
+    assert!(world.daemon.counted("forward_cut") >= cut + 4, "{:?}", outcomes(&world));
     assert_eq!(world.daemon.dropped("cut_failed"), 0);
 }
 

@@ -247,8 +247,11 @@ mod tests {
     #[test]
     fn a_gateway_of_the_other_family_and_local_addresses_are_the_kernels_business() {
         let address: IpAddr = "10.0.0.2".parse().unwrap();
-        for lookup in [lookup(RouteKind::Unicast, Some("fe80::1")), lookup(RouteKind::Local, None)] {
-            assert_eq!(way(address, &lookup), Way { info: RouteInfo::default(), refused: None });
+        for (kind, gateway, is_local) in
+            [(RouteKind::Unicast, Some("fe80::1"), false), (RouteKind::Local, None, true)]
+        {
+            let info = RouteInfo { is_local, ..RouteInfo::default() };
+            assert_eq!(way(address, &lookup(kind, gateway)), Way { info, refused: None });
         }
     }
 

@@ -214,6 +214,12 @@ impl<'a> Director<'a> {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
+    /// How many there are of them: at each of so many interfaces of so many hooks, and for what this host itself sends at each
+    /// of them and at the loopback.
+    pub(crate) const fn links_of(interfaces: usize, hooks: usize) -> usize {
+        interfaces * (hooks + 1) + 1
+    }
+
     /// A client's call.
     pub(crate) fn client(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);

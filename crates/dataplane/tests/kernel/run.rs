@@ -72,12 +72,13 @@ fn the_kernel_tells_about_each_program() {
     let stage = Stage::new();
     stage.with_kernel(|kernel| {
         let names: Vec<_> = kernel.programs().iter().map(|program| program.name).collect();
-        assert_eq!(names[..3], ["rvs_xdp", "rvs_tc", "rvs_tc_after_xdp"]);
-        let behind = |hook: &str, cut| {
-            let names = ["begin", "error", "follow", "tell", "gather", cut];
-            names.map(|program| format!("rvs_{hook}_{program}"))
+        assert_eq!(names[..4], ["rvs_xdp", "rvs_tc", "rvs_tc_after_xdp", "rvs_local"]);
+        let behind = |hook: &str, programs: &[&str]| {
+            programs.iter().map(|program| format!("rvs_{hook}_{program}")).collect::<Vec<_>>()
         };
-        assert_eq!(names[3..], [behind("xdp", "cut"), behind("tc", "cut_up")].concat());
+        let under_xdp = ["begin", "error", "follow", "tell", "gather", "cut", "xlate"];
+        let under_tc = ["begin", "error", "follow", "tell", "gather", "cut_up", "here", "xlate"];
+        assert_eq!(names[4..], [behind("xdp", &under_xdp), behind("tc", &under_tc)].concat());
         for program in kernel.programs() {
             assert!(program.verified_instructions > 10 && program.verified_instructions < 1_000_000);
             assert!(program.id != 0 && program.translated_bytes > 0 && !program.load_time.is_zero());

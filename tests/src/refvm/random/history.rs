@@ -1,6 +1,8 @@
 //! One history: commands and packets by a seed, in turns.
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rvs_config::Setting;
@@ -25,6 +27,9 @@ const SEEDS: u64 = 1600;
 const FIRST: u16 = 4096;
 /// Clients of a history.
 const CLIENTS: u64 = 16;
+/// After a client's packet: it may take the place of a connection that has ended, or end one whose server is gone. IPVS ends
+/// those by timers, a few ticks later, and until then they count for its schedulers; in rvs they are gone at once.
+const TIMERS: Duration = Duration::from_millis(30);
 /// A port that no service has.
 const NOBODY: u16 = 7777;
 /// The port of the exchange of keys.
@@ -184,8 +189,8 @@ impl History {
         scene.world.exchange(from, &frames, Rule::Same)
     }
 
-    /// Whether packets of a protocol may come in fragments: not yet where they go through a tunnel, in which IPVS sends
-    /// them whole, nor those of SCTP that change their port.
+    /// Whether packets of a protocol may come in fragments: not where they go through a tunnel, in which IPVS sends them whole,
+    /// nor those of SCTP that change their port, which rvs drops.
     fn may_be_parted(&self, protocol: Protocol) -> bool {
         let mut services = self.services.iter();
         let is_mapped = protocol == Protocol::Sctp && self.services.iter().any(Service::may_map);
@@ -196,7 +201,7 @@ impl History {
     fn payload(&mut self, protocol: Protocol, ports: (u16, u16), begins: bool, may_be_long: bool) -> Payload {
         let usual = begins && !self.random.one_in(6);
         let meaning = if usual { protocol.beginning() } else { self.random.of(protocol.meanings()) };
-        // What is too big for a tunnel is fragmented without the setting (ipvs.md §3.2), which rvs does not do.
+        // What is too big for a tunnel is fragmented without the setting (ipvs.md §3.2): statement 61 is for that.
         let may_be_long = may_be_long && !self.settings.contains(&(Setting::PmtuDisc, 0));
         let is_v4 = self.family == Family::V4;
         let len = packets::data_len(&mut self.random, is_v4, protocol, may_be_long);
@@ -247,6 +252,7 @@ impl History {
         let payload = self.payload(conn.protocol, (conn.cport, conn.vport), false, true);
         let shape = self.shape(&payload, self.may_be_parted(conn.protocol));
         let seen = self.send(scene, None, (conn.cip, self.vip), &shape, &payload)?;
+        thread::sleep(TIMERS);
         self.learn(conn, Some(at), &shape, &seen);
         Ok(())
     }
