@@ -447,6 +447,7 @@ impl<'a, T: Tables> Context<'a, T> {
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
         }
+        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpRequest)?;
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
         }
@@ -464,7 +465,6 @@ impl<'a, T: Tables> Context<'a, T> {
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
-        ftp::divert(self.tables, parsed, flags, Outcome::FtpRequest)?;
         if self.is_near {
             if near == Outcome::Balanced {
                 cut::check(packet, self.tables, parsed, &way.hop, method(flags))?;

@@ -123,13 +123,12 @@ impl<B: Bucket> Found<B> {
         if self.word.same_but_deadline(new) && (0..REFRESH_TICKS).contains(&gain) {
             return true;
         }
-        let changed = self.change(tables, event, now) != 0;
-        // Here and not there: a program's stack is as deep as its calls.
+        // Here and not in what writes, a program's stack is as deep as its calls; and before it, when all is at hand.
         let control = self.control();
-        if changed && control != 0 {
-            tables.keep_control(control, now, self.word.remaining(now));
+        if control != 0 {
+            tables.keep_control(control, now, new.remaining(now));
         }
-        changed
+        self.change(tables, event, now) != 0
     }
 
     /// The part of [`Self::touch`] that writes. Not inlined: most packets do without it. 1: done.
