@@ -1,5 +1,6 @@
 //! §13.11: FTP, beside IPVS with its module `ip_vs_ftp`.
 
+use std::net::IpAddr;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -93,17 +94,40 @@ fn numbers(frame: &[u8]) -> Result<(u32, u32)> {
     word(4).zip(word(8)).context("no header")
 }
 
-/// A client asks for an address; .4 answers with port 51210, and the client acknowledges that.
+/// A port of .4's that each virtual address has for itself. IPVS asks first whether one client expects that port already,
+/// and finds what the test before it left, at another virtual address.
+fn announced(flow: &Flow) -> u16 {
+    let last = match flow.vip {
+        IpAddr::V4(vip) => vip.octets()[3],
+        IpAddr::V6(vip) => vip.octets()[15],
+    };
+    200 << 8 | u16::from(last)
+}
+
+/// As it is said in IPv4: address and port.
+fn address(ip: IpAddr, port: u16) -> String {
+    let [high, low] = port.to_be_bytes();
+    format!("{},{high},{low}", ip.to_string().replace('.', ","))
+}
+
+/// How .4 says so.
+fn answer(flow: &Flow) -> String {
+    format!("227 Entering Passive Mode ({}).\r\n", address([192, 168, 9, 4].into(), announced(flow)))
+}
+
+/// What becomes of it.
+fn rewritten(flow: &Flow) -> String {
+    format!("227 Entering Passive Mode ({}).\r\n", address(flow.vip, announced(flow)))
+}
+
+/// A client asks for an address, and .4 answers with its own.
 fn passive(scene: &mut Scene<'_>) -> Result<Flow> {
     scene.cluster("-t VIP:21 -s rr", "-m")?;
     let flow = open(scene, 21)?;
     only(&client(scene, &flow, ACK, (1001, 5000), "PASV\r\n")?, 4)?;
-    let reply = "227 Entering Passive Mode (192,168,9,4,200,10).\r\n";
-    let seen = server(scene, &flow, ACK, (5000, 1007), reply)?;
-    let vip = flow.vip.to_string().replace('.', ",");
-    let expected = format!("227 Entering Passive Mode ({vip},200,10).\r\n");
+    let seen = server(scene, &flow, ACK, (5000, 1007), &answer(&flow))?;
     let is = said(only_to_client(&seen)?)?;
-    ensure!(is == expected, "{is:?}");
+    ensure!(is == rewritten(&flow), "{is:?}");
     Ok(flow)
 }
 
@@ -113,14 +137,18 @@ fn s168_a_passive_address_becomes_the_services(scene: &mut Scene<'_>) -> Result<
         let conns = scene.conns(2)?;
         let client = format!("{}:0", flow.cip);
         let expected = conns.iter().find(|conn| conn.client == client).context("nothing is expected")?;
-        ensure!(expected.state == "LISTEN" && expected.vip.ends_with(":51210"), "{expected:?}");
+        ensure!(
+            expected.state == "LISTEN" && expected.vip.ends_with(&format!(":{}", announced(&flow))),
+            "{expected:?}"
+        );
         scene.counts(&[(4, 1, 1)])
     })
 }
 
 fn s169_the_data_connection_goes_to_the_same_server(scene: &mut Scene<'_>) -> Result<()> {
     listening(scene, |scene| {
-        let data = passive(scene)?.to_port(51210).with_client_port(2000);
+        let flow = passive(scene)?;
+        let data = flow.to_port(announced(&flow)).with_client_port(2000);
         only(&client(scene, &data, SYN, (1, 0), "")?, 4)?;
         let conns = scene.conns(2)?;
         ensure!(
@@ -136,9 +164,9 @@ fn s169_the_data_connection_goes_to_the_same_server(scene: &mut Scene<'_>) -> Re
 fn s170_numbers_follow_what_became_shorter(scene: &mut Scene<'_>) -> Result<()> {
     listening(scene, |scene| {
         let flow = passive(scene)?;
-        let reply = "227 Entering Passive Mode (192,168,9,4,200,10).\r\n".len();
-        let by = reply - format!("227 Entering Passive Mode ({},200,10).\r\n", flow.vip).len();
-        let (behind, by) = (5000 + u32::try_from(reply)?, u32::try_from(by)?);
+        let said = answer(&flow).len();
+        let by = u32::try_from(said - rewritten(&flow).len())?;
+        let behind = 5000 + u32::try_from(said)?;
         let seen = client(scene, &flow, ACK, (1007, behind - by), "")?;
         ensure!(numbers(only(&seen, 4)?)? == (1007, behind), "{}", seen.describe());
         let seen = server(scene, &flow, ACK, (behind, 1007), "150 Here it comes\r\n")?;
@@ -151,7 +179,7 @@ fn s171_active_data_come_from_the_service(scene: &mut Scene<'_>) -> Result<()> {
     listening(scene, |scene| {
         scene.cluster("-t VIP:21 -s rr", "-m")?;
         let flow = open(scene, 21)?;
-        let command = format!("PORT {},7,9\r\n", flow.cip.to_string().replace('.', ","));
+        let command = format!("PORT {}\r\n", address(flow.cip, 1801));
         active(scene, &flow, &command)
     })
 }
@@ -185,11 +213,11 @@ fn s172_extended_passive_mode(scene: &mut Scene<'_>) -> Result<()> {
         scene.cluster("-t VIP:21 -s rr", "-m")?;
         let flow = open(scene, 21)?;
         only(&client(scene, &flow, ACK, (1001, 5000), "EPSV\r\n")?, 4)?;
-        let reply = "229 Entering Extended Passive Mode (|||51210|)\r\n";
-        let seen = server(scene, &flow, ACK, (5000, 1007), reply)?;
+        let reply = format!("229 Entering Extended Passive Mode (|||{}|)\r\n", announced(&flow));
+        let seen = server(scene, &flow, ACK, (5000, 1007), &reply)?;
         let is = said(only_to_client(&seen)?)?;
         ensure!(is == reply, "{is:?}");
-        let data = flow.to_port(51210).with_client_port(2000);
+        let data = flow.to_port(announced(&flow)).with_client_port(2000);
         only(&client(scene, &data, SYN, (1, 0), "")?, 4)?;
         scene.conns(2).map(drop)
     })
@@ -200,8 +228,8 @@ fn s173_nobody_listens_at_other_ports(scene: &mut Scene<'_>) -> Result<()> {
         scene.cluster("-t VIP:2121 -s rr", "-m")?;
         let flow = open(scene, 2121)?;
         only(&client(scene, &flow, ACK, (1001, 5000), "PASV\r\n")?, 4)?;
-        let reply = "227 Entering Passive Mode (192,168,9,4,200,10).\r\n";
-        let is = said(only_to_client(&server(scene, &flow, ACK, (5000, 1007), reply)?)?)?;
+        let reply = answer(&flow);
+        let is = said(only_to_client(&server(scene, &flow, ACK, (5000, 1007), &reply)?)?)?;
         ensure!(is == reply, "{is:?}");
         scene.conns(1).map(drop)
     })
@@ -213,9 +241,7 @@ fn s174_direct_routing_leaves_what_is_said(scene: &mut Scene<'_>) -> Result<()> 
         let flow = scene.flow(21);
         only(&scene.client(flow.syn())?, 4)?;
         only(&client(scene, &flow, ACK, (1001, 5000), "")?, 4)?;
-        for command in
-            ["PASV\r\n".to_owned(), format!("PORT {},7,9\r\n", flow.cip.to_string().replace('.', ","))]
-        {
+        for command in ["PASV\r\n".to_owned(), format!("PORT {}\r\n", address(flow.cip, 1801))] {
             let is = said(only(&client(scene, &flow, ACK, (1001, 5000), &command)?, 4)?)?;
             ensure!(is == command, "{is:?}");
         }
