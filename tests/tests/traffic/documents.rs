@@ -14,7 +14,7 @@ const README: &str = include_str!("../../../README.md");
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
 const TUNNELS: &str = include_str!("../../../docs/tunnels.md");
 const NAT64: &str = include_str!("../../../docs/nat64.md");
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
