@@ -429,6 +429,15 @@ impl<'a, T: Tables> Context<'a, T> {
         if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
+    /// Whether a packet of this connection may go on to its destination, and goes on here.
+    #[inline(always)]
+    fn admit(&self, parsed: &Parsed, found: &Found<T::Bucket>, dest: T::Dest) -> Result<(), Outcome> {
+        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
+            self.check_dest(parsed, dest)?;
+        }
+        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpRequest)
+    }
+
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
     #[inline(always)]
     pub(crate) fn request<P: Packet>(
@@ -444,10 +453,7 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_here && !self.is_near {
             return Err(self.to_stack());
         }
-        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
-            self.check_dest(parsed, dest)?;
-        }
-        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpRequest)?;
+        self.admit(parsed, found, dest)?;
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
         }

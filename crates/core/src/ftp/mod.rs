@@ -1,10 +1,10 @@
 //! FTP's control connections (ipvs.md §12): what a client and its server say to each other about addresses is read, so that
 //! their data connections find their way, and rewritten where the other end could do nothing with it.
 //!
-//! A control connection is marked when it is made ([`flag`]). Its segments leave the usual way at [`divert`] and come to a
-//! program of their own, under TC, which treats them ([`handle`]) and sends them on as if they had come so. The data
+//! A control connection is marked when it is made (`flag`). Its segments leave the usual way at `divert` and come to a
+//! program of their own, under TC, which treats them (`handle`) and sends them on as if they had come so. The data
 //! connection is an entry of the connection table before it begins, as in IPVS: active, between both ends; passive, without
-//! the client's port, until the client's SYN ([`expected`]) takes its place.
+//! the client's port, until the client's SYN (`expected`) takes its place.
 
 pub mod command;
 mod look;
