@@ -18,6 +18,11 @@ impl ConnFlags {
     pub const LOCAL_CLIENT: u16 = 0x0008;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
+    /// What the client sends begins with a header that tells the server who it is, and its numbers are shifted (IPVS: the
+    /// number of incoming segments is).
+    pub const PROXY: u16 = 0x0400;
+    /// Of such a connection: how far that header is, `rvs_core::proxy`.
+    pub const PROXY_STAGE: u16 = 0x0300;
     /// The client's port is not known yet, and 0 until then: FTP's data are expected (ipvs.md §4.2).
     pub const NO_CPORT: u16 = 0x0800;
     /// Of this packet alone; no connection that is kept has it.
@@ -26,7 +31,8 @@ impl ConnFlags {
     pub const FTP: u16 = 0x4000;
 }
 
-/// A connection. Written once, before it becomes visible; afterwards only `packets` and `NO_OUTPUT` change.
+/// A connection. Written once, before it becomes visible; afterwards only `packets`, `NO_OUTPUT` and what
+/// [`ConnFlags::PROXY`] is about change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConnEntry {
@@ -56,7 +62,8 @@ pub struct ConnEntry {
     pub spare: [u16; 2],
     /// Packets from the client.
     pub packets: u32,
-    /// The connection that may not end before this one, see `rvs_core::conn::control`; 0: none (ipvs.md §4.4).
+    /// The connection that may not end before this one, see `rvs_core::conn::control`; 0: none (ipvs.md §4.4). With
+    /// [`ConnFlags::PROXY`] the number of the client's SYN.
     pub control: u32,
 }
 

@@ -26,11 +26,15 @@ pub enum Event {
     FtpExpected = 109,
     /// A segment of an FTP control connection was given another address.
     FtpRewritten = 110,
+    /// A connection's data were given a header of the PROXY protocol.
+    ProxySent = 111,
+    /// Likewise, and the data that came with it were left out: they would not have fitted.
+    ProxyAlone = 112,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
@@ -42,6 +46,8 @@ impl Event {
         Self::HeldExpired,
         Self::FtpExpected,
         Self::FtpRewritten,
+        Self::ProxySent,
+        Self::ProxyAlone,
     ];
 
     /// Its name in listings.
@@ -59,6 +65,8 @@ impl Event {
             Self::HeldExpired => "held_expired",
             Self::FtpExpected => "ftp_expected",
             Self::FtpRewritten => "ftp_rewritten",
+            Self::ProxySent => "proxy_sent",
+            Self::ProxyAlone => "proxy_alone",
         }
     }
 
@@ -83,6 +91,10 @@ impl Event {
             }
             Self::FtpExpected => "FTP announced a data connection, which is expected now",
             Self::FtpRewritten => "a segment of FTP's control connection was given another address",
+            Self::ProxySent => "a connection's data were given a PROXY header",
+            Self::ProxyAlone => {
+                "a PROXY header was sent without the data that came with it, which come again: too long for both"
+            }
         }
     }
 }

@@ -122,6 +122,8 @@ outcomes! {
     LocalPort = 83, Pass, "local_port", "may be a reply of full NAT; never the end of a packet";
     ClientOption = 84, Pass, "client_option", "goes on to tell the server who the client is; never the end of a packet";
     Classified = 85, Pass, "classified", "has no connection yet, and its mark is known; never the end of a packet";
+    Proxied = 88, Pass, "proxied", "goes on to full NAT behind a header that tells the server who the client is; never the end of a packet";
+    ProxiedReply = 89, Pass, "proxied_reply", "likewise, of the server; never the end of a packet";
     Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
 
     Translate = 95, Pass, "translate", "goes on to translation into the other family; never the end of a packet";
@@ -147,6 +149,9 @@ outcomes! {
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
+    HandOverProxy = 63, HandOver, "hand_over_proxy", "segment that may need a PROXY header before its data: taken up under TC";
+    ProxyBundle = 64, Drop, "proxy_bundle", "PROXY: first data of a connection, bundled with others before the header was sent; they come again alone";
+
     FtpFull = 77, Drop, "ftp_full", "FTP: no room to note what a client asked its server for";
     FtpBundle = 93, Drop, "ftp_bundle", "FTP: an address in a segment that is too long, or bundled with others; it comes again alone";
     FtpShifted = 94, Drop, "ftp_shifted", "FTP: a control connection's sequence numbers have been shifted by 8 million already";
@@ -183,6 +188,8 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,
+    Outcome::Proxied,
+    Outcome::ProxiedReply,
     Outcome::FtpRequest,
     Outcome::FtpReply,
     Outcome::FtpLocalReply,

@@ -7,7 +7,7 @@ use crate::conn::{self, Found, Key};
 use crate::forward::{address, check, client_option as option, full_nat as forward};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Scratch, Way, either};
-use crate::{DestRecord, Packet, Parsed, Tables, cut, ftp, hold};
+use crate::{DestRecord, Packet, Parsed, Tables, cut, ftp, hold, proxy};
 
 /// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
 /// another reply: [`Outcome::FromServer`].
@@ -142,7 +142,7 @@ impl<T: Tables> Context<'_, T> {
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();
         (_, way.ends.dport) = found.ports();
-        Ok(Outcome::FullNat)
+        Ok(if proxy::is_on(found) { Outcome::Proxied } else { Outcome::FullNat })
     }
 
     /// Writes down the ends that a reply of full NAT leaves with; that stage rewrites it.
@@ -182,6 +182,6 @@ impl<T: Tables> Context<'_, T> {
             way.keep.set_other_end(way.ends.destination);
         }
         way.hop = hop;
-        Ok(Outcome::FullNatReply)
+        Ok(if proxy::is_on(found) { Outcome::ProxiedReply } else { Outcome::FullNatReply })
     }
 }

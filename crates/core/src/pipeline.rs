@@ -16,7 +16,7 @@ use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, ftp,
-    guard, hold, mark, one_packet, parse, program,
+    guard, hold, mark, one_packet, parse, program, proxy,
 };
 
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
@@ -81,6 +81,8 @@ pub struct Way {
     pub ends: NewEnds,
     /// Of full NAT, 1: it tells the server who the client is.
     pub tells_client: u64,
+    /// Of one that is translated, 1: its connection's data begin with a header.
+    pub is_proxied: u64,
     /// Of an ICMP error: the ends that itself leaves with, without ports.
     pub outer: NewEnds,
     /// Of one that is translated: type and code in the upper half of a word, and the word behind the checksum.
@@ -255,6 +257,9 @@ pub fn request<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
                 let Scratch { parsed, way, found: at, .. } = scratch;
                 if method(found.flags()) == Method::FULL_NAT {
                     *at = conn::At::of(&found);
+                    if proxy::is_handed_over(tables, parsed, &found) {
+                        return Outcome::HandOverProxy;
+                    }
                 }
                 either(context.request(packet, parsed, &mut found, way))
             }
@@ -460,24 +465,17 @@ impl<'a, T: Tables> Context<'a, T> {
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);
-        // Near, a number and what stands in `way`: as one value the verifier would take it for undefined.
-        let near = if self.is_near { self.find_way(dest, dest_id, begins, way) } else { Outcome::Balanced };
-        let hop = if self.is_near { Ok(NextHop::default()) } else { self.hop_to(dest, dest_id, begins) };
-        if let Err(outcome) = hop
-            && outcome.class() == Class::HandOver
-        {
-            return Err(outcome);
+        // A number and what stands in `way`: as one value the verifier would take it for undefined, and there is no room for it
+        // on the stack.
+        let routed = self.find_way(dest, dest_id, begins, way);
+        if routed.class() == Class::HandOver {
+            return Err(routed);
         }
         // All that is needed of the connection, so that what follows does not depend on where it was found.
         let (_, dport) = found.ports();
         let flags = found.flags();
-        if self.is_near {
-            if near == Outcome::Balanced {
-                cut::check(packet, self.tables, parsed, &way.hop, method(flags))?;
-            }
-        } else if let Ok(hop) = &hop {
-            way.notice.mtu = hop.mtu;
-            cut::check(packet, self.tables, parsed, hop, method(flags))?;
+        if routed == Outcome::Balanced {
+            cut::check(packet, self.tables, parsed, &way.hop, method(flags))?;
         }
         let direction =
             if flags & ConnFlags::NO_OUTPUT == 0 { Direction::Input } else { Direction::InputOnly };
@@ -508,16 +506,13 @@ impl<'a, T: Tables> Context<'a, T> {
             if local::is_loopback(parsed.source) {
                 return Err(Outcome::LoopbackAddress);
             }
-            if near != Outcome::Balanced {
-                return Err(near);
-            }
         }
-        let hop = if self.is_near { way.hop } else { hop? };
-        way.hop = hop;
-        way.notice.mtu = hop.mtu;
+        if routed != Outcome::Balanced {
+            return Err(routed);
+        }
         if method == Method::MASQ {
-            check(packet, parsed, &hop, 0)?;
-            masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &hop)?;
+            check(packet, parsed, &way.hop, 0)?;
+            masq::send(packet, parsed, masq::End::Destination, dest.addr(), dport, &way.hop)?;
             return Ok(Outcome::ForwardMasq);
         }
         if method == Method::FULL_NAT {
@@ -663,7 +658,8 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.flags = u16::from(method)
             | if masq { 0 } else { ConnFlags::NO_OUTPUT }
             | client_flag
-            | ftp::flag(self.tables, parsed, masq && is_local == 0);
+            | ftp::flag(self.tables, parsed, masq && is_local == 0)
+            | proxy::flag(self.tables, parsed, service, is_full);
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };

@@ -205,6 +205,13 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
             None => end_without_link(outcome),
         };
     }
+    let is_proxied = tables.with_scratch(|scratch| scratch.way.is_proxied != 0);
+    if is_proxied == Some(true) {
+        let outcome = tables.proxy(packet, outcome);
+        if !is_translated(outcome) {
+            return end_without_link(outcome);
+        }
+    }
     if tables.become_other(packet) {
         end(tables, outcome, true)
     } else {
@@ -217,6 +224,9 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
 fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, mut outcome: Outcome) -> Outcome {
     if outcome == Outcome::Tunnel {
         outcome = tables.tunnel(packet);
+    }
+    if matches!(outcome, Outcome::Proxied | Outcome::ProxiedReply) {
+        outcome = tables.proxy(packet, outcome);
     }
     if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
         outcome = tables.full_nat_stage(packet, outcome);

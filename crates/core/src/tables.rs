@@ -4,7 +4,7 @@ use rvs_abi::{Addr, DestConns, Event, Outcome, Program, ServiceKey, Stats, limit
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
-use crate::{Packet, Verdict, conn, fragment, ftp, hold, pipeline, program};
+use crate::{Packet, Verdict, conn, fragment, ftp, hold, pipeline, program, proxy};
 
 /// Tables, clock and routes of a data plane.
 pub trait Tables {
@@ -319,6 +319,15 @@ pub trait Tables {
         pipeline::release(packet, self)
     }
 
+    /// [`proxy::rewrite`], likewise.
+    #[inline(always)]
+    fn proxy<P: Packet>(&self, packet: &mut P, step: Outcome) -> Outcome
+    where
+        Self: Sized,
+    {
+        proxy::rewrite(packet, self, step)
+    }
+
     /// [`ftp::find`], likewise.
     #[inline(always)]
     fn ftp_find(&self, step: Outcome) -> bool
@@ -566,6 +575,8 @@ pub trait ServiceRecord: Copy {
     fn protocol(self) -> u8;
     /// Virtual port, network order.
     fn port(self) -> u16;
+    /// [`rvs_abi::ClientTold`].
+    fn client_address(self) -> u8;
     /// First word of its scheduler table, and how many words it has, as one read of both (they change together).
     fn table(self) -> (u32, u32);
 }

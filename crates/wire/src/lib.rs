@@ -17,6 +17,7 @@ pub mod gue;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod proxy;
 pub mod sctp;
 pub mod tcp;
 pub mod toa;

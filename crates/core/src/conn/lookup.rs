@@ -56,8 +56,38 @@ impl<B: Bucket> Found<B> {
     #[inline(always)]
     #[must_use]
     pub fn control(&self) -> u32 {
+        let control = self.upper();
+        if control == 0 || self.flags() & ConnFlags::PROXY != 0 { 0 } else { control }
+    }
+
+    /// The word of that name, or of the number of the client's SYN.
+    #[inline(always)]
+    fn upper(&self) -> u32 {
         let b = self.entry_word(at::PACKETS).to_ne_bytes();
         u32::from_ne_bytes([b[4], b[5], b[6], b[7]])
+    }
+
+    /// Of a connection whose data begin with a header: the number of the client's SYN, and how far the header is.
+    #[inline(always)]
+    pub(crate) fn proxied(&self) -> (u32, u16) {
+        (self.upper(), self.flags() & ConnFlags::PROXY_STAGE)
+    }
+
+    /// Notes how far it is.
+    #[inline(always)]
+    pub(crate) fn set_proxied(&self, stage: u16) {
+        let mut p = self.entry_word(at::PORTS).to_ne_bytes();
+        let flags = u16::from_ne_bytes([p[6], p[7]]) & !ConnFlags::PROXY_STAGE | stage;
+        [p[6], p[7]] = flags.to_ne_bytes();
+        self.bucket.set_entry_word(self.slot, at::PORTS, u64::from_ne_bytes(p));
+    }
+
+    /// Notes the number of the client's SYN. Nobody counts its packets at that moment: there are none but this.
+    #[inline(always)]
+    pub(crate) fn set_syn(&self, number: u32) {
+        let mut b = self.entry_word(at::PACKETS).to_ne_bytes();
+        [b[4], b[5], b[6], b[7]] = number.to_ne_bytes();
+        self.bucket.set_entry_word(self.slot, at::PACKETS, u64::from_ne_bytes(b));
     }
 
     /// A word of its entry.

@@ -8,14 +8,14 @@
 )]
 
 use rvs_abi::{Event, Outcome, limits};
-use rvs_wire::checksum::Delta;
-use rvs_wire::{eth, ipv6, tcp};
+use rvs_wire::{eth, tcp};
 
 use crate::ftp::record::{FROM_CLIENT, FROM_SERVER, Record};
 use crate::ftp::sequence::Shift;
 use crate::ftp::{Work, text};
 use crate::pipeline::Scratch;
-use crate::{Packet, Parsed, Step, Tables, parse, sum};
+use crate::segment::{Renumber, finish, renumber};
+use crate::{Packet, Parsed, Tables, parse, sum};
 
 /// The stage that rewrites a segment, which then is parsed anew. [`Outcome::Balanced`]: it goes on.
 #[inline(always)]
@@ -91,47 +91,11 @@ fn change<P: Packet, T: Tables>(
 const MARGIN: u32 = 64;
 const _: () = assert!(limits::HOLD_FRAME > 2 * MARGIN);
 
-/// Checksums and lengths of a segment that has been changed up to `end`, and become so much longer.
-#[inline(always)]
-fn finish<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    parsed: &Parsed,
-    before: u32,
-    (end, by): (u32, i32),
-) -> Option<()> {
-    let l4 = u32::from(parsed.l4);
-    let after = sum::bytes(packet, tables, l4, end.wrapping_add(by as u32))?;
-    // Complements are taken of folded sums: of 16 bits.
-    let fields = Delta::new().word(fold(before), fold(after));
-    let mut pseudo = Delta::new();
-    if by != 0 {
-        let len = parsed.len.wrapping_add(by as u32);
-        let old = (parsed.len + eth::LEN as u32 - l4) as u16;
-        let new = (len.wrapping_add(eth::LEN as u32).wrapping_sub(l4)) as u16;
-        pseudo = pseudo.word(old.to_be_bytes(), new.to_be_bytes());
-        if parsed.is_v4() {
-            let (old, new) = ((parsed.len as u16).to_be_bytes(), (len as u16).to_be_bytes());
-            packet.set(eth::LEN + TOTAL_LEN, &new)?;
-            let field = packet.get::<2>(eth::LEN + CHECKSUM)?;
-            packet.set(eth::LEN + CHECKSUM, &Delta::new().word(old, new).apply(field))?;
-        } else {
-            let len = (len.wrapping_sub(ipv6::LEN as u32)) as u16;
-            packet.set(eth::LEN + PAYLOAD_LEN, &len.to_be_bytes())?;
-        }
+impl Renumber for Shift {
+    #[inline(always)]
+    fn acknowledged<T: Tables>(self, tables: &T, seen: u32) -> u32 {
+        Self(tables.veiled(self.0)).acknowledged(seen)
     }
-    packet.update_tcp_checksum(parsed.transport() + tcp::CHECKSUM, pseudo, fields)
-}
-
-/// Offsets in the IPv4 header.
-const TOTAL_LEN: usize = 2;
-const CHECKSUM: usize = 10;
-/// Offset of the payload's length in the IPv6 header.
-const PAYLOAD_LEN: usize = 4;
-
-#[inline(always)]
-const fn fold(sum: u32) -> [u8; 2] {
-    rvs_wire::checksum::fold(sum).to_ne_bytes()
 }
 
 /// Shifts a segment's own number and those that it acknowledges. Its own as it came.
@@ -152,69 +116,8 @@ fn shift_numbers<P: Packet, T: Tables>(
     }
     let seen = u32::from_be_bytes(packet.get::<4>(l4 + tcp::ACKNOWLEDGEMENT)?);
     packet.set(l4 + tcp::ACKNOWLEDGEMENT, &other.acknowledged(seen).to_be_bytes())?;
-    let mut options = Options {
-        packet,
-        other: other.0,
-        at: (l4 + tcp::LEN) as u64,
-        end: u64::from(header_end),
-        edges: tables.veiled(0),
-    };
-    tables.repeat(STEPS, &mut options);
+    renumber(packet, tables, parsed, header_end, other);
     Some(sequence)
-}
-
-/// Options, and edges of a selective acknowledgement.
-const STEPS: u32 = 40;
-
-/// Goes through a header's options; what is selectively acknowledged is shifted (RFC 2018 §3).
-struct Options<'a, P> {
-    packet: &'a mut P,
-    other: u64,
-    at: u64,
-    end: u64,
-    /// Edges that follow.
-    edges: u64,
-}
-
-impl<P: Packet, T: Tables> Step<T> for Options<'_, P> {
-    #[inline(always)]
-    fn step(&mut self, tables: &T, _round: u32) -> bool {
-        let (at, end) = (tables.veiled(self.at), tables.veiled(self.end));
-        let edges = tables.veiled(self.edges);
-        if edges != 0 {
-            self.edges = edges - 1;
-            self.at = at + 4;
-            return self.edge(tables, at as usize).is_none();
-        }
-        if at + 2 > end {
-            return true;
-        }
-        let Some([kind, len]) = self.packet.get::<2>(at as usize) else { return true };
-        if kind == tcp::option::NO_OPERATION {
-            self.at = at + 1;
-            return false;
-        }
-        let len = u64::from(len);
-        if kind == tcp::option::END || len < 2 || at + len > end {
-            return true;
-        }
-        if kind == tcp::option::SACK {
-            self.edges = (len - 2) / 4;
-            self.at = at + 2;
-        } else {
-            self.at = at + len;
-        }
-        false
-    }
-}
-
-impl<P: Packet> Options<'_, P> {
-    #[inline(always)]
-    fn edge<T: Tables>(&mut self, tables: &T, at: usize) -> Option<()> {
-        let other = Shift(tables.veiled(self.other));
-        let seen = u32::from_be_bytes(self.packet.get::<4>(at)?);
-        self.packet.set(at, &other.acknowledged(seen).to_be_bytes())
-    }
 }
 
 /// Replaces the text in a segment that ends at `end`; by how much that became longer.

@@ -9,7 +9,7 @@ use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Way};
 use crate::state::Direction;
 use crate::translate::{extra, size};
-use crate::{DestRecord, Packet, Parsed, Tables, fragment, hold};
+use crate::{DestRecord, Packet, Parsed, Tables, fragment, hold, proxy};
 
 impl<T: Tables> Context<'_, T> {
     /// A request if it is of the client's family, or else a reply.
@@ -69,6 +69,7 @@ impl<T: Tables> Context<'_, T> {
         // Its packet is counted.
         let is_early = found.packets() <= client_option::SEGMENTS;
         way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+        way.is_proxied = u64::from(proxy::is_on(found));
         way.ends.source = local;
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();
@@ -111,6 +112,7 @@ impl<T: Tables> Context<'_, T> {
             way.keep.write(parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
             way.keep.set_other_end(client);
         }
+        way.is_proxied = u64::from(proxy::is_on(found));
         way.ends.source = vip;
         way.ends.sport = vport;
         way.ends.destination = client;

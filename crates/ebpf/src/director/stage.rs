@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use rvs_abi::Outcome;
 use rvs_core::pipeline::{self, About, Side};
-use rvs_core::{conn, ftp, mark};
+use rvs_core::{conn, ftp, mark, proxy};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
@@ -259,6 +259,22 @@ pub extern "C" fn rvs_xdp_client_option(context: *mut xdp_md) -> u32 {
 pub extern "C" fn rvs_tc_client_option(context: *mut __sk_buff) -> u32 {
     let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
     pipeline::client_option(&mut Skb::new(context), &tables) as u32
+}
+
+/// The stage for connections whose data begin with a header, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_proxy(context: *mut xdp_md, step: u32) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    proxy::rewrite(&mut Xdp::new(context), &tables, outcome(step)) as u32
+}
+
+/// The stage for connections whose data begin with a header, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_proxy(context: *mut __sk_buff, step: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+    proxy::rewrite(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 
 /// The stage for packets between families under XDP.

@@ -635,6 +635,15 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
+    fn proxy<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
+        outcome(if XDP {
+            stage::rvs_xdp_proxy(self.context.cast(), step as u32)
+        } else {
+            stage::rvs_tc_proxy(self.context.cast(), step as u32)
+        })
+    }
+
+    #[inline(always)]
     fn ftp_find(&self, step: Outcome) -> bool {
         stage::rvs_ftp_find(step as u32) != 0
     }

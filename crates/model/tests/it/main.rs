@@ -15,6 +15,7 @@ mod full_nat;
 mod hooked;
 mod local;
 mod malformed;
+mod proxy;
 mod races;
 mod schedulers;
 mod support;

@@ -1,0 +1,249 @@
+//! What becomes of a segment.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "offsets and lengths in a frame are below 2^17"
+)]
+
+use rvs_abi::{Addr, Event, Outcome};
+use rvs_wire::{eth, ipv4, proxy, tcp};
+
+use crate::conn::Found;
+use crate::parse::Signal;
+use crate::pipeline::Scratch;
+use crate::proxy::state::{DUE, Numbers, Plan, SENT, UNKNOWN};
+use crate::segment::{Renumber, finish, renumber};
+use crate::{Packet, Parsed, Tables, sum};
+
+/// A packet of so many bytes fits any way (RFC 8200 §5). A header that would make it longer is sent alone.
+const FITS: u32 = 1280;
+
+/// The stage before full NAT's own, and before translation. The packet is still as it came; it goes on as
+/// [`Outcome::FullNat`], [`Outcome::FullNatReply`], or by the translation it came for.
+#[inline(always)]
+pub fn rewrite<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) -> Outcome {
+    let is_request = matches!(step, Outcome::Proxied | Outcome::ForwardTranslated);
+    let outcome = tables.with_scratch(|scratch| {
+        let Scratch { parsed, found, .. } = scratch;
+        let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
+        let Some(segment) = Segment::of(packet, parsed) else { return Outcome::TruncatedTransport };
+        let done = if is_request {
+            request(packet, tables, parsed, &found, &segment)
+        } else {
+            reply(packet, tables, parsed, &found, &segment)
+        };
+        match done {
+            Ok(by) if by != 0 && lengthen(packet, parsed, by).is_none() => Outcome::RewriteFailed,
+            Ok(_) => match step {
+                Outcome::Proxied => Outcome::FullNat,
+                Outcome::ProxiedReply => Outcome::FullNatReply,
+                step => step,
+            },
+            Err(outcome) => outcome,
+        }
+    });
+    outcome.unwrap_or(Outcome::Inconsistent)
+}
+
+/// What stages behind this one are to know of the packet.
+#[inline(always)]
+fn lengthen<P: Packet>(packet: &P, parsed: &mut Parsed, by: i32) -> Option<()> {
+    parsed.len = parsed.len.wrapping_add_signed(by);
+    if parsed.is_v4() {
+        parsed.ip = ipv4::Header::from_bytes(&packet.get(eth::LEN)?);
+    }
+    Some(())
+}
+
+/// What its TCP header says.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    sequence: u32,
+    acknowledgement: u32,
+    flags: u8,
+    /// Where the header ends in the frame, and the segment.
+    header_end: u32,
+    end: u32,
+}
+
+impl Segment {
+    #[inline(always)]
+    fn of<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<Self> {
+        let l4 = parsed.transport();
+        let [offset, flags] = packet.get::<2>(l4 + tcp::DATA_OFFSET)?;
+        let header_end = u32::from(parsed.l4) + u32::from(offset >> 4) * 4;
+        let end = eth::LEN as u32 + parsed.len;
+        if usize::from(offset >> 4) * 4 < tcp::LEN || header_end > end {
+            return None;
+        }
+        packet.reach(header_end);
+        let number = |at| packet.get::<4>(l4 + at).map(u32::from_be_bytes);
+        Some(Self {
+            sequence: number(tcp::SEQUENCE)?,
+            acknowledgement: number(tcp::ACKNOWLEDGEMENT)?,
+            flags,
+            header_end,
+            end,
+        })
+    }
+
+    #[inline(always)]
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What is noted of its connection.
+#[inline(always)]
+fn numbers<T: Tables>(found: &Found<T::Bucket>) -> Numbers {
+    let (syn, stage) = found.proxied();
+    let (client, _) = found.client();
+    let len = if client.is_v4() { proxy::LEN_V4 } else { proxy::LEN_V6 } as u32;
+    Numbers { syn, len, stage }
+}
+
+/// A client's segment; how much longer it became.
+#[inline(always)]
+fn request<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    found: &Found<T::Bucket>,
+    segment: &Segment,
+) -> Result<i32, Outcome> {
+    if segment.has(tcp::SYN) {
+        found.set_syn(segment.sequence);
+        found.set_proxied(DUE);
+        return Ok(0);
+    }
+    let numbers = numbers::<T>(found);
+    match numbers.plan(segment.sequence, segment.has(tcp::RST)) {
+        // A fragment's data can't be moved. It comes again.
+        Plan::Insert if !parsed.is(Signal::FRAGMENT) => insert(packet, tables, parsed, found, segment),
+        Plan::Leave | Plan::Insert => Ok(0),
+        Plan::Shift => {
+            let sequence = segment.sequence.wrapping_add(numbers.len);
+            let before = sum::bytes(packet, tables, u32::from(parsed.l4), segment.header_end);
+            packet
+                .set(parsed.transport() + tcp::SEQUENCE, &sequence.to_be_bytes())
+                .and_then(|()| finish(packet, tables, parsed, before?, (segment.header_end, 0)))
+                .ok_or(Outcome::RewriteFailed)?;
+            Ok(0)
+        }
+    }
+}
+
+/// Puts the header in front of its data, if they then fit any way; else in their place. How much longer it became.
+#[inline(always)]
+fn insert<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    found: &Found<T::Bucket>,
+    segment: &Segment,
+) -> Result<i32, Outcome> {
+    let len = numbers::<T>(found).len;
+    if packet.wire_len(parsed) != parsed.len {
+        return Err(Outcome::ProxyBundle);
+    }
+    packet.reach(segment.end);
+    let has_room = parsed.len + len <= FITS;
+    let rest = if has_room { segment.end.wrapping_sub(segment.header_end) } else { 0 };
+    let before =
+        sum::bytes(packet, tables, u32::from(parsed.l4), segment.end).ok_or(Outcome::RewriteFailed)?;
+    let end = segment.header_end.wrapping_add(len).wrapping_add(rest);
+    make_room(packet, tables, segment, len, rest).ok_or(Outcome::RewriteFailed)?;
+    write(packet, found, segment.header_end as usize).ok_or(Outcome::RewriteFailed)?;
+    if !has_room && segment.end != segment.header_end {
+        tables.note(Event::ProxyAlone);
+        // What the data end with is not said yet.
+        let flags = segment.flags & !tcp::FIN;
+        packet.set(parsed.transport() + tcp::FLAGS, &[flags]).ok_or(Outcome::RewriteFailed)?;
+    }
+    let by = end.cast_signed().wrapping_sub(segment.end.cast_signed());
+    finish(packet, tables, parsed, before, (segment.end, by)).ok_or(Outcome::RewriteFailed)?;
+    found.set_proxied(SENT);
+    tables.note(Event::ProxySent);
+    Ok(by)
+}
+
+/// Moves the `rest` of the data back by so many bytes.
+#[inline(always)]
+fn make_room<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    segment: &Segment,
+    len: u32,
+    rest: u32,
+) -> Option<()> {
+    let at = segment.header_end;
+    if rest != 0 {
+        tables.with_saved(|frame| packet.copy_to(frame, segment.end))??;
+    }
+    packet.resize(at.wrapping_add(len).wrapping_add(rest))?;
+    if rest == 0 {
+        return Some(());
+    }
+    tables.with_saved(|frame| packet.fill(frame, at, at.wrapping_add(len), rest))?
+}
+
+/// Writes the header at an offset.
+#[inline(always)]
+fn write<P: Packet, B: crate::conn::Bucket>(packet: &mut P, found: &Found<B>, at: usize) -> Option<()> {
+    let (vip, (client, [a, b])) = (found.vip(), found.client());
+    let ([c, d], _) = found.ports();
+    let is_v4 = client.is_v4();
+    packet.set(at, &proxy::head(is_v4))?;
+    let at = at + proxy::HEAD;
+    let len = address(packet, at, &client, is_v4)?;
+    address(packet, at + len, &vip, is_v4)?;
+    packet.set(at + 2 * len, &[a, b, c, d])
+}
+
+/// Writes an address; how long it is.
+#[inline(always)]
+fn address<P: Packet>(packet: &mut P, at: usize, address: &Addr, is_v4: bool) -> Option<usize> {
+    if is_v4 {
+        packet.set(at, &address.v4_bytes())?;
+        return Some(4);
+    }
+    packet.set(at, &address.to_bytes())?;
+    Some(16)
+}
+
+/// A server's segment.
+#[inline(always)]
+fn reply<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    found: &Found<T::Bucket>,
+    segment: &Segment,
+) -> Result<i32, Outcome> {
+    let numbers = numbers::<T>(found);
+    if numbers.stage == UNKNOWN || !segment.has(tcp::ACK) {
+        return Ok(0);
+    }
+    let (acknowledgement, stage) = numbers.acknowledged(segment.acknowledgement);
+    if stage != numbers.stage {
+        found.set_proxied(stage);
+    }
+    if acknowledgement == segment.acknowledgement {
+        return Ok(0);
+    }
+    let before = sum::bytes(packet, tables, u32::from(parsed.l4), segment.header_end);
+    let at = parsed.transport() + tcp::ACKNOWLEDGEMENT;
+    packet.set(at, &acknowledgement.to_be_bytes()).ok_or(Outcome::RewriteFailed)?;
+    renumber(packet, tables, parsed, segment.header_end, numbers);
+    finish(packet, tables, parsed, before.ok_or(Outcome::RewriteFailed)?, (segment.header_end, 0))
+        .ok_or(Outcome::RewriteFailed)?;
+    Ok(0)
+}
+
+impl Renumber for Numbers {
+    #[inline(always)]
+    fn acknowledged<T: Tables>(self, tables: &T, seen: u32) -> u32 {
+        let syn = tables.veiled(u64::from(self.syn)) as u32;
+        Self { syn, ..self }.edge(seen)
+    }
+}

@@ -1,0 +1,303 @@
+//! The PROXY protocol's header in front of a client's data, by full NAT.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::net::Ipv6Addr;
+
+use rvs_abi::map::Region;
+use rvs_abi::sched::id;
+use rvs_abi::{Addr, ClientTold, Event, Method, Outcome, proto};
+use rvs_core::{Flow, Frame, Link, NextHop};
+use rvs_model::testing::{DestSetup, ServiceSetup, install};
+use rvs_model::{Capacity, Heap, Memory as _, Model, records};
+use rvs_wire::builder::{Ipv4, Ipv6, Payload, Tcp, ethernet};
+use rvs_wire::tcp::{ACK, FIN, RST, SYN};
+use rvs_wire::{checksum, eth};
+
+type Route = fn(&Flow) -> Result<NextHop, Outcome>;
+
+#[allow(clippy::unnecessary_wraps, reason = "the model asks for routes that may fail")]
+fn route(flow: &Flow) -> Result<NextHop, Outcome> {
+    Ok(NextHop { link: Link { ifindex: 7, resolved: 1, macs: [1, 2, 3], gateway: flow.to }, mtu: 1500 })
+}
+
+/// Addresses of one family.
+#[derive(Debug, Clone, Copy)]
+struct Net {
+    client: Addr,
+    vip: Addr,
+    server: Addr,
+    director: Addr,
+}
+
+fn v4() -> Net {
+    Net {
+        client: Addr::v4([192, 0, 2, 2]),
+        vip: Addr::v4([10, 0, 0, 1]),
+        server: Addr::v4([192, 168, 9, 2]),
+        director: Addr::v4([192, 168, 9, 1]),
+    }
+}
+
+fn v6() -> Net {
+    let at = |last: u16, net| Addr::from_bytes(&Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, last).octets());
+    Net { client: at(2, 2), vip: at(1, 0), server: at(2, 9), director: at(1, 9) }
+}
+
+/// A client of one family, real servers of the other.
+fn between((clients, servers): (Net, Net)) -> Net {
+    Net { server: servers.server, director: servers.director, ..clients }
+}
+
+fn nets() -> [Net; 4] {
+    [v4(), v6(), between((v6(), v4())), between((v4(), v6()))]
+}
+
+const CPORT: u16 = 40_000;
+
+/// A director with a service that asks for the header, and the client's end as the server sees it.
+struct Site {
+    model: Model<Route>,
+    net: Net,
+    seen: (Addr, u16),
+}
+
+/// A segment as it left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Left {
+    outcome: Outcome,
+    source: (Addr, u16),
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    options: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Site {
+    fn new(net: Net) -> Self {
+        let heap = Heap::new(&Capacity { services: 4, dests: 256, conns: 100, cpus: 1 });
+        let dest = DestSetup { source: net.director, ..DestSetup::new(net.server, 8080, Method::FULL_NAT) };
+        let (vip, port, protocol, scheduler) = (net.vip, 80, proto::TCP, id::RR);
+        install(&heap, &[ServiceSetup { vip, port, protocol, scheduler, sched_flags: 0, dests: vec![dest] }]);
+        let record = records::service(&heap, 0).unwrap();
+        let client_address = ClientTold::PROXY;
+        records::write_service(&heap, 0, &rvs_abi::Service { client_address, ..record });
+        let mut model = Model::new(heap, route as Route);
+        model.set_now_ns(1 << 40);
+        model.set_tc(true);
+        Self { model, net, seen: (net.director, 0) }
+    }
+
+    /// With its handshake, up to the SYN-ACK: the client's number is 1000, the server's 5000.
+    fn opened(net: Net) -> Self {
+        let mut site = Self::new(net);
+        let syn = site.client(SYN, 1000, 0, b"");
+        assert_eq!((syn.seq, syn.data.len()), (1000, 0));
+        site.seen = syn.source;
+        assert_eq!(site.server(SYN | ACK, 5000, 1001, b"").ack, 1001);
+        site
+    }
+
+    fn send(&self, from: (Addr, u16), to: (Addr, u16), segment: Tcp) -> Left {
+        let segment = Payload::Tcp(segment);
+        let (kind, packet) = if from.0.is_v4() {
+            (eth::TYPE_IPV4, Ipv4::new(from.0.v4_bytes(), to.0.v4_bytes()).packet(&segment))
+        } else {
+            (eth::TYPE_IPV6, Ipv6::new(from.0.to_bytes(), to.0.to_bytes()).packet(&segment))
+        };
+        let mut frame =
+            Frame::<2000>::new(&ethernet([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], kind, &packet)).unwrap();
+        let outcome = self.model.ingress(&mut frame, 11).outcome;
+        left(outcome, frame.bytes())
+    }
+
+    fn client(&self, flags: u8, sequence: u32, acknowledgement: u32, data: &[u8]) -> Left {
+        let segment = Tcp { sequence, acknowledgement, data: data.into(), ..Tcp::new(CPORT, 80, flags) };
+        self.send((self.net.client, CPORT), (self.net.vip, 80), segment)
+    }
+
+    fn server(&self, flags: u8, sequence: u32, acknowledgement: u32, data: &[u8]) -> Left {
+        self.server_with(&[], flags, (sequence, acknowledgement), data)
+    }
+
+    fn server_with(&self, options: &[u8], flags: u8, numbers: (u32, u32), data: &[u8]) -> Left {
+        let segment = Tcp {
+            sequence: numbers.0,
+            acknowledgement: numbers.1,
+            options: options.into(),
+            data: data.into(),
+            ..Tcp::new(8080, self.seen.1, flags)
+        };
+        self.send((self.net.server, 8080), self.seen, segment)
+    }
+
+    fn events(&self, event: Event) -> u64 {
+        self.model.heap().region(Region::Counters)[event as usize].load(Relaxed)
+    }
+
+    /// The header that the specification asks for.
+    fn header(&self) -> Vec<u8> {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
+        if self.net.client.is_v4() {
+            header.extend([0x11, 0, 12]);
+            header.extend(self.net.client.v4_bytes());
+            header.extend(self.net.vip.v4_bytes());
+        } else {
+            header.extend([0x21, 0, 36]);
+            header.extend(self.net.client.to_bytes());
+            header.extend(self.net.vip.to_bytes());
+        }
+        header.extend(CPORT.to_be_bytes());
+        header.extend(80_u16.to_be_bytes());
+        header
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.header().len()).unwrap()
+    }
+}
+
+/// Takes a frame apart, whose checksums and lengths are right.
+fn left(outcome: Outcome, frame: &[u8]) -> Left {
+    let packet = &frame[eth::LEN..];
+    let word = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+    let half = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let (l4, source, pseudo) = if packet[0] >> 4 == 4 {
+        assert_eq!(usize::from(half(2)), packet.len());
+        assert_eq!(checksum::full(0, &packet[..20]), [0; 2]);
+        let [from, to] = [12, 16].map(|at| <[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
+        let len = u16::try_from(packet.len() - 20).unwrap();
+        (20, Addr::v4(from), checksum::pseudo_v4(from, to, proto::TCP, len))
+    } else {
+        assert_eq!(usize::from(half(4)), packet.len() - 40);
+        let [from, to] = [8, 24].map(|at| Addr::from_bytes(packet[at..at + 16].try_into().unwrap()));
+        let len = u32::try_from(packet.len() - 40).unwrap();
+        (40, from, checksum::pseudo_v6(from.words(), to.words(), proto::TCP, len))
+    };
+    assert_eq!(checksum::full(pseudo, &packet[l4..]), [0; 2], "TCP's checksum");
+    let header = usize::from(packet[l4 + 12] >> 4) * 4;
+    Left {
+        outcome,
+        source: (source, half(l4)),
+        seq: word(l4 + 4),
+        ack: word(l4 + 8),
+        flags: packet[l4 + 13],
+        options: packet[l4 + 20..l4 + header].to_vec(),
+        data: packet[l4 + header..].to_vec(),
+    }
+}
+
+#[test]
+fn the_first_acknowledgement_carries_it_and_numbers_follow() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let len = site.len();
+        let first = site.client(ACK, 1001, 5001, b"");
+        assert_eq!((first.seq, first.ack, &first.data), (1001, 5001, &site.header()), "{net:?}");
+        let second = site.client(ACK, 1001, 5001, b"GET /");
+        assert_eq!((second.seq, second.data.as_slice()), (1001 + len, &b"GET /"[..]));
+        let answer = site.server(ACK, 5001, 1006 + len, b"200");
+        assert_eq!((answer.seq, answer.ack, answer.data.as_slice()), (5001, 1006, &b"200"[..]));
+        let third = site.client(ACK | FIN, 1006, 5004, b"");
+        assert_eq!((third.seq, third.ack), (1006 + len, 5004));
+        assert_eq!(site.server(ACK, 5004, 1007 + len, b"").ack, 1007);
+        // A late copy of what came first is data that the server has.
+        assert_eq!(site.client(ACK, 1001, 5001, b"").data, b"");
+        assert_eq!(site.events(Event::ProxySent), 1);
+    }
+}
+
+#[test]
+fn data_that_come_with_it_stand_behind_it() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let first = site.client(ACK | FIN, 1001, 5001, b"odd");
+        assert_eq!((first.seq, first.flags & FIN), (1001, FIN));
+        assert_eq!(first.data, [&site.header()[..], b"odd"].concat());
+        assert_eq!(site.events(Event::ProxyAlone), 0);
+    }
+}
+
+/// A segment that is full leaves no room: its data come again.
+#[test]
+fn it_goes_alone_where_both_would_not_fit() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let data = [0x5a; 1400];
+        let first = site.client(ACK | FIN, 1001, 5001, &data);
+        assert_eq!((first.seq, first.flags & FIN, &first.data), (1001, 0, &site.header()), "{net:?}");
+        assert_eq!(site.server(ACK, 5001, 1001 + site.len(), b"").ack, 1001);
+        let again = site.client(ACK | FIN, 1001, 5001, &data);
+        assert_eq!((again.seq, again.flags & FIN, again.data.len()), (1001 + site.len(), FIN, 1400));
+        assert_eq!((site.events(Event::ProxyAlone), site.events(Event::ProxySent)), (1, 1));
+    }
+}
+
+/// The server says by acknowledging nothing that it has not got it, or by its SYN-ACK.
+#[test]
+fn one_that_was_lost_is_sent_again() {
+    let site = Site::opened(v4());
+    assert_eq!(site.client(ACK, 1001, 5001, b"").data, site.header());
+    assert_eq!(site.server(SYN | ACK, 5000, 1001, b"").ack, 1001);
+    assert_eq!(site.client(ACK, 1001, 5001, b"").data, site.header());
+    assert_eq!(site.client(ACK, 1001, 5001, b"x").seq, 1001 + site.len());
+    // A selective acknowledgement of what came behind the hole.
+    let (from, to) = (1001 + site.len(), 1002 + site.len());
+    let sack = [&[1, 1, 5, 10], &from.to_be_bytes()[..], &to.to_be_bytes()].concat();
+    let told = site.server_with(&sack, ACK, (5001, 1001), b"");
+    assert_eq!(told.ack, 1001);
+    let again = site.client(ACK, 1001, 5001, b"x");
+    assert_eq!((again.seq, again.data), (1001, [&site.header()[..], b"x"].concat()));
+    assert_eq!(site.events(Event::ProxySent), 3);
+}
+
+#[test]
+fn selective_acknowledgements_move_back() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let len = site.len();
+        site.client(ACK, 1001, 5001, b"");
+        let edge = |at: u32| (at + len).to_be_bytes();
+        let sack = [&[1, 1, 5, 10], &edge(1101)[..], &edge(1201)].concat();
+        let seen = site.server_with(&sack, ACK, (5001, 1051 + len), b"");
+        let [from, to] = [1101_u32, 1201].map(u32::to_be_bytes);
+        assert_eq!((seen.ack, seen.options), (1051, [&[1, 1, 5, 10], &from[..], &to].concat()));
+    }
+}
+
+#[test]
+fn a_reset_before_it_is_a_reset() {
+    let site = Site::opened(v6());
+    let reset = site.client(RST, 1001, 0, b"");
+    assert_eq!((reset.seq, reset.data.len()), (1001, 0));
+    let site = Site::opened(v6());
+    site.client(ACK, 1001, 5001, b"");
+    assert_eq!(site.client(RST, 1001, 0, b"").seq, 1001 + site.len());
+}
+
+/// XDP puts nothing into segments: it hands over until the header is sent, and renumbers itself from then on.
+#[test]
+fn until_it_is_sent_xdp_hands_over() {
+    for net in nets() {
+        let mut site = Site::opened(net);
+        site.model.set_tc(false);
+        let is_untouched = |left: &Left| left.source == (net.client, CPORT) && left.data.is_empty();
+        let over = site.client(ACK, 1001, 5001, b"");
+        assert!(over.outcome == Outcome::HandOverProxy && is_untouched(&over), "{over:?}");
+        site.model.set_tc(true);
+        assert_eq!(site.client(ACK, 1001, 5001, b"").data, site.header());
+        site.model.set_tc(false);
+        assert_eq!(site.client(ACK, 1001, 5001, b"x").seq, 1001 + site.len());
+        assert_eq!(site.server(ACK, 5001, 1002 + site.len(), b"").ack, 1002);
+    }
+}
+
+/// A client that comes again from the same port begins anew.
+#[test]
+fn another_syn_is_another_beginning() {
+    let site = Site::opened(v4());
+    site.client(ACK, 1001, 5001, b"");
+    assert_eq!(site.client(SYN, 77_000, 0, b"").seq, 77_000);
+    let first = site.client(ACK, 77_001, 9001, b"");
+    assert_eq!((first.seq, first.data), (77_001, site.header()));
+}
