@@ -18,6 +18,8 @@ impl ConnFlags {
     pub const LOCAL_CLIENT: u16 = 0x0008;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
+    /// Its service lowers the maximum segment size that its ends announce ([`crate::Service::mss`]). No bit of IPVS's.
+    pub const CLAMPED: u16 = 0x4000;
     /// Of this packet alone; no connection that is kept has it.
     pub const ONE_PACKET: u16 = 0x2000;
 }

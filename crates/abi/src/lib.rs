@@ -42,7 +42,7 @@ pub use mark::Rule;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
 pub use port::{LOOPBACK, Port};
 pub use program::Program;
-pub use service::{Service, ServiceFlags, ServiceKey};
+pub use service::{ClientTold, Service, ServiceFlags, ServiceKey};
 pub use setting::Settings;
 pub use stats::Stats;
 

@@ -117,6 +117,7 @@ outcomes! {
     LocalPort = 83, Pass, "local_port", "may be a reply of full NAT; never the end of a packet";
     ClientOption = 84, Pass, "client_option", "goes on to tell the server who the client is; never the end of a packet";
     Classified = 85, Pass, "classified", "has no connection yet, and its mark is known; never the end of a packet";
+    Clamp = 127, Pass, "clamp", "goes on when the segment size that it announces has been lowered; never the end of a packet";
     Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
 
     Translate = 95, Pass, "translate", "goes on to translation into the other family; never the end of a packet";
@@ -183,4 +184,5 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Reserve,
     Outcome::Translate,
     Outcome::TranslateError,
+    Outcome::Clamp,
 ];

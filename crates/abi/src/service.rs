@@ -63,8 +63,25 @@ pub struct Service {
     pub table: u32,
     /// Words that its table occupies there.
     pub table_words: u32,
+    /// TCP maximum segment size that neither end of a connection may exceed, in bytes, host order; 0: as the ends agree.
+    pub mss: u16,
+    /// [`ClientTold`].
+    pub client_address: u8,
+    /// Zero.
+    pub zero: u8,
     /// For later use; zero.
-    pub spare: [u64; 4],
+    pub spare: [u32; 7],
+}
+
+/// Values of [`Service::client_address`]: how full NAT tells a server who the client is.
+#[derive(Debug)]
+pub struct ClientTold;
+
+impl ClientTold {
+    /// By a TCP option.
+    pub const OPTION: u8 = 0;
+    /// Not at all. What a client says there itself is made blank all the same.
+    pub const NONE: u8 = 1;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && size_of::<Service>() == 64);

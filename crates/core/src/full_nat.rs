@@ -7,7 +7,7 @@ use crate::conn::{self, Found, Key};
 use crate::forward::{address, check, client_option as option, full_nat as forward};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Scratch, Way, either};
-use crate::{DestRecord, Packet, Parsed, Tables, cut, hold};
+use crate::{DestRecord, Packet, Parsed, Tables, clamp, cut, hold};
 
 /// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
 /// another reply: [`Outcome::FromServer`].
@@ -78,9 +78,11 @@ pub fn full_nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome)
 /// The stage behind it for segments that tell the server who the client is.
 #[inline(always)]
 pub fn client_option<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| match option::add(packet, tables, &scratch.parsed) {
-        Some(()) => Outcome::ForwardFullNat,
-        None => Outcome::RewriteFailed,
+    let outcome = tables.with_scratch(|scratch| {
+        match option::add(packet, tables, &scratch.parsed, scratch.way.service) {
+            Some(()) => Outcome::ForwardFullNat,
+            None => Outcome::RewriteFailed,
+        }
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -154,6 +156,7 @@ impl<T: Tables> Context<'_, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
+        clamp::check(parsed, found, way, clamp::LOCAL_REPLY)?;
         let (vip, (client, cport)) = (found.vip(), found.client());
         if client.is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);

@@ -24,6 +24,8 @@ impl Signal {
     pub const FRAGMENT: u8 = 8;
     /// It is a fragment behind the first.
     pub const LATER: u8 = 16;
+    /// The segment size that it announces has been seen to.
+    pub const CLAMPED: u8 = 32;
 }
 
 /// An IP packet of a balanced protocol, or an ICMP error.

@@ -15,10 +15,11 @@ use crate::sched;
 use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, guard,
-    hold, mark, one_packet, parse, program,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, clamp, cut, filter, fragment,
+    guard, hold, mark, one_packet, parse, program,
 };
 
+pub use crate::clamp::clamp;
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
 pub use crate::gather::{cut, cut_outer, hold, keep, release};
 pub use crate::here::{deliver, one_packet_here, reply_here, request_here};
@@ -75,6 +76,10 @@ pub struct Way {
     pub ends: NewEnds,
     /// Of full NAT, 1: it tells the server who the client is.
     pub tells_client: u64,
+    /// Of that, and of a segment whose size is lowered: the id of the service.
+    pub service: u32,
+    /// Of that: where it goes on.
+    pub(crate) behind_clamp: clamp::Behind,
     /// Of an ICMP error: the ends that itself leaves with, without ports.
     pub outer: NewEnds,
     /// Of one that is translated: type and code in the upper half of a word, and the word behind the checksum.
@@ -327,7 +332,8 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed, scratch.mark, scratch.sender, &mut scratch.turn);
+        let Scratch { parsed, mark, sender, turn, request, .. } = scratch;
+        let chosen = context.choose(parsed, *mark, *sender, turn, &mut request.entry.flags);
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
@@ -439,6 +445,8 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
+            let behind = if self.is_near { clamp::REQUEST_HERE } else { clamp::REQUEST };
+            clamp::check(parsed, found, way, behind)?;
         }
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
@@ -510,6 +518,7 @@ impl<'a, T: Tables> Context<'a, T> {
             // Its packet is counted.
             let is_early = found.packets() <= client_option::SEGMENTS;
             way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+            way.service = service_id;
             return self.leave_by_full_nat(parsed, found, dest, way);
         }
         Self::transmit(packet, parsed, dest, method, way)
@@ -571,6 +580,7 @@ impl<'a, T: Tables> Context<'a, T> {
         mark: u32,
         sender: Addr,
         turn: &mut one_packet::Turn,
+        flags: &mut u16,
     ) -> Result<(u32, u32), Outcome> {
         if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
@@ -593,6 +603,7 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         let request = sched::Request { client: parsed.source, cport: parsed.sport };
         turn.begin(self.tables, service, parsed);
+        *flags = clamp::flag(parsed, service.mss());
         let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
         turn.end(self.tables);
         Ok((id, dest))
@@ -646,7 +657,7 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.protocol = protocol;
         entry.family = parsed.family;
         let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
-        entry.flags = u16::from(method) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
+        entry.flags |= u16::from(method) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
@@ -695,6 +706,7 @@ impl<'a, T: Tables> Context<'a, T> {
                 Outcome::HandOverRoute
             });
         }
+        clamp::check(parsed, found, way, clamp::REPLY)?;
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };

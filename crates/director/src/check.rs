@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use rvs_config::limits::{THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
+use rvs_config::limits::{MSS_MAX, MSS_MIN, THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
 use rvs_config::{
     CommandError, Destination, ForwardingMethod, Protocol, ServiceKey, TimeoutsUpdate, Tunnel,
     TunnelChecksum, VirtualService,
@@ -12,7 +12,8 @@ use rvs_config::{
 pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
     let key = &service.key;
     if key.mark().is_some() {
-        return flags(service);
+        flags(service)?;
+        return mss(service);
     }
     if is_mapped(key.address) {
         let what =
@@ -24,7 +25,8 @@ pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
         return Err(CommandError::NotSupported { what });
     }
     flags(service)?;
-    one_packet(service)
+    one_packet(service)?;
+    mss(service)
 }
 
 /// `ipvsadm` refuses it for others (ipvs.md §10.2); it would have no effect (§4.6). A service by mark may get datagrams.
@@ -33,6 +35,24 @@ pub(crate) fn one_packet(service: &VirtualService) -> Result<(), CommandError> {
     if service.one_packet && !may_be {
         let what = format!("service {}: one-packet scheduling is for UDP only", service.key);
         return Err(CommandError::Invalid { what });
+    }
+    Ok(())
+}
+
+/// IPVS has no such option. One below what an end takes that announces nothing would not hold (RFC 9293 §3.7.1).
+pub(crate) fn mss(service: &VirtualService) -> Result<(), CommandError> {
+    let VirtualService { key, mss, .. } = service;
+    if *mss == 0 {
+        return Ok(());
+    }
+    if key.mark().is_none() && key.protocol != Protocol::Tcp {
+        let what = format!("service {key}: a maximum segment size is for TCP only");
+        return Err(CommandError::Invalid { what });
+    }
+    if !(MSS_MIN..=MSS_MAX).contains(mss) {
+        let what =
+            format!("service {key}: maximum segment size {mss}, expected {MSS_MIN} to {MSS_MAX}, or 0");
+        return Err(CommandError::OutOfRange { what });
     }
     Ok(())
 }

@@ -94,6 +94,9 @@ fn service(given: &Given<'_>) -> Result<(), UsageError> {
     if given.names.contains(OptionName::Ops) && protocol != rvs_config::Protocol::Udp {
         return Err(UsageError::OnePacketNotUdp);
     }
+    if given.mss != 0 && protocol != rvs_config::Protocol::Tcp {
+        return Err(UsageError::MssNotTcp);
+    }
     Ok(())
 }
 

@@ -25,6 +25,7 @@ mod refusals;
 mod residue;
 mod reverse_path;
 mod routes;
+mod segment_size;
 mod sockets;
 mod stage;
 mod transfer;

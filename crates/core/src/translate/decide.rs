@@ -69,6 +69,7 @@ impl<T: Tables> Context<'_, T> {
         // Its packet is counted.
         let is_early = found.packets() <= client_option::SEGMENTS;
         way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+        way.service = ids.1;
         way.ends.source = local;
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();

@@ -66,6 +66,14 @@ impl ServiceRecord for ServicePointer {
         field!(self.0, vport)
     }
     #[inline(always)]
+    fn mss(self) -> u16 {
+        field!(self.0, mss)
+    }
+    #[inline(always)]
+    fn client_address(self) -> u8 {
+        field!(self.0, client_address)
+    }
+    #[inline(always)]
     fn table(self) -> (u32, u32) {
         // SAFETY: the pointer is that of a live record in a map; both halves are of one aligned word.
         let word = unsafe { (&raw const (*self.0).table).cast::<u64>().read_volatile() };

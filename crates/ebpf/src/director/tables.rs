@@ -500,6 +500,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Cut => self.tail_call(Program::Cut),
             Program::Here => self.tail_call(Program::Here),
             Program::Translate => self.tail_call(Program::Translate),
+            Program::Clamp => self.tail_call(Program::Clamp),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -576,6 +577,16 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
         } else {
             stage::rvs_tc_client_option(self.context.cast())
         })
+    }
+
+    #[inline(always)]
+    fn clamp<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if XDP {
+            stage::rvs_xdp_clamp(self.context.cast())
+        } else {
+            stage::rvs_tc_clamp(self.context.cast())
+        };
+        is_done != 0
     }
 
     #[inline(always)]
