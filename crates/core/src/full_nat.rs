@@ -140,6 +140,10 @@ impl<T: Tables> Context<'_, T> {
             }
             way.keep.set_other_end(local);
         }
+        // Its packet is counted.
+        let is_early = found.packets() <= option::SEGMENTS;
+        way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+        (_, way.service) = found.ids();
         way.ends.source = local;
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();

@@ -8,7 +8,7 @@ use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::full_nat::NewEnds;
 use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
-use crate::forward::{check, client_option, direct_route, masq, tunnel};
+use crate::forward::{check, direct_route, masq, tunnel};
 use crate::icmp::{self, answer};
 use crate::parse::Signal;
 use crate::sched;
@@ -445,8 +445,12 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
-            let behind = if self.is_near { clamp::REQUEST_HERE } else { clamp::REQUEST };
-            clamp::check(parsed, found, way, behind)?;
+            clamp::check(
+                parsed,
+                found,
+                way,
+                if self.is_near { clamp::REQUEST_HERE } else { clamp::REQUEST },
+            )?;
         }
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
@@ -515,10 +519,6 @@ impl<'a, T: Tables> Context<'a, T> {
             return Ok(Outcome::ForwardMasq);
         }
         if method == Method::FULL_NAT {
-            // Its packet is counted.
-            let is_early = found.packets() <= client_option::SEGMENTS;
-            way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
-            way.service = service_id;
             return self.leave_by_full_nat(parsed, found, dest, way);
         }
         Self::transmit(packet, parsed, dest, method, way)

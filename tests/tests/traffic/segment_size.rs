@@ -15,7 +15,7 @@ const NARROW: u32 = 1400;
 /// Fits that with IPv6's and TCP's headers.
 const MSS: u16 = 1300;
 /// Seconds after which a transfer counts as stalled; one that isn't takes a few milliseconds.
-const STALLED_S: u32 = 4;
+const STALLED_S: u32 = 3;
 
 /// Has the client drop all that routers and the director tell it.
 fn drop_errors(world: &World) {
