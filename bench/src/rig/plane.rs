@@ -104,6 +104,8 @@ pub(crate) fn add_service(key: ServiceKey) -> Command {
         scheduler: Scheduler::Rr,
         flags: SchedulerFlags::default(),
         one_packet: false,
+        mss: 0,
+        client_address: rvs_config::ClientAddress::default(),
     })
 }
 

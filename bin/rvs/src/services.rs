@@ -1,7 +1,7 @@
 //! `rvs services`: virtual services and their destinations.
 
 use anyhow::Result;
-use rvs_config::{Counters, DestListing, Listing, Rates, ServiceListing};
+use rvs_config::{ClientAddress, Counters, DestListing, Listing, Rates, ServiceListing, VirtualService};
 
 use crate::table::{Align, Table};
 use crate::{output, socket};
@@ -48,9 +48,21 @@ fn service_row(listed: &ServiceListing) -> [String; 9] {
     let sum = |count: fn(&DestListing) -> u32| -> u64 {
         listed.destinations.iter().map(|dest| u64::from(count(dest))).sum()
     };
-    let head = [listed.service.key.to_string(), listed.service.scheduler.to_string(), String::new()];
+    let head = [listed.service.key.to_string(), how(&listed.service), String::new()];
     let conns = [sum(|dest| dest.active_conns), sum(|dest| dest.inactive_conns)];
     join(head, conns, &listed.counters, &listed.rates)
+}
+
+/// Its scheduler, and the options that IPVS lacks.
+fn how(service: &VirtualService) -> String {
+    let mut how = service.scheduler.to_string();
+    if service.mss != 0 {
+        how.push_str(&format!(", mss {}", service.mss));
+    }
+    if service.client_address != ClientAddress::default() {
+        how.push_str(&format!(", client address {}", service.client_address));
+    }
+    how
 }
 
 fn dest_row(listed: &DestListing) -> [String; 9] {
@@ -76,7 +88,6 @@ mod tests {
 
     use rvs_config::{
         Destination, ForwardingMethod, Scheduler, SchedulerFlags, Timeouts, Tunnel, TunnelChecksum,
-        VirtualService,
     };
 
     use super::*;
@@ -108,6 +119,8 @@ mod tests {
                 scheduler: Scheduler::Wlc,
                 flags: SchedulerFlags::default(),
                 one_packet: false,
+                mss: 0,
+                client_address: rvs_config::ClientAddress::default(),
             },
             destinations: vec![dest("10.0.0.3:80", 2, 5), dest("10.0.0.2:80", 0, 0)],
             counters: Counters { conns: 20, ..Counters::default() },
@@ -122,6 +135,22 @@ Service              How   Weight  Active  Inactive  Conns  Conns/s  In packets/
 ";
         assert_eq!(text(&listing(vec![service])), expected);
         assert_eq!(text(&listing(Vec::new())), "no services\n");
+    }
+
+    #[test]
+    fn services_show_the_options_that_ipvs_lacks() {
+        let service = VirtualService {
+            key: "mark 7/ipv4".parse().unwrap(),
+            scheduler: Scheduler::Rr,
+            flags: SchedulerFlags::default(),
+            one_packet: false,
+            mss: 1360,
+            client_address: ClientAddress::Option,
+        };
+        assert_eq!(how(&service), "rr, mss 1360");
+        let both = VirtualService { client_address: ClientAddress::None, ..service };
+        assert_eq!(how(&both), "rr, mss 1360, client address none");
+        assert_eq!(how(&VirtualService { mss: 0, ..both }), "rr, client address none");
     }
 
     #[test]

@@ -18,6 +18,8 @@ impl ConnFlags {
     pub const LOCAL_CLIENT: u16 = 0x0008;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
+    /// Its service lowers the maximum segment size that its ends announce ([`crate::Service::mss`]). No bit of IPVS's.
+    pub const CLAMPED: u16 = 0x0010;
     /// What the client sends begins with a header that tells the server who it is, and its numbers are shifted (IPVS: the
     /// number of incoming segments is).
     pub const PROXY: u16 = 0x0400;

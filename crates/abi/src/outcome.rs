@@ -124,6 +124,7 @@ outcomes! {
     Classified = 85, Pass, "classified", "has no connection yet, and its mark is known; never the end of a packet";
     Proxied = 88, Pass, "proxied", "goes on to full NAT behind a header that tells the server who the client is; never the end of a packet";
     ProxiedReply = 89, Pass, "proxied_reply", "likewise, of the server; never the end of a packet";
+    Clamp = 127, Pass, "clamp", "goes on when the segment size that it announces has been lowered; never the end of a packet";
     Reserve = 82, Pass, "reserve", "needs a port for full NAT; never the end of a packet";
 
     Translate = 95, Pass, "translate", "goes on to translation into the other family; never the end of a packet";
@@ -201,4 +202,5 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Reserve,
     Outcome::Translate,
     Outcome::TranslateError,
+    Outcome::Clamp,
 ];

@@ -10,7 +10,7 @@
 //! | 0 | state of the scheduler, see below |
 //! | 1 | low half: number of destinations; high half: `wrr`'s largest weight less (step - 1), ipvs.md §6.4 `mw` |
 //! | 2 | low half: `wrr`'s step, the greatest common divisor of the positive weights, 1 if none, `di` |
-//! | 3 | bits 0-7: scheduler ([`id`]), 8-15: its options; they are those that this table was built for |
+//! | 3 | bits 0-7: scheduler ([`id`]), 8-15: its options; they are those that this table was built for; the rest see [`options`] |
 //! | 4.. | one per destination, newest first: low half id, high half weight |
 //! | then | only for schedulers that hash: buckets, two to a word, low half first: index into the list, or [`NO_INDEX`] |
 //! | then | one per destination, in the same order: how packets reach it, see [`Forwarding`]; for the control plane only |
@@ -47,6 +47,20 @@ pub const fn kind(scheduler: u8, flags: u8) -> u64 {
 #[must_use]
 pub const fn kind_parts(word: u64) -> (u8, u8) {
     ((word & 0xff) as u8, (word >> 8 & 0xff) as u8)
+}
+
+/// The upper bits of word 3, which repeat fields of the service's record ([`crate::Service`]): 16-31 `mss`, 32-39
+/// `client_address`, 40-63 zero. For the control plane; programs ask the record.
+#[must_use]
+pub const fn options(mss: u16, client_address: u8) -> u64 {
+    (mss as u64) << 16 | (client_address as u64) << 32
+}
+
+/// These fields, from word 3; `None` if bits are set that have no meaning.
+#[must_use]
+pub const fn options_parts(word: u64) -> Option<(u16, u8)> {
+    let [_, _, mss @ .., client_address, 0, 0, 0] = word.to_le_bytes() else { return None };
+    Some((u16::from_le_bytes(mss), client_address))
 }
 
 /// Numbers of the schedulers.
@@ -128,7 +142,17 @@ impl Forwarding {
 
 #[cfg(test)]
 mod tests {
-    use super::Forwarding;
+    use super::{Forwarding, kind, kind_parts, options, options_parts};
+
+    #[test]
+    fn a_word_says_what_a_table_is_for() {
+        let word = kind(3, 9) | options(0x0590, 1);
+        assert_eq!(word, 0x01_0590_0903);
+        assert_eq!((kind_parts(word), options_parts(word)), ((3, 9), Some((0x0590, 1))));
+        for bit in 40..64 {
+            assert_eq!(options_parts(word | 1 << bit), None, "bit {bit}");
+        }
+    }
 
     #[test]
     fn a_word_says_how_packets_reach_a_destination() {

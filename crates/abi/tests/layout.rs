@@ -26,7 +26,21 @@ fn layout() -> Result<String, std::fmt::Error> {
     record!(text, ServiceKey { vip, vport, protocol, family, zero });
     record!(
         text,
-        Service { vip, vport, protocol, family, flags, scheduler, sched_flags, table, table_words, spare }
+        Service {
+            vip,
+            vport,
+            protocol,
+            family,
+            flags,
+            scheduler,
+            sched_flags,
+            table,
+            table_words,
+            mss,
+            client_address,
+            zero,
+            spare
+        }
     );
     record!(
         text,

@@ -20,6 +20,6 @@ pub use destination::{DestKey, Destination, ForwardingMethod};
 pub use error::CommandError;
 pub use listing::{ConnListing, Counters, DestListing, Listing, Rates, ServiceListing, Timeouts};
 pub use mark::{MarkRule, MarkRules, PortRange, Prefix};
-pub use service::{Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};
+pub use service::{ClientAddress, Protocol, Scheduler, SchedulerFlags, ServiceKey, VirtualService};
 pub use setting::{SETTING_PREFIX, Setting, Settings};
 pub use tunnel::{Tunnel, TunnelChecksum};

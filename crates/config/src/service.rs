@@ -306,6 +306,57 @@ pub struct VirtualService {
     /// Each UDP datagram is scheduled by itself (`-o`, ipvs.md §4.6).
     #[serde(default)]
     pub one_packet: bool,
+    /// TCP maximum segment size that neither end of a connection may exceed, in bytes (`--mss`); 0: as the ends agree.
+    #[serde(default)]
+    pub mss: u16,
+    /// How full NAT tells servers who the client is (`--client-address`).
+    #[serde(default)]
+    pub client_address: ClientAddress,
+}
+
+/// How full NAT tells a server who the client is. IPVS has nothing of the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAddress {
+    /// By a TCP option in the first segments.
+    #[default]
+    Option,
+    /// Not at all. What a client says there itself is made blank all the same.
+    None,
+    /// By a header of the PROXY protocol, version 2, in front of the client's data; likewise.
+    Proxy,
+}
+
+impl ClientAddress {
+    /// Every way.
+    pub const ALL: &'static [Self] = &[Self::Option, Self::None, Self::Proxy];
+
+    /// The name that `ipvsadm --client-address` takes (and JSON).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Option => "option",
+            Self::None => "none",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ClientAddress {
+    type Err = CommandError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.iter().copied().find(|way| way.name() == name);
+        known.ok_or_else(|| {
+            CommandError::invalid(format_args!("client address `{name}': expected option, none or proxy"))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -324,6 +375,11 @@ mod tests {
             assert_eq!(protocol.to_string().parse::<Protocol>().unwrap(), protocol);
             assert_eq!(Protocol::from_number(protocol.number()), Some(protocol));
         }
+        for way in ClientAddress::ALL {
+            assert_eq!(way.name().parse::<ClientAddress>().unwrap(), *way);
+        }
+        let error = "toa".parse::<ClientAddress>().unwrap_err();
+        assert_eq!(error.to_string(), "client address `toa': expected option, none or proxy");
         assert_eq!("RR".parse::<Scheduler>(), Err(CommandError::SchedulerNotFound));
         assert_eq!(Protocol::from_number(50), None);
     }

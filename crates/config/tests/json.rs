@@ -5,9 +5,9 @@
 use std::fmt::Debug;
 
 use rvs_config::{
-    Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod, Listing,
-    MarkRule, MarkRules, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing, Setting,
-    Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
+    ClientAddress, Command, CommandError, ConnListing, Counters, DestListing, Destination, ForwardingMethod,
+    Listing, MarkRule, MarkRules, Protocol, Rates, Scheduler, SchedulerFlags, ServiceKey, ServiceListing,
+    Setting, Timeouts, TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -24,7 +24,14 @@ fn key() -> ServiceKey {
 }
 
 fn service() -> VirtualService {
-    VirtualService { key: key(), scheduler: Scheduler::Wlc, flags: SchedulerFlags(0), one_packet: false }
+    VirtualService {
+        key: key(),
+        scheduler: Scheduler::Wlc,
+        flags: SchedulerFlags(0),
+        one_packet: false,
+        mss: 0,
+        client_address: ClientAddress::default(),
+    }
 }
 
 fn destination() -> Destination {
@@ -40,13 +47,20 @@ fn destination() -> Destination {
 
 #[test]
 fn commands_about_services() {
-    let attributes = format!(r#""key":{KEY},"scheduler":"wlc","flags":0,"one_packet":false"#);
+    let attributes = format!(
+        r#""key":{KEY},"scheduler":"wlc","flags":0,"one_packet":false,"mss":0,"client_address":"option""#
+    );
     same(&Command::AddService(service()), &format!(r#"{{"command":"add-service",{attributes}}}"#));
     same(&Command::EditService(service()), &format!(r#"{{"command":"edit-service",{attributes}}}"#));
     same(
         &Command::DeleteService { service: key() },
         &format!(r#"{{"command":"delete-service","service":{KEY}}}"#),
     );
+    let options = VirtualService { mss: 1360, client_address: ClientAddress::None, ..service() };
+    let said = r#""scheduler":"wlc","flags":0,"one_packet":false,"mss":1360,"client_address":"none""#;
+    same(&options, &format!(r#"{{"key":{KEY},{said}}}"#));
+    let least = format!(r#"{{"key":{KEY},"scheduler":"wlc"}}"#);
+    assert_eq!(serde_json::from_str::<VirtualService>(&least).unwrap(), service());
     same(&Command::Clear, r#"{"command":"clear"}"#);
     same(&Command::Zero { service: None }, r#"{"command":"zero","service":null}"#);
     let update = TimeoutsUpdate { tcp_s: 1, tcp_fin_s: 2, udp_s: 3 };
@@ -147,7 +161,7 @@ fn listings() {
     };
     let json = format!(
         concat!(
-            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"one_packet":false,"destinations":[{}],{}}}],"#,
+            r#"{{"services":[{{"key":{},"scheduler":"wlc","flags":0,"one_packet":false,"mss":0,"client_address":"option","destinations":[{}],{}}}],"#,
             r#""conn_table_size":4096,"timeouts":{{"tcp_s":900,"tcp_fin_s":120,"udp_s":300}}}}"#
         ),
         KEY, dest_json, traffic

@@ -23,6 +23,8 @@ fn add_service(number: u32) -> Command {
         scheduler: Scheduler::Wrr,
         flags: SchedulerFlags(0),
         one_packet: false,
+        mss: 0,
+        client_address: rvs_config::ClientAddress::default(),
     })
 }
 

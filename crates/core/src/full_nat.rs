@@ -7,7 +7,7 @@ use crate::conn::{self, Found, Key};
 use crate::forward::{address, check, client_option as option, full_nat as forward};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Scratch, Way, either};
-use crate::{DestRecord, Packet, Parsed, Tables, cut, ftp, hold, proxy};
+use crate::{DestRecord, Packet, Parsed, Tables, clamp, cut, ftp, hold, proxy};
 
 /// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
 /// another reply: [`Outcome::FromServer`].
@@ -78,9 +78,11 @@ pub fn full_nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome)
 /// The stage behind it for segments that tell the server who the client is.
 #[inline(always)]
 pub fn client_option<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| match option::add(packet, tables, &scratch.parsed) {
-        Some(()) => Outcome::ForwardFullNat,
-        None => Outcome::RewriteFailed,
+    let outcome = tables.with_scratch(|scratch| {
+        match option::add(packet, tables, &scratch.parsed, scratch.way.service) {
+            Some(()) => Outcome::ForwardFullNat,
+            None => Outcome::RewriteFailed,
+        }
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }
@@ -138,6 +140,10 @@ impl<T: Tables> Context<'_, T> {
             }
             way.keep.set_other_end(local);
         }
+        // Its packet is counted.
+        let is_early = found.packets() <= option::SEGMENTS;
+        way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+        (_, way.service) = found.ids();
         way.ends.source = local;
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();
@@ -155,6 +161,7 @@ impl<T: Tables> Context<'_, T> {
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpLocalReply)?;
+        clamp::check(parsed, found, way, clamp::LOCAL_REPLY)?;
         let (vip, (client, cport)) = (found.vip(), found.client());
         if client.is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);

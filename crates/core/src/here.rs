@@ -9,7 +9,7 @@ use crate::conn::Found;
 use crate::forward::local;
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
-use crate::{DestRecord, NextHop, Packet, Parsed, Tables, one_packet};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, clamp, one_packet};
 
 /// Stage 2a: a reply to a client on this host, or of a real server on this host. [`Outcome::Balanced`]: it is none, but may be
 /// a request.
@@ -117,6 +117,7 @@ impl<T: Tables> Context<'_, T> {
         if !self.tables.is_local() && found.flags() & ConnFlags::LOCAL_CLIENT == 0 {
             return Err(Outcome::ConnContended);
         }
+        clamp::check(parsed, found, way, clamp::REPLY_HERE)?;
         let (vip, (vport, _)) = (found.vip(), found.ports());
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {

@@ -26,6 +26,8 @@ impl Signal {
     pub const LATER: u8 = 16;
     /// It is of an FTP control connection, and has been listened to.
     pub const HEARD: u8 = 32;
+    /// The segment size that it announces has been seen to.
+    pub const CLAMPED: u8 = 64;
 }
 
 /// An IP packet of a balanced protocol, or an ICMP error.

@@ -8,17 +8,18 @@ use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
 use crate::forward::full_nat::NewEnds;
 use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
-use crate::forward::{check, client_option, direct_route, masq, tunnel};
+use crate::forward::{check, direct_route, masq, tunnel};
 use crate::icmp::{self, answer};
 use crate::parse::Signal;
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, cut, filter, fragment, ftp,
-    guard, hold, mark, one_packet, parse, program, proxy,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, clamp, cut, filter, fragment,
+    ftp, guard, hold, mark, one_packet, parse, program, proxy,
 };
 
+pub use crate::clamp::clamp;
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
 pub use crate::gather::{cut, cut_outer, hold, keep, release};
 pub use crate::here::{deliver, one_packet_here, reply_here, request_here};
@@ -83,6 +84,10 @@ pub struct Way {
     pub tells_client: u64,
     /// Of one that is translated, 1: its connection's data begin with a header.
     pub is_proxied: u64,
+    /// Of that, and of a segment whose size is lowered: the id of the service.
+    pub service: u32,
+    /// Of that: where it goes on.
+    pub(crate) behind_clamp: clamp::Behind,
     /// Of an ICMP error: the ends that itself leaves with, without ports.
     pub outer: NewEnds,
     /// Of one that is translated: type and code in the upper half of a word, and the word behind the checksum.
@@ -339,7 +344,8 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         let context = Context::new(tables, scratch.clock, false);
         scratch.is_announced = 0;
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
-        let chosen = context.choose(&scratch.parsed, scratch.mark, scratch.sender, &mut scratch.turn);
+        let Scratch { parsed, mark, sender, turn, request, .. } = scratch;
+        let chosen = context.choose(parsed, *mark, *sender, turn, &mut request.entry.flags);
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, dest)) => {
@@ -436,9 +442,17 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Whether a packet of this connection may go on to its destination, and goes on here.
     #[inline(always)]
-    fn admit(&self, parsed: &Parsed, found: &Found<T::Bucket>, dest: T::Dest) -> Result<(), Outcome> {
+    fn admit(
+        &self,
+        parsed: &Parsed,
+        found: &Found<T::Bucket>,
+        dest: T::Dest,
+        way: &mut Way,
+    ) -> Result<(), Outcome> {
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
+            let behind = if self.is_near { clamp::REQUEST_HERE } else { clamp::REQUEST };
+            clamp::check(parsed, found, way, behind)?;
         }
         ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpRequest)
     }
@@ -458,7 +472,7 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_here && !self.is_near {
             return Err(self.to_stack());
         }
-        self.admit(parsed, found, dest)?;
+        self.admit(parsed, found, dest, way)?;
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
         }
@@ -516,9 +530,6 @@ impl<'a, T: Tables> Context<'a, T> {
             return Ok(Outcome::ForwardMasq);
         }
         if method == Method::FULL_NAT {
-            // Its packet is counted.
-            let is_early = found.packets() <= client_option::SEGMENTS;
-            way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
             return self.leave_by_full_nat(parsed, found, dest, way);
         }
         Self::transmit(packet, parsed, dest, method, way)
@@ -580,6 +591,7 @@ impl<'a, T: Tables> Context<'a, T> {
         mark: u32,
         sender: Addr,
         turn: &mut one_packet::Turn,
+        flags: &mut u16,
     ) -> Result<(u32, u32), Outcome> {
         if !self.may_begin(parsed) {
             return Err(match parsed.protocol {
@@ -602,6 +614,7 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         let request = sched::Request { client: parsed.source, cport: parsed.sport };
         turn.begin(self.tables, service, parsed);
+        *flags = clamp::flag(parsed, service.mss());
         let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
         turn.end(self.tables);
         Ok((id, dest))
@@ -655,7 +668,7 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.protocol = protocol;
         entry.family = parsed.family;
         let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
-        entry.flags = u16::from(method)
+        entry.flags |= u16::from(method)
             | if masq { 0 } else { ConnFlags::NO_OUTPUT }
             | client_flag
             | ftp::flag(self.tables, parsed, masq && is_local == 0)
@@ -710,6 +723,7 @@ impl<'a, T: Tables> Context<'a, T> {
                 Outcome::HandOverRoute
             });
         }
+        clamp::check(parsed, found, way, clamp::REPLY)?;
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };

@@ -11,7 +11,7 @@ use crate::icmp::{answer, schedule};
 use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
-use crate::{ftp, guard};
+use crate::{clamp, ftp, guard};
 
 /// The program that goes on with packets that came to this outcome.
 #[inline(always)]
@@ -28,6 +28,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         | Outcome::TranslateError
         | Outcome::ForwardTranslated
         | Outcome::ReplyTranslated => Some(Program::Translate),
+        Outcome::Clamp => Some(Program::Clamp),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -169,6 +170,16 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             end(tables, outcome, sent)
         }
         Program::Translate => translate(packet, tables, outcome),
+        Program::Clamp => clamp_size(packet, tables),
+    }
+}
+
+/// The outcome of a reply whose connection was there a moment ago.
+#[inline(always)]
+const fn still(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Balanced | Outcome::FromServer => Outcome::ConnContended,
+        outcome => outcome,
     }
 }
 
@@ -217,6 +228,29 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
     } else {
         end_without_link(Outcome::RewriteFailed)
     }
+}
+
+/// A TCP segment whose service lowers the size that it announces.
+#[inline(always)]
+fn clamp_size<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let mut outcome = match clamp::begin(tables) {
+        Outcome::Balanced => tables.request(packet),
+        Outcome::FromServer => still(tables.reply(packet)),
+        Outcome::LocalPort => still(tables.local_reply(packet)),
+        // Under TC, which hands nothing over.
+        Outcome::Local if tables.clamp(packet) => {
+            return tables.go_on(packet, Program::Here, Outcome::Balanced);
+        }
+        Outcome::LocalReply if tables.clamp(packet) => {
+            return tables.go_on(packet, Program::Here, Outcome::LocalReply);
+        }
+        Outcome::Local | Outcome::LocalReply => Outcome::RewriteFailed,
+        outcome => outcome,
+    };
+    if clamp::is_for(outcome) && !tables.clamp(packet) {
+        outcome = Outcome::RewriteFailed;
+    }
+    go_on(packet, tables, outcome)
 }
 
 /// The stages that send by methods of which packets are rewritten whole.

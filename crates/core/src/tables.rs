@@ -229,6 +229,15 @@ pub trait Tables {
         pipeline::client_option(packet, self)
     }
 
+    /// [`pipeline::clamp`], likewise.
+    #[inline(always)]
+    fn clamp<P: Packet>(&self, packet: &mut P) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::clamp(packet, self)
+    }
+
     /// [`pipeline::fragment`], likewise.
     #[inline(always)]
     fn fragment_stage<P: Packet>(&self, packet: &mut P) -> Outcome
@@ -575,6 +584,8 @@ pub trait ServiceRecord: Copy {
     fn protocol(self) -> u8;
     /// Virtual port, network order.
     fn port(self) -> u16;
+    /// TCP maximum segment size that neither end of a connection may exceed; 0: as the ends agree.
+    fn mss(self) -> u16;
     /// [`rvs_abi::ClientTold`].
     fn client_address(self) -> u8;
     /// First word of its scheduler table, and how many words it has, as one read of both (they change together).

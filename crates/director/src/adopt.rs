@@ -193,8 +193,8 @@ impl<M: Memory> Reader<'_, M> {
             }
             members.push(Member { id: dest, key: address, method, tunnel, weight });
         }
-        let tables::Contents { scheduler, flags, one_packet, .. } = contents;
-        Ok(Live { scheduler, flags, one_packet, members, table })
+        let tables::Contents { scheduler, flags, one_packet, mss, client_address, .. } = contents;
+        Ok(Live { scheduler, flags, one_packet, mss, client_address, members, table })
     }
 
     /// Identity of a destination that a table names.

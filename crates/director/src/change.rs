@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use rvs_config::{
-    Command, DestKey, Destination, MarkRule, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts,
-    TimeoutsUpdate, VirtualService,
+    ClientAddress, Command, DestKey, Destination, MarkRule, Scheduler, SchedulerFlags, ServiceKey, Settings,
+    Timeouts, TimeoutsUpdate, VirtualService,
 };
 use rvs_model::Memory;
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,12 @@ pub struct Attributes {
     /// Whether each datagram is scheduled by itself.
     #[serde(default)]
     pub one_packet: bool,
+    /// TCP maximum segment size, in bytes; 0: as the ends agree.
+    #[serde(default)]
+    pub mss: u16,
+    /// How full NAT tells servers who the client is.
+    #[serde(default)]
+    pub client_address: ClientAddress,
     /// Its destinations in the order in which they joined: the newest last.
     pub destinations: Vec<Destination>,
 }
@@ -78,6 +84,8 @@ impl Target {
             scheduler: live.scheduler,
             flags: live.flags,
             one_packet: live.one_packet,
+            mss: live.mss,
+            client_address: live.client_address,
             destinations: live.members.oldest_first().map(Member::destination).collect(),
         });
         Self { key: service.key, live }
@@ -92,8 +100,8 @@ impl Target {
             commands.extend(actual.map(|_| Command::DeleteService { service: key }));
             return;
         };
-        let Attributes { scheduler, flags, one_packet, .. } = *target;
-        let attributes = VirtualService { key, scheduler, flags, one_packet };
+        let Attributes { scheduler, flags, one_packet, mss, client_address, .. } = *target;
+        let attributes = VirtualService { key, scheduler, flags, one_packet, mss, client_address };
         match actual {
             None => {
                 commands.push(Command::AddService(attributes));
@@ -101,7 +109,7 @@ impl Target {
                 commands.extend(target.destinations.iter().map(add));
             }
             Some(live) => {
-                if (live.scheduler, live.flags, live.one_packet) != (scheduler, flags, one_packet) {
+                if service.and_then(ServiceState::service).as_ref() != Some(&attributes) {
                     commands.push(Command::EditService(attributes));
                 }
                 list_commands(key, live, &target.destinations, commands);

@@ -2,9 +2,9 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use rvs_config::limits::{THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
+use rvs_config::limits::{MSS_MAX, MSS_MIN, THRESHOLD_MAX, TIMEOUT_S_MAX, WEIGHT_MAX};
 use rvs_config::{
-    CommandError, Destination, ForwardingMethod, Protocol, ServiceKey, TimeoutsUpdate, Tunnel,
+    ClientAddress, CommandError, Destination, ForwardingMethod, Protocol, ServiceKey, TimeoutsUpdate, Tunnel,
     TunnelChecksum, VirtualService,
 };
 
@@ -12,7 +12,8 @@ use rvs_config::{
 pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
     let key = &service.key;
     if key.mark().is_some() {
-        return flags(service);
+        flags(service)?;
+        return tcp_options(service);
     }
     if is_mapped(key.address) {
         let what =
@@ -24,7 +25,8 @@ pub(crate) fn service(service: &VirtualService) -> Result<(), CommandError> {
         return Err(CommandError::NotSupported { what });
     }
     flags(service)?;
-    one_packet(service)
+    one_packet(service)?;
+    tcp_options(service)
 }
 
 /// `ipvsadm` refuses it for others (ipvs.md §10.2); it would have no effect (§4.6). A service by mark may get datagrams.
@@ -33,6 +35,29 @@ pub(crate) fn one_packet(service: &VirtualService) -> Result<(), CommandError> {
     if service.one_packet && !may_be {
         let what = format!("service {}: one-packet scheduling is for UDP only", service.key);
         return Err(CommandError::Invalid { what });
+    }
+    Ok(())
+}
+
+/// IPVS has no such options. A size below what an end takes that announces nothing would not hold (RFC 9293 §3.7.1).
+pub(crate) fn tcp_options(service: &VirtualService) -> Result<(), CommandError> {
+    let VirtualService { key, mss, client_address, .. } = service;
+    let may_be = key.mark().is_some() || key.protocol == Protocol::Tcp;
+    if *client_address == ClientAddress::Proxy && !may_be {
+        let what = format!("service {key}: the PROXY protocol is for TCP only");
+        return Err(CommandError::Invalid { what });
+    }
+    if *mss == 0 {
+        return Ok(());
+    }
+    if !may_be {
+        let what = format!("service {key}: a maximum segment size is for TCP only");
+        return Err(CommandError::Invalid { what });
+    }
+    if !(MSS_MIN..=MSS_MAX).contains(mss) {
+        let what =
+            format!("service {key}: maximum segment size {mss}, expected {MSS_MIN} to {MSS_MAX}, or 0");
+        return Err(CommandError::OutOfRange { what });
     }
     Ok(())
 }

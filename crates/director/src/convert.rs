@@ -3,8 +3,10 @@
 use core::net::IpAddr;
 
 use rvs_abi::sched::Forwarding;
-use rvs_abi::{Addr, Dest, DestFlags, Method, Service, ServiceFlags, TunnelFlags, TunnelType};
-use rvs_config::{DestKey, ForwardingMethod, Protocol, Scheduler, ServiceKey, Tunnel, TunnelChecksum};
+use rvs_abi::{Addr, ClientTold, Dest, DestFlags, Method, Service, ServiceFlags, TunnelFlags, TunnelType};
+use rvs_config::{
+    ClientAddress, DestKey, ForwardingMethod, Protocol, Scheduler, ServiceKey, Tunnel, TunnelChecksum,
+};
 
 use crate::members::Member;
 use crate::state::{Family, ServiceId, ServiceState};
@@ -50,11 +52,27 @@ pub(crate) fn service_record(service: &ServiceState) -> Service {
         record.sched_flags = live.flags.0;
         record.table = live.table.at;
         record.table_words = live.table.words;
+        record.mss = live.mss;
+        record.client_address = client_address(live.client_address);
         record.flags |= if live.one_packet { ServiceFlags::ONE_PACKET } else { 0 };
     } else {
         record.flags |= ServiceFlags::REMOVED;
     }
     record
+}
+
+/// The number of a way in which full NAT tells servers who the client is.
+pub(crate) const fn client_address(way: ClientAddress) -> u8 {
+    match way {
+        ClientAddress::Option => ClientTold::OPTION,
+        ClientAddress::None => ClientTold::NONE,
+        ClientAddress::Proxy => ClientTold::PROXY,
+    }
+}
+
+/// The way of that number.
+pub(crate) fn client_address_from(number: u8) -> Option<ClientAddress> {
+    ClientAddress::ALL.iter().copied().find(|way| client_address(*way) == number)
 }
 
 /// A destination's record, without the route.

@@ -166,8 +166,8 @@ impl<'a> Draft<'a> {
         let draft = self.touch(id, &key);
         draft.carry = Carry::bound(service.scheduler, &members);
         draft.dirty = true;
-        let VirtualService { scheduler, flags, one_packet, .. } = *service;
-        draft.state.live = Some(Live { scheduler, flags, one_packet, members, table });
+        let VirtualService { scheduler, flags, one_packet, mss, client_address, .. } = *service;
+        draft.state.live = Some(Live { scheduler, flags, one_packet, mss, client_address, members, table });
         // Counters of a service that is made again begin at zero, and so do those of its removed destinations when they
         // come back (ipvs.md §1.3). Nothing counts on these meanwhile (§9.1).
         let dests: Vec<Row> = draft.state.trash.values().map(|gone| Row::Dest(gone.member.id)).collect();
@@ -185,7 +185,7 @@ impl<'a> Draft<'a> {
         Ok(id)
     }
 
-    /// Replaces scheduler and flags together. The same scheduler keeps its state, another starts from scratch
+    /// Replaces scheduler, flags and options together. The same scheduler keeps its state, another starts from scratch
     /// (ipvs.md §1.1).
     fn edit_service(&mut self, service: &VirtualService) -> Result<(), CommandError> {
         let Some(edit) = self.open(&service.key) else {
@@ -193,6 +193,7 @@ impl<'a> Draft<'a> {
         };
         check::flags(service)?;
         check::one_packet(service)?;
+        check::tcp_options(service)?;
         if edit.live.scheduler != service.scheduler {
             edit.live.scheduler = service.scheduler;
             *edit.carry = Carry::bound(service.scheduler, &edit.live.members);
@@ -204,6 +205,10 @@ impl<'a> Draft<'a> {
         }
         if edit.live.one_packet != service.one_packet {
             edit.live.one_packet = service.one_packet;
+            *edit.dirty = true;
+        }
+        if (edit.live.mss, edit.live.client_address) != (service.mss, service.client_address) {
+            (edit.live.mss, edit.live.client_address) = (service.mss, service.client_address);
             *edit.dirty = true;
         }
         Ok(())

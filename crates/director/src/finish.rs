@@ -95,7 +95,13 @@ impl Steps {
     ) -> Result<(), Refusal> {
         let name = draft.state.key;
         let Some(live) = draft.state.live.as_mut().filter(|_| draft.dirty) else { return Ok(()) };
-        let mut words = tables::build(live.scheduler, live.flags, live.one_packet, &live.members);
+        let mut words = tables::build(
+            live.scheduler,
+            live.flags,
+            live.one_packet,
+            (live.mss, live.client_address),
+            &live.members,
+        );
         let block = u32::try_from(words.len()).ok().and_then(|len| {
             let at = words_free.take(tables::block_words(len))?;
             Some(Block { at, words: len })

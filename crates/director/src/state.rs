@@ -4,7 +4,9 @@ use core::fmt;
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rvs_config::{DestKey, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, VirtualService};
+use rvs_config::{
+    ClientAddress, DestKey, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, VirtualService,
+};
 
 use crate::action::Block;
 use crate::marks::{RuleList, Special};
@@ -143,6 +145,8 @@ pub(crate) struct Live {
     pub(crate) scheduler: Scheduler,
     pub(crate) flags: SchedulerFlags,
     pub(crate) one_packet: bool,
+    pub(crate) mss: u16,
+    pub(crate) client_address: ClientAddress,
     pub(crate) members: Members,
     /// Where its table is; of a service that is being planned: where the table was, if it had one.
     pub(crate) table: Block,
@@ -167,6 +171,8 @@ impl ServiceState {
             scheduler: live.scheduler,
             flags: live.flags,
             one_packet: live.one_packet,
+            mss: live.mss,
+            client_address: live.client_address,
         })
     }
 

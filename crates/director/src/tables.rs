@@ -1,9 +1,10 @@
 //! Scheduler tables: built and read back. Their layout is [`rvs_abi::sched`]'s.
 
 use rvs_abi::sched::{
-    Forwarding, HEADER_WORDS, NO_INDEX, ONE_PACKET, SH_BUCKETS, high, kind, kind_parts, low, word,
+    Forwarding, HEADER_WORDS, NO_INDEX, ONE_PACKET, SH_BUCKETS, high, kind, kind_parts, low, options,
+    options_parts, word,
 };
-use rvs_config::{ForwardingMethod, Scheduler, SchedulerFlags, Tunnel};
+use rvs_config::{ClientAddress, ForwardingMethod, Scheduler, SchedulerFlags, Tunnel};
 
 use crate::convert;
 use crate::limits::{BLOCK_WORDS, DESTS_PER_SERVICE_MAX};
@@ -34,6 +35,7 @@ pub(crate) fn build(
     scheduler: Scheduler,
     flags: SchedulerFlags,
     one_packet: bool,
+    (mss, client_address): (u16, ClientAddress),
     members: &Members,
 ) -> Vec<u64> {
     let mut words = Vec::with_capacity(table_words(scheduler, members.len()));
@@ -41,8 +43,9 @@ pub(crate) fn build(
         Scheduler::Wrr => (members.wrr().di, members.wrr().mw),
         Scheduler::Rr | Scheduler::Lc | Scheduler::Wlc | Scheduler::Sh => (0, 0),
     };
-    let options = flags.0 | if one_packet { ONE_PACKET } else { 0 };
-    words.extend([0, word(count(members.len()), mw), word(di, 0), kind(scheduler as u8, options)]);
+    let kind_flags = flags.0 | if one_packet { ONE_PACKET } else { 0 };
+    let what = kind(scheduler as u8, kind_flags) | options(mss, convert::client_address(client_address));
+    words.extend([0, word(count(members.len()), mw), word(di, 0), what]);
     words.extend(members.newest_first().map(|member| word(member.id.0, member.weight)));
     if scheduler == Scheduler::Sh {
         words.extend(sh_buckets(members));
@@ -77,6 +80,8 @@ pub(crate) struct Contents {
     pub(crate) scheduler: Scheduler,
     pub(crate) flags: SchedulerFlags,
     pub(crate) one_packet: bool,
+    pub(crate) mss: u16,
+    pub(crate) client_address: ClientAddress,
     /// Newest first: id, weight, how packets reach it.
     pub(crate) list: Vec<(DestId, u32, (ForwardingMethod, Tunnel))>,
 }
@@ -87,6 +92,9 @@ pub(crate) fn read(words: &[u64]) -> Result<Contents, String> {
     let (number, flags) = kind_parts(kind);
     let scheduler = convert::scheduler_from_number(number)
         .ok_or_else(|| format!("scheduler number {number} in its table"))?;
+    let (mss, client_address) = options_parts(kind)
+        .and_then(|(mss, number)| Some((mss, convert::client_address_from(number)?)))
+        .ok_or_else(|| "unknown options in its table".to_owned())?;
     let len = low(counts) as usize;
     if len > DESTS_PER_SERVICE_MAX || words.len() != table_words(scheduler, len) {
         return Err(format!("table of {} words for {len} destinations", words.len()));
@@ -102,6 +110,8 @@ pub(crate) fn read(words: &[u64]) -> Result<Contents, String> {
         scheduler,
         flags: SchedulerFlags(flags & !ONE_PACKET),
         one_packet: flags & ONE_PACKET != 0,
+        mss,
+        client_address,
         list: list.collect::<Result<_, String>>()?,
     })
 }
@@ -135,8 +145,11 @@ mod tests {
         (ForwardingMethod::Tunnel, Tunnel::Gue { port: 65_535, checksum: TunnelChecksum::None }),
     ];
 
+    const NO_OPTIONS: (u16, ClientAddress) = (0, ClientAddress::Option);
+    const OPTIONS: (u16, ClientAddress) = (1360, ClientAddress::None);
+
     fn buckets(weights: &[u32]) -> Vec<u32> {
-        let words = build(Scheduler::Sh, SchedulerFlags::default(), false, &members(weights));
+        let words = build(Scheduler::Sh, SchedulerFlags::default(), false, NO_OPTIONS, &members(weights));
         words[4 + weights.len()..][..128].iter().flat_map(|word| [low(*word), high(*word)]).collect()
     }
 
@@ -163,10 +176,11 @@ mod tests {
     #[test]
     fn every_scheduler_reads_back_what_was_built() {
         for &scheduler in Scheduler::ALL {
-            let words = build(scheduler, SchedulerFlags(2), true, &members(&[3, 0, 1, 2, 4, 5]));
+            let words = build(scheduler, SchedulerFlags(2), true, OPTIONS, &members(&[3, 0, 1, 2, 4, 5]));
             assert_eq!(words.len(), table_words(scheduler, 6));
             let contents = read(&words).unwrap();
             assert_eq!((contents.scheduler, contents.flags.0, contents.one_packet), (scheduler, 2, true));
+            assert_eq!((contents.mss, contents.client_address), OPTIONS);
             let expected = [3, 0, 1, 2, 4, 5].into_iter().zip(WAYS).zip(0..);
             let expected: Vec<_> = expected.map(|((weight, way), id)| (DestId(id), weight, way)).collect();
             assert_eq!(contents.list, expected);
@@ -175,7 +189,7 @@ mod tests {
 
     #[test]
     fn damaged_tables_are_refused() {
-        let good = build(Scheduler::Rr, SchedulerFlags::default(), false, &members(&[1, 1]));
+        let good = build(Scheduler::Rr, SchedulerFlags::default(), false, NO_OPTIONS, &members(&[1, 1]));
         assert!(read(&good).is_ok());
         assert!(read(&good[..3]).is_err(), "cut in its head");
         assert!(read(&good[..good.len() - 1]).is_err(), "cut in its list");
@@ -186,6 +200,8 @@ mod tests {
         };
         assert!(change(1, u64::from(u32::MAX)).is_err(), "length");
         assert!(change(3, 99).is_err(), "scheduler");
+        let kind = good[3];
+        assert!(change(3, kind | 2 << 32).is_err() && change(3, kind | 1 << 40).is_err(), "options");
         let way = good[7];
         assert!(change(7, way & !0xff | 0x11).is_err(), "method");
         assert!(change(7, way & !0xff00 | 0x300).is_err(), "tunnel");

@@ -1,6 +1,6 @@
 //! Which options go with which command, and with each other (ipvs.md §10.2–§10.4).
 
-use rvs_config::ForwardingMethod;
+use rvs_config::{ClientAddress, ForwardingMethod};
 
 use crate::error::{Context, UsageError};
 use crate::given::{Given, GivenService, TunnelType};
@@ -93,6 +93,12 @@ fn service(given: &Given<'_>) -> Result<(), UsageError> {
     }
     if given.names.contains(OptionName::Ops) && protocol != rvs_config::Protocol::Udp {
         return Err(UsageError::OnePacketNotUdp);
+    }
+    if given.mss != 0 && protocol != rvs_config::Protocol::Tcp {
+        return Err(UsageError::MssNotTcp);
+    }
+    if given.client_address == ClientAddress::Proxy && protocol != rvs_config::Protocol::Tcp {
+        return Err(UsageError::ProxyNotTcp);
     }
     Ok(())
 }

@@ -136,6 +136,15 @@ pub enum UsageError {
         /// The value.
         value: String,
     },
+    /// The same, with what was expected: of options that `ipvsadm` itself lacks.
+    UnexpectedValue {
+        /// What the message calls the value.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// What it should have been.
+        expected: &'static str,
+    },
     /// A multicast group that is none.
     InvalidGroup {
         /// `IPv4` or `IPv6`.
@@ -161,6 +170,10 @@ pub enum UsageError {
     ZeroPort,
     /// `-o` on a TCP or SCTP service.
     OnePacketNotUdp,
+    /// `--mss` on a UDP or SCTP service.
+    MssNotTcp,
+    /// `--client-address proxy` on a UDP or SCTP service.
+    ProxyNotTcp,
     /// A destination of another address family without `-i` or `--fullnat`.
     MixedFamilies,
     /// Tunnel options without `-i`.
@@ -215,6 +228,9 @@ impl fmt::Display for UsageError {
             Self::Multiple(option) => write!(f, "multiple '{}' options specified", option.text()),
             Self::IllegalValue { what } => write!(f, "illegal {what} specified"),
             Self::InvalidValue { what, value } => write!(f, "invalid {what} value `{value}' specified"),
+            Self::UnexpectedValue { what, value, expected } => {
+                write!(f, "invalid {what} value `{value}' specified: expected {expected}")
+            }
             Self::InvalidGroup { family, value } => write!(f, "invalid {family} mcast-group `{value}'"),
             Self::IncompatibleSchedulerFlag { flag } => write!(f, "incompatible scheduler flag `{flag}'"),
             Self::UnknownSchedulerFlag { flag } => write!(f, "invalid scheduler flag `{flag}'"),
@@ -223,6 +239,8 @@ impl fmt::Display for UsageError {
             Self::ThreeTimeouts => f.write_str("--set option requires 3 timeout values"),
             Self::ZeroPort => f.write_str("Zero port specified for non-persistent service"),
             Self::OnePacketNotUdp => f.write_str("One-Packet Scheduling is only for UDP virtual services"),
+            Self::MssNotTcp => f.write_str("A maximum segment size is only for TCP virtual services"),
+            Self::ProxyNotTcp => f.write_str("The PROXY protocol is only for TCP virtual services"),
             Self::MixedFamilies => {
                 f.write_str("Different address family is allowed only for tunneling servers")
             }

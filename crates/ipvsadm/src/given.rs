@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use rvs_config::{ForwardingMethod, Protocol, Scheduler, TunnelChecksum, limits};
+use rvs_config::{ClientAddress, ForwardingMethod, Protocol, Scheduler, TunnelChecksum, limits};
 
 use crate::Names;
 use crate::error::UsageError;
@@ -75,6 +75,9 @@ pub(crate) struct Given<'a> {
     pub(crate) service: Option<GivenService>,
     pub(crate) scheduler: Option<&'a str>,
     pub(crate) sched_flags: &'a str,
+    /// 0: not given.
+    pub(crate) mss: u16,
+    pub(crate) client_address: ClientAddress,
     pub(crate) real_server: Option<(IpAddr, u16)>,
     pub(crate) method: Option<ForwardingMethod>,
     pub(crate) weight: Option<u32>,
@@ -138,6 +141,8 @@ impl<'a> Given<'a> {
         match flag {
             Flag::Scheduler => self.scheduler = Some(text),
             Flag::SchedFlags => self.sched_flags = text,
+            Flag::Mss => self.mss = mss(text)?,
+            Flag::ClientAddress => self.client_address = client_address(text)?,
             Flag::Gatewaying => self.method = Some(ForwardingMethod::Dr),
             Flag::Ipip => self.method = Some(ForwardingMethod::Tunnel),
             Flag::Masquerading => self.method = Some(ForwardingMethod::Masq),
@@ -233,6 +238,28 @@ fn timeout_value(text: &str) -> Result<(), UsageError> {
 pub(crate) fn timeout(text: &str, min: u32) -> Result<u32, UsageError> {
     value::integer(text, min, limits::TIMEOUT_S_MAX)
         .ok_or_else(|| UsageError::InvalidValue { what: "timeout", value: text.to_owned() })
+}
+
+/// `--mss BYTES`
+fn mss(text: &str) -> Result<u16, UsageError> {
+    let known = value::integer(text, 0, limits::MSS_MAX.into()).and_then(|number| u16::try_from(number).ok());
+    known.filter(|mss| *mss == 0 || *mss >= limits::MSS_MIN).ok_or_else(|| UsageError::UnexpectedValue {
+        what: "mss",
+        value: text.to_owned(),
+        expected: MSS_EXPECTED,
+    })
+}
+
+const MSS_EXPECTED: &str = "536 to 65495, or 0";
+const _: () = assert!(limits::MSS_MIN == 536 && limits::MSS_MAX == 65_495);
+
+/// `--client-address WAY`
+fn client_address(text: &str) -> Result<ClientAddress, UsageError> {
+    text.parse().map_err(|_| UsageError::UnexpectedValue {
+        what: "client-address",
+        value: text.to_owned(),
+        expected: "option, none or proxy",
+    })
 }
 
 fn tunnel_type(text: &str) -> Result<TunnelType, UsageError> {

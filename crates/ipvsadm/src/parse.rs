@@ -162,7 +162,8 @@ fn service_attributes(key: ServiceKey, edit: bool, given: &Given<'_>) -> Result<
         return Ok(Invocation::UnknownScheduler(UnknownScheduler { service: key, edit }));
     };
     let one_packet = given.names.contains(OptionName::Ops);
-    let service = VirtualService { key, scheduler, flags, one_packet };
+    let (mss, client_address) = (given.mss, given.client_address);
+    let service = VirtualService { key, scheduler, flags, one_packet, mss, client_address };
     Ok(Invocation::Change(if edit { Command::EditService(service) } else { Command::AddService(service) }))
 }
 

@@ -2,8 +2,8 @@
 //! time-outs and statistics are not part of it.
 
 use rvs_config::{
-    DestListing, Destination, ForwardingMethod, Listing, Protocol, ServiceKey, ServiceListing, Tunnel,
-    TunnelChecksum,
+    ClientAddress, DestListing, Destination, ForwardingMethod, Listing, Protocol, ServiceKey, ServiceListing,
+    Tunnel, TunnelChecksum, VirtualService,
 };
 
 use crate::list::{Endpoints, sorted};
@@ -27,6 +27,7 @@ pub fn save(listing: &Listing, numeric: bool, names: &dyn Names) -> String {
             out.push_str(" -b ");
             out.push_str(&flags);
         }
+        out.push_str(&own_options(service));
         out.push('\n');
         let dests: Vec<&DestListing> = listed.destinations.iter().collect();
         for dest in sorted(dests, |listed| &listed.destination.key) {
@@ -34,6 +35,15 @@ pub fn save(listing: &Listing, numeric: bool, names: &dyn Names) -> String {
         }
     }
     out
+}
+
+/// What IPVS lacks, where it is not as without it.
+fn own_options(service: &VirtualService) -> String {
+    let mss = if service.mss == 0 { String::new() } else { format!(" --mss {}", service.mss) };
+    match service.client_address {
+        ClientAddress::Option => mss,
+        way @ (ClientAddress::None | ClientAddress::Proxy) => format!("{mss} --client-address {way}"),
+    }
 }
 
 fn service_option(key: &ServiceKey, endpoints: Endpoints<'_>) -> String {

@@ -6,8 +6,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use rvs_config::{
-    Command, CommandError, Destination, ForwardingMethod, Scheduler, SchedulerFlags, TimeoutsUpdate, Tunnel,
-    TunnelChecksum, VirtualService,
+    ClientAddress, Command, CommandError, Destination, ForwardingMethod, Scheduler, SchedulerFlags,
+    TimeoutsUpdate, Tunnel, TunnelChecksum, VirtualService,
 };
 use rvs_ipvsadm::{
     COMMANDS, ConnTable, FLAGS, Failure, Format, Invocation, ListRequest, Numeric, OptionName, ServiceTable,
@@ -79,6 +79,8 @@ fn services() {
         scheduler,
         flags: SchedulerFlags(flags),
         one_packet: false,
+        mss: 0,
+        client_address: ClientAddress::default(),
     };
     let cases = [
         ("-A -t 10.0.0.1:80", Command::AddService(service(Scheduler::Wlc, 0))),
@@ -99,6 +101,52 @@ fn services() {
     let one_packet = VirtualService { key, one_packet: true, ..service(Scheduler::Rr, 0) };
     assert_eq!(change("-A -u 10.0.0.1:53 -s rr -o"), Command::AddService(one_packet.clone()));
     assert_eq!(change("-E -u 10.0.0.1:53 --ops -s rr"), Command::EditService(one_packet));
+}
+
+/// Which `ipvsadm` itself lacks.
+#[test]
+fn options_of_services_that_ipvs_lacks() {
+    let service = |key: &str, mss, client_address| VirtualService {
+        key: key.parse().unwrap(),
+        scheduler: Scheduler::Wlc,
+        flags: SchedulerFlags::default(),
+        one_packet: false,
+        mss,
+        client_address,
+    };
+    let (option, none) = (ClientAddress::Option, ClientAddress::None);
+    let cases = [
+        ("-A -t 10.0.0.1:80 --mss 1360", service("10.0.0.1:80/tcp", 1360, option)),
+        ("-A -t 10.0.0.1:80 --mss=0", service("10.0.0.1:80/tcp", 0, option)),
+        ("-A -f 7 --mss 536 --client-address none", service("mark 7/ipv4", 536, none)),
+        ("-A -t 10.0.0.1:80 --client-address option", service("10.0.0.1:80/tcp", 0, option)),
+        ("-A -u 10.0.0.1:80 --mss 0 --client-address=none", service("10.0.0.1:80/udp", 0, none)),
+    ];
+    for (line, service) in cases {
+        assert_eq!(change(line), Command::AddService(service), "{line}");
+    }
+    let expected = "specified: expected 536 to 65495, or 0";
+    for value in ["1", "535", "65496", "-1", "x", "70000"] {
+        let line = format!("-A -t 10.0.0.1:80 --mss {value}");
+        assert_eq!(failure(&line), (format!("invalid mss value `{value}' {expected}"), 2), "{line}");
+    }
+    let failures = [
+        (
+            "-A -t 10.0.0.1:80 --client-address toa",
+            "invalid client-address value `toa' specified: expected option, none or proxy",
+        ),
+        ("-A -u 10.0.0.1:80 --mss 1360", "A maximum segment size is only for TCP virtual services"),
+        ("-A -u 10.0.0.1:80 --client-address proxy", "The PROXY protocol is only for TCP virtual services"),
+        ("-D -t 10.0.0.1:80 --mss 1360", "Illegal 'mss' option with the 'delete-service' command"),
+        (
+            "-a -t 10.0.0.1:80 -r 10.0.0.2 --client-address none",
+            "Illegal 'client-address' option with the 'add-server' command",
+        ),
+        ("-A -t 10.0.0.1:80 --mss 600 --mss 600", "multiple 'mss' options specified"),
+    ];
+    for (line, message) in failures {
+        assert_eq!(failure(line), (message.to_owned(), 2), "{line}");
+    }
 }
 
 #[test]
@@ -367,6 +415,8 @@ fn with_value(long: &str) -> String {
         "netmask" => "255.255.255.255",
         "tun-type" => "gue",
         "mcast-group" => "224.0.0.81",
+        "mss" => "1360",
+        "client-address" => "none",
         _ => "5",
     };
     let spec = FLAGS.iter().find(|spec| spec.long == long).unwrap();

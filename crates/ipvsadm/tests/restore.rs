@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 use rvs_config::{
-    Command, CommandError, DestKey, Destination, ForwardingMethod, Listing, Protocol, Scheduler,
-    SchedulerFlags, ServiceKey, Tunnel, TunnelChecksum, VirtualService,
+    ClientAddress, Command, CommandError, DestKey, Destination, ForwardingMethod, Listing, Protocol,
+    Scheduler, SchedulerFlags, ServiceKey, Tunnel, TunnelChecksum, VirtualService,
 };
 use rvs_ipvsadm::{Failure, Numeric, Rules, ServiceTable, restore, save};
 use support::{Few, run};
@@ -119,15 +119,18 @@ fn services(mask: u32) -> impl Strategy<Value = Services> {
         address,
         port,
     });
-    let attributes = (prop::sample::select(Scheduler::ALL), 0..=SchedulerFlags::ALL, any::<bool>());
+    let own = (prop::sample::select(vec![0, 536, 1360]), prop::sample::select(ClientAddress::ALL));
+    let attributes = (prop::sample::select(Scheduler::ALL), 0..=SchedulerFlags::ALL, any::<bool>(), own);
     let service = (attributes, prop::collection::vec(dest(mask), 0..8));
     prop::collection::btree_map(key, service, 0..12).prop_map(|services| {
         services
             .into_iter()
             .map(|(key, (attributes, dests))| {
-                let (scheduler, flags, ops): (Scheduler, u8, bool) = attributes;
+                let (scheduler, flags, ops, (mss, client_address)): (_, _, _, (u16, _)) = attributes;
                 let one_packet = ops && key.protocol == Protocol::Udp;
-                let service = VirtualService { key, scheduler, flags: SchedulerFlags(flags), one_packet };
+                let mss = if key.protocol == Protocol::Tcp { mss } else { 0 };
+                let flags = SchedulerFlags(flags);
+                let service = VirtualService { key, scheduler, flags, one_packet, mss, client_address };
                 let dests: Vec<Destination> = dests;
                 let dests = dests.into_iter().map(|dest| in_service(dest, &key)).map(|dest| (dest.key, dest));
                 (key, (service, dests.collect()))

@@ -253,6 +253,10 @@ impl ServiceRecord for HostService<'_> {
         u16::from_ne_bytes(bytes(self.0, offset_of!(Service, vport)))
     }
 
+    fn mss(self) -> u16 {
+        u16::from_ne_bytes(bytes(self.0, offset_of!(Service, mss)))
+    }
+
     fn client_address(self) -> u8 {
         bytes::<1>(self.0, offset_of!(Service, client_address))[0]
     }

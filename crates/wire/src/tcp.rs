@@ -15,6 +15,17 @@ pub const DATA_OFFSET: usize = 12;
 /// Offset of the flags byte.
 pub const FLAGS: usize = 13;
 
+/// Kind of the end of the list of options (RFC 9293 §3.1).
+pub const OPTION_END: u8 = 0;
+/// Kind of an option of one byte, for alignment (RFC 9293 §3.1).
+pub const OPTION_NOP: u8 = 1;
+/// Kind of the option that says the largest segment that its sender takes, in bytes without headers (RFC 9293 §3.7.1).
+pub const OPTION_MSS: u8 = 2;
+/// Bytes of that option: kind, length, size.
+pub const OPTION_MSS_LEN: usize = 4;
+/// Most options that a header has room for: one in each byte.
+pub const OPTIONS_MAX: usize = LEN_MAX - LEN;
+
 /// FIN in the flags byte.
 pub const FIN: u8 = 0x01;
 /// SYN in the flags byte.

@@ -2,7 +2,7 @@
 //! 254 for IPv4, 253 for IPv6; then the length, the client's port and its address, both in network order. The kinds are
 //! those of experiments (RFC 4727 §4.1), so an option of another length is not one of these.
 
-use crate::tcp;
+use crate::tcp::{self, OPTION_END as END, OPTION_NOP as NO_OPERATION, OPTIONS_MAX};
 
 /// Kind of the option with an IPv4 address.
 pub const KIND_V4: u8 = 254;
@@ -17,12 +17,6 @@ pub const LEN_V6: usize = 20;
 const HEAD: usize = 2;
 /// Bytes of a port.
 const PORT: usize = 2;
-/// End of the list of options (RFC 9293 §3.1).
-const END: u8 = 0;
-/// An option of one byte, for alignment (RFC 9293 §3.1).
-const NO_OPERATION: u8 = 1;
-/// Most options that a header has room for: one in each byte.
-pub const OPTIONS_MAX: usize = tcp::LEN_MAX - tcp::LEN;
 
 /// A TCP header with its options, and nothing behind it.
 pub trait Header {

@@ -26,6 +26,7 @@ mod refusals;
 mod residue;
 mod reverse_path;
 mod routes;
+mod segment_size;
 mod sockets;
 mod stage;
 mod transfer;

@@ -174,6 +174,8 @@ mod tests {
                 scheduler: Scheduler::Rr,
                 flags: SchedulerFlags::default(),
                 one_packet: false,
+                mss: 0,
+                client_address: rvs_config::ClientAddress::default(),
             };
             director.apply(&[Command::AddService(service)], 0).unwrap();
             for dest in dests {
@@ -264,6 +266,8 @@ mod tests {
             scheduler: Scheduler::Rr,
             flags: SchedulerFlags::default(),
             one_packet: false,
+            mss: 0,
+            client_address: rvs_config::ClientAddress::default(),
         };
         director.apply(&[Command::AddService(service)], 0).unwrap();
         for (dest, method) in [

@@ -10,6 +10,7 @@ mod ipvsadm;
 mod journal;
 mod lifecycle;
 mod marks;
+mod options;
 mod restore;
 mod support;
 mod sysctl;

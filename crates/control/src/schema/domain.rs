@@ -32,6 +32,13 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
             "SchedulerFlags",
             number(7_u8, "bit 0: flag-1 (sh-fallback), bit 1: flag-2 (sh-port), bit 2: flag-3"),
         ),
+        (
+            "ClientAddress",
+            word(
+                ["option", "none", "proxy"],
+                "how full NAT tells servers who the client is; option if absent",
+            ),
+        ),
         ("ForwardingMethod", word(["masq", "dr", "tunnel", "fullnat"], "how packets reach a destination")),
         ("TunnelChecksum", word(TunnelChecksum::ALL.iter().map(|checksum| checksum.name()), "checksum")),
         ("Tunnel", tunnel()),
@@ -101,6 +108,12 @@ fn virtual_service() -> Vec<Field> {
             json!({"type": "boolean", "default": false,
             "description": "each UDP datagram is scheduled by itself"}),
         ),
+        optional(
+            "mss",
+            json!({"type": "integer", "minimum": 0, "maximum": limits::MSS_MAX, "default": 0,
+            "description": "TCP maximum segment size that neither end may exceed, in bytes, 536 or more; 0: as the ends agree"}),
+        ),
+        optional("client_address", reference("ClientAddress")),
     ]
 }
 

@@ -142,6 +142,8 @@ fn service() -> VirtualService {
         scheduler: Scheduler::Wlc,
         flags: SchedulerFlags(7),
         one_packet: false,
+        mss: 0,
+        client_address: rvs_config::ClientAddress::default(),
     }
 }
 
@@ -263,6 +265,7 @@ fn words_are_those_of_the_types() {
     let (none, csum, remcsum) = (TunnelChecksum::None, TunnelChecksum::Csum, TunnelChecksum::Remcsum);
     fits_words("TunnelChecksum", &[none, csum, remcsum]);
     fits_words("Scheduler", Scheduler::ALL);
+    fits_words("ClientAddress", rvs_config::ClientAddress::ALL);
     fits_words(
         "ForwardingMethod",
         &[ForwardingMethod::Masq, ForwardingMethod::Dr, ForwardingMethod::Tunnel, ForwardingMethod::FullNat],

@@ -8,11 +8,12 @@
     reason = "offsets and lengths in a frame are below 2^17; a TCP header has at most 60 bytes"
 )]
 
-use rvs_abi::{Addr, Event};
+use rvs_abi::{Addr, ClientTold, Event};
 use rvs_wire::checksum::Delta;
+use rvs_wire::tcp::{OPTION_END as END, OPTION_NOP as NO_OPERATION};
 use rvs_wire::{eth, ipv6, tcp, toa};
 
-use crate::{Packet, Parsed, Step, Tables};
+use crate::{Packet, Parsed, ServiceRecord, Step, Tables};
 
 /// Segments of a connection that may tell the server: the SYN, the ACK behind it, and some that are sent again.
 pub(crate) const SEGMENTS: u32 = 8;
@@ -24,16 +25,22 @@ const CHECKSUM: usize = 10;
 /// Offset of the payload's length in the IPv6 header.
 const PAYLOAD_LEN: usize = 4;
 
-/// Adds the option to a request whose addresses have been rewritten; `parsed` is as it came. `None`: a part of the packet
+/// Adds the option to a request whose addresses have been rewritten, if its service wants that; `parsed` is as it came. `None`: a part of the packet
 /// that was there is not, or the kernel made no room.
 #[inline(always)]
-pub(crate) fn add<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -> Option<()> {
+pub(crate) fn add<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    parsed: &Parsed,
+    service: u32,
+) -> Option<()> {
     let l4 = parsed.transport();
     let [offset] = packet.get::<1>(l4 + OFFSET)?;
     let header_len = u32::from(offset >> 4) * 4;
     let fields = blank(packet, tables, l4, header_len);
     let option_len = if parsed.source.is_v4() { toa::LEN_V4 } else { toa::LEN_V6 } as u32;
-    let is_bare = eth::LEN as u32 + parsed.len == parsed.l4 as u32 + header_len;
+    let is_told = tables.service(service).is_none_or(|s| s.client_address() == ClientTold::OPTION);
+    let is_bare = is_told && eth::LEN as u32 + parsed.len == parsed.l4 as u32 + header_len;
     let has_room = header_len + option_len <= tcp::LEN_MAX as u32;
     if is_bare && !has_room {
         tables.note(Event::ClientOptionNoRoom);
@@ -105,7 +112,7 @@ fn blank<P: Packet, T: Tables>(packet: &mut P, tables: &T, l4: usize, header_len
         is_blank: tables.veiled(0),
         sum: tables.veiled(0),
     };
-    tables.repeat(toa::OPTIONS_MAX as u32, &mut walk);
+    tables.repeat(tcp::OPTIONS_MAX as u32, &mut walk);
     Delta::from_sum(walk.sum as u32)
 }
 
@@ -149,10 +156,6 @@ impl<P: Packet, T: Tables> Step<T> for Walk<'_, P> {
     }
 }
 
-/// See `rvs_wire::toa`.
-const NO_OPERATION: u8 = 1;
-const END: u8 = 0;
-
 impl<P: Packet> Walk<'_, P> {
     /// At the first byte of an option: how long it is, and whether it becomes blank. What is wrong becomes so to the end.
     #[inline(always)]
@@ -164,7 +167,7 @@ impl<P: Packet> Walk<'_, P> {
         }
         let len = self.packet.get::<1>(place + 1).map_or(0, |[len]| u64::from(len));
         if kind == END || len < 2 || at + len > self.header_len {
-            self.left = toa::OPTIONS_MAX as u64;
+            self.left = tcp::OPTIONS_MAX as u64;
             self.is_blank = 1;
             return;
         }

@@ -208,6 +208,7 @@ pub fn expected<T: Tables>(tables: &T) -> Outcome {
         let (dest, service) = found.ids();
         let (_, dport) = found.ports();
         let control = found.control();
+        request.entry.flags = 0;
         let Some(outcome) = context.describe(parsed, service, dest, 0, request) else {
             return Outcome::Inconsistent;
         };

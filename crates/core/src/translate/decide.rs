@@ -70,6 +70,7 @@ impl<T: Tables> Context<'_, T> {
         let is_early = found.packets() <= client_option::SEGMENTS;
         way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
         way.is_proxied = u64::from(proxy::is_on(found));
+        way.service = ids.1;
         way.ends.source = local;
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();

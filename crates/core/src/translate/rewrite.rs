@@ -10,7 +10,7 @@ use crate::parse::Signal;
 use crate::pipeline::Way;
 use crate::translate::header::Fields;
 use crate::translate::size::{new_head, old_head};
-use crate::{Packet, Parsed, Tables, sum};
+use crate::{Packet, Parsed, Tables, clamp, sum};
 
 /// Rewrites it, with its link addresses. `None`: it is not all there, or the kernel made no room.
 #[inline(always)]
@@ -24,9 +24,12 @@ pub(super) fn packet<P: Packet, T: Tables>(
     let mut more = 0;
     if !parsed.is(Signal::LATER) {
         transport(packet, tables, parsed, &way.ends)?;
+        if parsed.is(Signal::CLAMPED) {
+            clamp::lower(packet, tables, parsed, way.service)?;
+        }
         if way.tells_client != 0 {
             let before = packet_len(packet, parsed)?;
-            client_option::add(packet, tables, parsed)?;
+            client_option::add(packet, tables, parsed, way.service)?;
             more = packet_len(packet, parsed)?.wrapping_sub(before);
         }
     }

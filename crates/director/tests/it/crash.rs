@@ -43,7 +43,13 @@ pub(crate) fn assert_records_agree(director: &Director<Heap>) {
     for key in keys() {
         let Some(listing) = director.service_listing(&key) else { continue };
         let (_, record) = packet::find(heap, &key).unwrap();
-        let VirtualService { scheduler, flags, one_packet, .. } = listing.service;
+        let VirtualService { scheduler, flags, one_packet, mss, client_address, .. } = listing.service;
+        let told = match client_address {
+            ClientAddress::Option => rvs_abi::ClientTold::OPTION,
+            ClientAddress::None => rvs_abi::ClientTold::NONE,
+            ClientAddress::Proxy => rvs_abi::ClientTold::PROXY,
+        };
+        assert_eq!((record.mss, record.client_address), (mss, told), "{key}");
         assert_eq!(record.flags & rvs_abi::ServiceFlags::ONE_PACKET != 0, one_packet, "{key}");
         assert_eq!((record.scheduler, record.sched_flags), (scheduler as u8, flags.0), "{key}");
         for ((id, weight), listed) in packet::list(heap, record.table).into_iter().zip(&listing.destinations)

@@ -60,10 +60,16 @@ fn any_dest() -> impl Strategy<Value = (ServiceKey, Destination)> {
 
 fn any_service() -> impl Strategy<Value = VirtualService> {
     let scheduler = prop::sample::select(Scheduler::ALL.to_vec());
-    (any_vip(), scheduler, 0..2_u8, any::<bool>()).prop_map(|(key, scheduler, flags, one_packet)| {
-        let one_packet = one_packet && key.protocol == Protocol::Udp;
-        VirtualService { key, scheduler, flags: SchedulerFlags(flags * 4), one_packet }
-    })
+    let mss = prop::sample::select(vec![0, 0, 536, 1360]);
+    let way = prop::sample::select(ClientAddress::ALL.to_vec());
+    (any_vip(), scheduler, 0..2_u8, any::<bool>(), mss, way).prop_map(
+        |(key, scheduler, flags, one_packet, mss, client_address)| {
+            let one_packet = one_packet && key.protocol == Protocol::Udp;
+            let mss = if key.protocol == Protocol::Tcp { mss } else { 0 };
+            let flags = SchedulerFlags(flags * 4);
+            VirtualService { key, scheduler, flags, one_packet, mss, client_address }
+        },
+    )
 }
 
 fn any_command() -> impl Strategy<Value = Command> {

@@ -138,6 +138,51 @@ fn one_packet_scheduling_is_an_attribute_of_udp_services() {
     assert_eq!(refusal(&mut adopted, &[Command::AddService(wrong)]), (0, line));
 }
 
+#[test]
+fn a_segment_size_and_what_servers_are_told_are_attributes_of_a_service() {
+    let mut director = director(&SMALL);
+    let attributes =
+        |mss, client_address| VirtualService { mss, client_address, ..service(vip(1), Scheduler::Rr) };
+    let record = |director: &Director<Heap>| {
+        let record = records::service(director.memory(), 0).unwrap();
+        (record.mss, record.client_address)
+    };
+    director.apply(&[Command::AddService(attributes(1360, ClientAddress::None))], NOW).unwrap();
+    assert_eq!(record(&director), (1360, 1));
+    // An edit says all of them anew.
+    director.apply(&[Command::EditService(attributes(0, ClientAddress::Option))], NOW).unwrap();
+    assert_eq!(record(&director), (0, 0));
+    director.apply(&[Command::EditService(attributes(536, ClientAddress::None))], NOW).unwrap();
+    let adopted = Director::adopt(director.into_memory()).unwrap();
+    let listed = adopted.service_listing(&vip(1)).unwrap().service;
+    assert_eq!((listed.mss, listed.client_address), (536, ClientAddress::None));
+    assert_eq!(record(&adopted), (536, 1));
+}
+
+#[test]
+fn a_segment_size_that_would_not_hold_is_refused() {
+    let mut director = director(&SMALL);
+    let attributes = |key, mss| VirtualService { mss, ..service(key, Scheduler::Rr) };
+    for (mss, is_taken) in [(1, false), (535, false), (536, true), (65_495, true), (65_496, false)] {
+        director.apply(&[Command::Clear], NOW).unwrap();
+        let command = Command::AddService(attributes(vip(1), mss));
+        if is_taken {
+            director.apply(&[command], NOW).unwrap();
+            continue;
+        }
+        let line = format!("service {}: maximum segment size {mss}, expected 536 to 65495, or 0", vip(1));
+        assert_eq!(refusal(&mut director, &[command]), (0, line));
+        director.apply(&[Command::AddService(attributes(vip(1), 0))], NOW).unwrap();
+        let edit = Command::EditService(attributes(vip(1), mss));
+        assert!(matches!(director.apply(&[edit], NOW), Err(refused) if refused.index == 0));
+    }
+    let udp = ServiceKey { protocol: Protocol::Udp, ..vip(2) };
+    let line = format!("service {udp}: a maximum segment size is for TCP only");
+    assert_eq!(refusal(&mut director, &[Command::AddService(attributes(udp, 1360))]), (0, line));
+    let mark = ServiceKey::marked(7, false).unwrap();
+    director.apply(&[Command::AddService(attributes(mark, 1360))], NOW).unwrap();
+}
+
 /// Which may get datagrams (ipvs.md §4.6).
 #[test]
 fn a_service_by_mark_may_have_one_packet_scheduling() {

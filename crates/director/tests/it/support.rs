@@ -39,7 +39,14 @@ pub(crate) fn rs6(n: u16) -> DestKey {
 }
 
 pub(crate) fn service(key: ServiceKey, scheduler: Scheduler) -> VirtualService {
-    VirtualService { key, scheduler, flags: SchedulerFlags::default(), one_packet: false }
+    VirtualService {
+        key,
+        scheduler,
+        flags: SchedulerFlags::default(),
+        one_packet: false,
+        mss: 0,
+        client_address: rvs_config::ClientAddress::default(),
+    }
 }
 
 pub(crate) fn dest(key: DestKey, weight: u32) -> Destination {

@@ -66,6 +66,10 @@ impl ServiceRecord for ServicePointer {
         field!(self.0, vport)
     }
     #[inline(always)]
+    fn mss(self) -> u16 {
+        field!(self.0, mss)
+    }
+    #[inline(always)]
     fn client_address(self) -> u8 {
         field!(self.0, client_address)
     }

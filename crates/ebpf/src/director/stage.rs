@@ -277,6 +277,22 @@ pub extern "C" fn rvs_tc_proxy(context: *mut __sk_buff, step: u32) -> u32 {
     proxy::rewrite(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 
+/// The stage for segments whose size is lowered, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_clamp(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    u32::from(pipeline::clamp(&mut Xdp::new(context), &tables))
+}
+
+/// The stage for segments whose size is lowered, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_clamp(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
+    u32::from(pipeline::clamp(&mut Skb::new(context), &tables))
+}
+
 /// The stage for packets between families under XDP.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -557,6 +557,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Translate => self.tail_call(Program::Translate),
             Program::Ftp => self.tail_call(Program::Ftp),
             Program::Heard => self.tail_call(Program::Heard),
+            Program::Clamp => self.tail_call(Program::Clamp),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -612,6 +613,16 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
         } else {
             stage::rvs_tc_full_nat(self.context.cast(), step as u32)
         })
+    }
+
+    #[inline(always)]
+    fn clamp<P: Packet>(&self, _packet: &mut P) -> bool {
+        let is_done = if XDP {
+            stage::rvs_xdp_clamp(self.context.cast())
+        } else {
+            stage::rvs_tc_clamp(self.context.cast())
+        };
+        is_done != 0
     }
 
     #[inline(always)]

@@ -57,6 +57,8 @@ option_names! {
     TunNocsum "tun-nocsum",
     TunCsum "tun-csum",
     TunRemcsum "tun-remcsum",
+    Mss "mss",
+    ClientAddress "client-address",
 }
 
 /// Which names were given.

@@ -55,6 +55,8 @@ pub(crate) fn service(
             scheduler,
             flags: SchedulerFlags(flags),
             one_packet: false,
+            mss: 0,
+            client_address: rvs_config::ClientAddress::default(),
         },
         destinations,
         counters: Counters::default(),

@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod clamp;
 mod fill;
 mod fragments;
 mod ftp;
