@@ -43,7 +43,7 @@ pub const HOLD_FRAME: u32 = 9216;
 pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
 /// Numbers of addresses that full NAT comes from, in `LOCAL_ADDRESSES`: those of the pools in force, and of former ones that
 /// have connections. 0 is none.
-pub const LOCAL_ADDRESSES: u32 = 4096;
+pub const LOCAL_ADDRESSES: u32 = 1 << 14;
 /// Addresses of one pool: so many times the ports above are the connections to one server's port.
 pub const FULL_NAT_SOURCES_MAX: u32 = 1024;
 /// Counters per CPU in `COUNTERS`.

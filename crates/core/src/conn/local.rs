@@ -69,12 +69,12 @@ impl Ends {
     fn index<T: Tables>(&self, tables: &T) -> Option<u32> {
         let (l, s) = (self.local.0, self.server.0);
         let [_, seed, _] = tables.geometry()?.seed;
-        // Ports of the same two ends lie one behind the other, and behind them those of the next address: so no two of a pool
-        // that is a prefix share a word.
-        let [a, b, c, d, e, f, g, i] = l[1].to_ne_bytes();
-        let (upper, last) = (u32::from_ne_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, i]));
-        let port = u32::from(u16::from_be_bytes(self.lport)).wrapping_add(last.wrapping_mul(PORTS));
-        let mut h = (u64::from(upper) ^ seed).wrapping_mul(K1) ^ l[0];
+        // Ports of the same two ends lie one behind the other, and behind them those of the next address, as far as a pool can
+        // go: so no two of one that is a prefix share a word.
+        let upper = u64::from_be(l[1]);
+        let last = upper as u32 % limits::FULL_NAT_SOURCES_MAX;
+        let port = u32::from(u16::from_be_bytes(self.lport)).wrapping_add(last * PORTS);
+        let mut h = ((upper / u64::from(limits::FULL_NAT_SOURCES_MAX)) ^ seed).wrapping_mul(K1) ^ l[0];
         h = (h ^ h >> 32).wrapping_mul(K2).wrapping_add(s[1]);
         h = (h ^ h >> 29).wrapping_mul(K1) ^ s[0].rotate_left(32);
         let ports = u16::from_ne_bytes(self.sport) as u64 | (self.protocol as u64) << 16;

@@ -11,6 +11,7 @@ mod audit;
 mod fill;
 mod fragments;
 mod full_nat;
+mod full_nat_pool;
 mod hooked;
 mod local;
 mod malformed;
