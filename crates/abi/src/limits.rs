@@ -46,6 +46,19 @@ pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
 pub const LOCAL_ADDRESSES: u32 = 1 << 14;
 /// Addresses of one pool: so many times the ports above are the connections to one server's port.
 pub const FULL_NAT_SOURCES_MAX: u32 = 1024;
+/// Ports at which FTP's control connections are listened to.
+pub const FTP_PORTS: usize = 2;
+/// Control connections of FTP of which something is noted: that a reply with an address is awaited, or that sequence numbers
+/// are shifted. A power of two.
+pub const FTP_CONTROLS: u32 = 1 << 14;
+/// Places for one of them.
+pub const FTP_WAYS: u32 = 8;
+/// Words of each.
+pub const FTP_WORDS: u32 = 4;
+/// Bytes of a client's segment that are searched for a request for an address.
+pub const FTP_SEARCHED: u32 = 512;
+/// Bytes of a segment in which an announced address must end.
+pub const FTP_LINE: u32 = 256;
 /// Counters per CPU in `COUNTERS`.
 pub const COUNTERS: u32 = 128;
 /// Directors, or networks of them, whose word about a client a server takes.

@@ -20,11 +20,15 @@ pub enum Program {
     Here = 6,
     /// For packets that become packets of the other address family.
     Translate = 7,
+    /// For segments of FTP's control connections, under TC.
+    Ftp = 8,
+    /// Sends those on.
+    Heard = 9,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::Error,
         Self::Fragment,
@@ -33,5 +37,7 @@ impl Program {
         Self::Cut,
         Self::Here,
         Self::Translate,
+        Self::Ftp,
+        Self::Heard,
     ];
 }

@@ -45,6 +45,8 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_xdp_cut",
             NONE,
             "rvs_xdp_xlate",
+            "rvs_xdp_listen",
+            "rvs_xdp_heard",
         ],
     ),
     (
@@ -58,6 +60,8 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_tc_cut_up",
             "rvs_tc_here",
             "rvs_tc_xlate",
+            "rvs_tc_listen",
+            "rvs_tc_heard",
         ],
     ),
 ];

@@ -29,6 +29,7 @@ mod estimator;
 mod execute;
 mod filter;
 mod finish;
+mod ftp;
 mod full_nat_sources;
 pub mod limits;
 mod listing;

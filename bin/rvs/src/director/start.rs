@@ -102,6 +102,7 @@ fn open(args: &Args) -> Result<Daemon> {
     let set = director.set_full_nat_sources(&full_nat_sources, clock::now_ns()?);
     set.map_err(|error| anyhow!("--full-nat-sources: {error}"))?;
     director.set_tunnel_sources(sources_v4, sources_v6);
+    director.set_ftp_ports(&args.ftp_ports.0);
     let mut netlink = Netlink::new()?;
     let mut interfaces = Interfaces::new(args.interfaces.clone(), args.attach);
     if let Err(error) = interfaces.start(&mut kernel, &mut netlink) {

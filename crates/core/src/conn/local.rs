@@ -126,7 +126,7 @@ fn is_free<T: Tables>(tables: &T, word: u64, now: u64) -> bool {
 pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Result<(), NoAddress>> {
     let dest = tables.dest(request.entry.dest)?;
     let (local, server) = (dest.source(), dest.addr());
-    let pool = tables.full_nat_sources(server.is_v4());
+    let pool = pool(tables, request, server);
     if pool == 0 && local == Addr::default() {
         return Some(Err(NoAddress));
     }
@@ -147,6 +147,16 @@ pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Re
     request.entry.lport = u16::from_ne_bytes(search.ends.lport);
     request.entry.local = search.number;
     Some(Ok(()))
+}
+
+/// The addresses that a connection to be made may come from. FTP's data come from where its control connection does.
+#[inline(always)]
+fn pool<T: Tables>(tables: &T, request: &Request, server: Addr) -> u32 {
+    match (request.entry.control, request.entry.local) {
+        (0, _) => tables.full_nat_sources(server.is_v4()),
+        (_, 0) => 0,
+        (_, number) => u32::from(number) | 1 << 16,
+    }
 }
 
 /// No address of this director is known on the way to the destination.
@@ -275,8 +285,14 @@ impl<B: Bucket> Found<B> {
     /// The director's address; zero: none is known.
     #[inline(always)]
     pub(crate) fn local<T: Tables<Bucket = B>>(&self, tables: &T, dest: T::Dest) -> Addr {
+        address(tables, self.local_number(), dest)
+    }
+
+    /// Its number, see [`ConnEntry::local`].
+    #[inline(always)]
+    pub(crate) fn local_number(&self) -> u16 {
         let b = self.entry_word(at::DPORT).to_ne_bytes();
-        address(tables, u16::from_ne_bytes([b[4], b[5]]), dest)
+        u16::from_ne_bytes([b[4], b[5]])
     }
 
     /// The same connection, if it still lives, with its word as it is now.

@@ -10,6 +10,7 @@
 mod audit;
 mod fill;
 mod fragments;
+mod ftp;
 mod full_nat;
 mod full_nat_pool;
 mod hooked;
