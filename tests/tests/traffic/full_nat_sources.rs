@@ -16,7 +16,8 @@ use crate::turn::await_turn;
 use crate::world::{FAMILIES, Way, World};
 
 /// Behind the router, which sends them to the director.
-const POOL: [&str; 4] = ["--full-nat-sources", "10.250.0.0/30", "--full-nat-sources", "fd00:250::/126"];
+pub(crate) const POOL: [&str; 4] =
+    ["--full-nat-sources", "10.250.0.0/30", "--full-nat-sources", "fd00:250::/126"];
 const OTHER_POOL: [&str; 4] = ["--full-nat-sources", "10.251.0.7", "--full-nat-sources", "fd00:251::7"];
 /// Connections of a client.
 const CONNECTIONS: usize = 24;
@@ -79,7 +80,7 @@ fn is_of_pool(address: &IpAddr) -> bool {
 }
 
 /// A cluster whose router has routes to both pools by way of the director.
-fn world(attach: Attach, options: &[&str]) -> World {
+pub(crate) fn world(attach: Attach, options: &[&str]) -> World {
     let mut world = World::with_options(Replies::PastDirector, attach, options);
     let director = world.cluster.director().interface("to-servers").clone();
     let router = world.cluster.fabric_mut().unwrap().netlink();
