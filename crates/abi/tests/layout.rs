@@ -67,6 +67,7 @@ fn layout() -> Result<String, std::fmt::Error> {
             service,
             dport,
             lport,
+            local,
             spare,
             packets,
             control,
@@ -108,6 +109,7 @@ fn config(text: &mut String) -> std::fmt::Result {
             tunnel_sources_v4,
             tunnel_sources_v6,
             tunnel_source_masks,
+            full_nat_sources,
         }
     );
     Ok(())

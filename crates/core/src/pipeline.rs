@@ -668,7 +668,8 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
         entry.lport = 0;
-        entry.spare = [0; 2];
+        entry.local = 0;
+        entry.spare = 0;
         entry.packets = 0;
         entry.control = 0;
         Some(if is_full { Outcome::Reserve } else { Outcome::Balanced })

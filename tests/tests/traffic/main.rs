@@ -13,6 +13,7 @@ mod documents;
 mod drain;
 mod fragments;
 mod ftp;
+mod full_nat_sources;
 mod links;
 mod load;
 mod local;

@@ -123,7 +123,7 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     way.ends.destination = dest.addr();
     (_, way.ends.dport) = found.ports();
     if method == Method::FULL_NAT {
-        way.ends.source = dest.source();
+        way.ends.source = found.local(context.tables, dest);
         way.ends.sport = found.lport();
         way.outer.source = way.ends.source;
     }

@@ -299,6 +299,20 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
+    fn full_nat_sources(&self, is_v4: bool) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe {
+            let words = (&raw const (*self.config).full_nat_sources).cast::<u32>();
+            if is_v4 { words.read_volatile() } else { words.add(1).read_volatile() }
+        }
+    }
+
+    #[inline(always)]
+    fn local_address(&self, number: u16) -> Option<Addr> {
+        maps::LOCAL_ADDRESSES.get(u32::from(number)).copied()
+    }
+
+    #[inline(always)]
     fn filter_word(&self, index: u32) -> u64 {
         maps::FILTER.get(index).copied().unwrap_or(0)
     }

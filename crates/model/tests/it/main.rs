@@ -12,6 +12,7 @@ mod fill;
 mod fragments;
 mod ftp;
 mod full_nat;
+mod full_nat_pool;
 mod hooked;
 mod local;
 mod malformed;
