@@ -20,11 +20,13 @@ pub enum Program {
     Here = 6,
     /// For packets that become packets of the other address family.
     Translate = 7,
+    /// For packets of services by mark that have no destination.
+    Bypass = 8,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connect,
         Self::Error,
         Self::Fragment,
@@ -33,5 +35,6 @@ impl Program {
         Self::Cut,
         Self::Here,
         Self::Translate,
+        Self::Bypass,
     ];
 }

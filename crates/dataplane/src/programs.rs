@@ -45,6 +45,7 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_xdp_cut",
             NONE,
             "rvs_xdp_xlate",
+            "rvs_xdp_past",
         ],
     ),
     (
@@ -58,6 +59,7 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_tc_cut_up",
             "rvs_tc_here",
             "rvs_tc_xlate",
+            "rvs_tc_past",
         ],
     ),
 ];

@@ -12,6 +12,7 @@ mod demo;
 mod documents;
 mod drain;
 mod fragments;
+mod hairpin;
 mod links;
 mod load;
 mod local;

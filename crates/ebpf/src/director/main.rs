@@ -99,6 +99,7 @@ behind! {
     Gather: rvs_xdp_gather, rvs_tc_gather;
     Cut: rvs_xdp_cut, rvs_tc_cut_up;
     Translate: rvs_xdp_xlate, rvs_tc_xlate;
+    Bypass: rvs_xdp_past, rvs_tc_past;
 }
 
 /// The program behind the first for what is from or for this host's own stack.
