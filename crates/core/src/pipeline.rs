@@ -16,7 +16,7 @@ use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, bypass, cut, filter, fragment,
-    guard, hold, mark, one_packet, parse, program,
+    ftp, guard, hold, mark, one_packet, parse, program,
 };
 
 pub use crate::bypass::bypass;
@@ -61,6 +61,12 @@ pub struct Scratch {
     pub request: conn::Request,
     /// The turn of its scheduler, if it is not kept.
     pub turn: one_packet::Turn,
+    /// 1: it is one of FTP's data, which a control connection announced; it does not count as one that a client made.
+    pub is_announced: u64,
+    /// A connection between the same ends as that to be made.
+    pub same: conn::At,
+    /// Of a segment of an FTP control connection: what was found out about it.
+    pub ftp: ftp::Work,
 }
 
 /// How a packet goes on.
@@ -329,6 +335,7 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome
 pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
+        scratch.is_announced = 0;
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
         let chosen = context.choose(&scratch.parsed, scratch.mark, scratch.sender, &mut scratch.turn);
         context.end_previous(&scratch.parsed);
@@ -357,7 +364,7 @@ pub fn insert<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let how = conn::insert(tables, &scratch.request);
         let entry = &scratch.request.entry;
-        if how == How::New && entry.dest != NO_DEST {
+        if how == How::New && scratch.is_announced == 0 && entry.dest != NO_DEST {
             tables.count(entry.service, entry.dest, &Stats { conns: 1, ..Stats::default() });
         }
         scratch.is_fresh = u64::from(how == How::New);
@@ -430,6 +437,15 @@ impl<'a, T: Tables> Context<'a, T> {
         if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
+    /// Whether a packet of this connection may go on to its destination, and goes on here.
+    #[inline(always)]
+    fn admit(&self, parsed: &Parsed, found: &Found<T::Bucket>, dest: T::Dest) -> Result<(), Outcome> {
+        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
+            self.check_dest(parsed, dest)?;
+        }
+        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpRequest)
+    }
+
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
     #[inline(always)]
     pub(crate) fn request<P: Packet>(
@@ -448,9 +464,7 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_here && !self.is_near {
             return Err(self.to_stack());
         }
-        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
-            self.check_dest(parsed, dest)?;
-        }
+        self.admit(parsed, found, dest)?;
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
         }
@@ -630,7 +644,7 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Writes down a connection to a destination (ipvs.md §2.4 step 7).
     #[inline(always)]
-    fn describe(
+    pub(crate) fn describe(
         &self,
         parsed: &Parsed,
         service: u32,
@@ -662,7 +676,10 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.protocol = protocol;
         entry.family = parsed.family;
         let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
-        entry.flags = u16::from(method) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
+        entry.flags = u16::from(method)
+            | if masq { 0 } else { ConnFlags::NO_OUTPUT }
+            | client_flag
+            | ftp::flag(self.tables, parsed, masq && is_local == 0);
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
@@ -699,10 +716,12 @@ impl<'a, T: Tables> Context<'a, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        if method(found.flags()) != Method::MASQ {
+        let flags = found.flags();
+        if method(flags) != Method::MASQ {
             self.note_unchanged(parsed, found)?;
             return Err(Outcome::ReplyUnchanged);
         }
+        ftp::divert(self.tables, parsed, flags, Outcome::FtpReply)?;
         let vip = found.vip();
         if found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
             return Err(if self.tables.reaches_stack() {

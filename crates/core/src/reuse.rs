@@ -47,7 +47,9 @@ impl<T: Tables> Context<'_, T> {
         } else {
             OVER
         };
-        settings & (Settings::REUSE | Settings::REUSE_FIN_WAIT) != 0 && over >> (found.state() & 31) & 1 != 0
+        settings & (Settings::REUSE | Settings::REUSE_FIN_WAIT) != 0
+            && over >> (found.state() & 31) & 1 != 0
+            && found.control() == 0
     }
 
     /// See [`may_begin`].

@@ -11,6 +11,7 @@ mod audit;
 mod bypass;
 mod fill;
 mod fragments;
+mod ftp;
 mod full_nat;
 mod hooked;
 mod local;
