@@ -223,8 +223,8 @@ mod tests {
         );
         assert_eq!(
             line("sloppy"),
-            "setting `sloppy': expected one of conn_reuse_mode, expire_nodest_conn, nat_icmp_send, pmtu_disc, \
-             schedule_icmp, sloppy_sctp, sloppy_tcp, snat_reroute"
+            "setting `sloppy': expected one of cache_bypass, conn_reuse_mode, expire_nodest_conn, nat_icmp_send, \
+             pmtu_disc, schedule_icmp, sloppy_sctp, sloppy_tcp, snat_reroute"
         );
         let value = |text: &str| Setting::SloppyTcp.parse_value(text).map_err(|error| error.to_string());
         assert_eq!(value("1"), Ok(1));

@@ -8,12 +8,12 @@ use crate::forward::local::is_loopback;
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
 use crate::state::{self, Direction};
-use crate::{Packet, Parsed, ServiceRecord, Tables, conn, cut, hold};
+use crate::{Packet, Parsed, ServiceRecord, Tables, conn, cut, hold, one_packet};
 
 /// Its connection is known.
-pub(crate) const KNOWN: u64 = 0;
+const KNOWN: u64 = 0;
 /// Its connection is to be made.
-pub(crate) const NEW: u64 = 1;
+const NEW: u64 = 1;
 /// It is scheduled by itself (ipvs.md §4.6), or follows a first fragment: no connection is looked for.
 pub(crate) const UNKEPT: u64 = 2;
 /// It is an ICMP error about a reply that came by a connection without a destination: the same, and it is not cut.
@@ -30,10 +30,39 @@ pub fn bypass<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     outcome.unwrap_or(Outcome::Inconsistent)
 }
 
+/// For a packet of a connection that has no destination.
+#[inline(always)]
+pub(crate) const fn known(way: &mut Way) -> Outcome {
+    way.bypass = KNOWN;
+    Outcome::Bypass
+}
+
+/// For a packet of no connection yet.
+#[inline(always)]
+pub(crate) const fn begun(turn: &one_packet::Turn) -> u64 {
+    if turn.is_one_packet() { UNKEPT } else { NEW }
+}
+
 impl<T: Tables> Context<'_, T> {
+    /// The destination that was picked; [`NO_DEST`] for a packet that goes on without one.
+    #[inline(always)]
+    pub(crate) fn or_bypass(
+        &self,
+        picked: Option<u32>,
+        parsed: &Parsed,
+        service: T::Service,
+    ) -> Result<u32, Outcome> {
+        match picked {
+            None if self.may_pass_by(parsed, service) => Ok(NO_DEST),
+            None => Err(Outcome::NoDestination),
+            Some(NO_DEST) => Err(Outcome::Inconsistent),
+            Some(dest) => Ok(dest),
+        }
+    }
+
     /// Whether a packet without a destination goes on.
     #[inline(always)]
-    pub(crate) fn may_pass_by(&self, parsed: &Parsed, service: T::Service) -> bool {
+    fn may_pass_by(&self, parsed: &Parsed, service: T::Service) -> bool {
         self.tables.settings() & Settings::CACHE_BYPASS != 0
             && service.protocol() == rvs_abi::mark::PROTOCOL
             && !is_group(parsed)

@@ -90,7 +90,7 @@ pub struct Way {
     pub(crate) quoted: Fields,
     /// Bytes behind the quoted packet's IP headers that go along.
     pub(crate) rest: u32,
-    /// Of one that goes past the real servers: which of the cases of [`crate::bypass`] it is.
+    /// Of one that goes past the real servers: which of the cases in `bypass.rs` it is.
     pub bypass: u64,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
@@ -341,9 +341,8 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         context.end_previous(&scratch.parsed);
         match chosen {
             Ok((service, NO_DEST)) => {
-                let Scratch { parsed, request, turn, way, .. } = scratch;
-                way.bypass = if turn.is_one_packet() { bypass::UNKEPT } else { bypass::NEW };
-                context.describe_bypass(parsed, service, request)
+                scratch.way.bypass = bypass::begun(&scratch.turn);
+                context.describe_bypass(&scratch.parsed, service, &mut scratch.request)
             }
             Ok((service, dest)) => {
                 let Scratch { parsed, is_local, request, turn, .. } = scratch;
@@ -456,10 +455,7 @@ impl<'a, T: Tables> Context<'a, T> {
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
-        let Some(dest) = self.tables.dest(dest_id) else {
-            way.bypass = bypass::KNOWN;
-            return Err(Outcome::Bypass);
-        };
+        let dest = self.tables.dest(dest_id).ok_or_else(|| bypass::known(way))?;
         let is_here = dest.flags() & DestFlags::LOCAL != 0;
         if is_here && !self.is_near {
             return Err(self.to_stack());
@@ -618,12 +614,7 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         let request = sched::Request { client: parsed.source, cport: parsed.sport };
         turn.begin(self.tables, service, parsed);
-        let dest = match sched::pick(self.tables, service, &request) {
-            None if self.may_pass_by(parsed, service) => return Ok((id, NO_DEST)),
-            None => return Err(Outcome::NoDestination),
-            Some(NO_DEST) => return Err(Outcome::Inconsistent),
-            Some(dest) => dest,
-        };
+        let dest = self.or_bypass(sched::pick(self.tables, service, &request), parsed, service)?;
         turn.end(self.tables);
         Ok((id, dest))
     }
