@@ -24,11 +24,13 @@ pub enum Program {
     Ftp = 8,
     /// Sends those on.
     Heard = 9,
+    /// For packets of services by mark that have no destination.
+    Bypass = 10,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::Error,
         Self::Fragment,
@@ -39,5 +41,6 @@ impl Program {
         Self::Translate,
         Self::Ftp,
         Self::Heard,
+        Self::Bypass,
     ];
 }

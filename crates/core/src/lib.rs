@@ -7,6 +7,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod bypass;
 pub mod conn;
 mod cut;
 pub mod filter;

@@ -441,6 +441,15 @@ pub trait Tables {
         pipeline::deliver(packet, self)
     }
 
+    /// [`pipeline::bypass`], likewise.
+    #[inline(always)]
+    fn bypass<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::bypass(packet, self)
+    }
+
     /// [`pipeline::tunnel_error`], likewise.
     #[inline(always)]
     fn tunnel_error<P: Packet>(&self, packet: &mut P) -> Outcome

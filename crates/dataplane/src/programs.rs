@@ -47,6 +47,7 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_xdp_xlate",
             "rvs_xdp_listen",
             "rvs_xdp_heard",
+            "rvs_xdp_past",
         ],
     ),
     (
@@ -62,6 +63,7 @@ const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
             "rvs_tc_xlate",
             "rvs_tc_listen",
             "rvs_tc_heard",
+            "rvs_tc_past",
         ],
     ),
 ];

@@ -13,9 +13,10 @@ use crate::members::Member;
 use crate::state::{DestId, Family, ServiceState, State};
 
 /// The settings that are one bit each.
-const BITS: [(Setting, u32); 7] = [
+const BITS: [(Setting, u32); 8] = [
     (Setting::ExpireNodestConn, Bits::EXPIRE_NODEST_CONN),
     (Setting::NatIcmpSend, Bits::NAT_ICMP_SEND),
+    (Setting::CacheBypass, Bits::CACHE_BYPASS),
     (Setting::PmtuDisc, Bits::PMTU_DISC),
     (Setting::ScheduleIcmp, Bits::SCHEDULE_ICMP),
     (Setting::SloppySctp, Bits::SLOPPY_SCTP),

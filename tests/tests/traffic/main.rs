@@ -14,6 +14,7 @@ mod drain;
 mod fragments;
 mod ftp;
 mod full_nat_sources;
+mod hairpin;
 mod links;
 mod load;
 mod local;

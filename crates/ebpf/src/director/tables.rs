@@ -571,6 +571,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Translate => self.tail_call(Program::Translate),
             Program::Ftp => self.tail_call(Program::Ftp),
             Program::Heard => self.tail_call(Program::Heard),
+            Program::Bypass => self.tail_call(Program::Bypass),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
@@ -704,6 +705,15 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     #[inline(always)]
     fn release<P: Packet>(&self, _packet: &mut P) -> bool {
         !XDP && stage::rvs_tc_release(self.context.cast()) != 0
+    }
+
+    #[inline(always)]
+    fn bypass<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if XDP {
+            stage::rvs_xdp_bypass(self.context.cast())
+        } else {
+            stage::rvs_tc_bypass(self.context.cast(), u32::from(self.look))
+        })
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod bypass;
 mod fill;
 mod fragments;
 mod ftp;
