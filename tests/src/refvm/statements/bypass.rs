@@ -11,7 +11,7 @@ use rvs_wire::tcp;
 use crate::refvm::differences::{ERRORS_FROM_OTHERS_ADDRESSES, OWN_ADDRESSES_ARE_NOT_PASSED};
 use crate::refvm::frames::{self, Family, Flow, Head, Trouble};
 use crate::refvm::lab::Seen;
-use crate::refvm::scene::{Scene, bracketed, chosen, nothing, only, only_to_client};
+use crate::refvm::scene::{Conn, Scene, bracketed, chosen, nothing, only, only_to_client};
 use crate::refvm::tests_of_both;
 
 tests_of_both![
@@ -42,7 +42,9 @@ fn with_service(
     options: &str,
     act: impl FnOnce(&mut Scene<'_>, &Marked) -> Result<()>,
 ) -> Result<()> {
-    let flow = Flow { vip: scene.family.server(NUMBER), ..scene.flow(8080) };
+    // All tests have this host; connections of those before live on, to other ports.
+    let own = scene.flow(0).cport;
+    let flow = Flow { vip: scene.family.server(NUMBER), ..scene.flow(own % 1000 + 8000) };
     let mark = 5000 + u32::from(flow.cport);
     let name = format!("-f {mark}{}", if scene.family == Family::V4 { "" } else { " -6" });
     scene.rules(&format!("-A {name} -s rr {options}"))?;
@@ -77,6 +79,12 @@ fn goes_on(seen: &Seen, flow: &Flow) -> Result<()> {
     Ok(())
 }
 
+/// The connections to that port, once there are so many.
+fn conns(scene: &Scene<'_>, flow: &Flow, number: usize) -> Result<Vec<Conn>> {
+    let to = format!("{}:{}", bracketed(flow.vip), flow.vport);
+    scene.conns_to(&to, |conns| conns.len() == number)
+}
+
 /// A segment of the client's with a used up time to live.
 fn late(flow: &Flow, flags: u8) -> Vec<u8> {
     flow.frame(&Head { ttl: 1, ..flow.ip() }, Payload::Tcp(flow.segment(flags)))
@@ -93,13 +101,15 @@ fn without_a_destination_packets_go_on(scene: &mut Scene<'_>) -> Result<()> {
         for frame in [flow.syn(), flow.ack(), flow.to_port(53).udp(b"question")] {
             goes_on(&scene.client(frame)?, flow)?;
         }
-        let conns = scene.conns_to(&format!("{}:", bracketed(flow.vip)), |conns| conns.len() == 2)?;
-        ensure!(conns.iter().all(|conn| conn.dest.ends_with(":0")), "{conns:?}");
+        for flow in [*flow, flow.to_port(53)] {
+            let conns = conns(scene, &flow, 1)?;
+            ensure!(conns.iter().all(|conn| conn.dest.ends_with(":0")), "{conns:?}");
+        }
         // They are no destination's, and count for no service.
         scene.numbers(&format!("-Ln --stats {name}"), |numbers| numbers.iter().all(|number| *number == 0))?;
         for flags in [tcp::FIN | tcp::ACK, tcp::RST] {
             goes_on(&scene.client(flow.tcp(flags))?, flow)?;
-            scene.conns_to(&format!("{}:{}", bracketed(flow.vip), flow.vport), |conns| conns.len() == 1)?;
+            conns(scene, flow, 1)?;
         }
         // Replies do not come by the director's connections.
         let reply = flow.at(NUMBER, flow.vport).tcp(tcp::ACK);
@@ -136,7 +146,7 @@ fn past_the_real_servers_without_connections(scene: &mut Scene<'_>) -> Result<()
             !seen.to_servers.is_empty() && chosen(&seen).iter().all(|number| *number == NUMBER),
             "{seen:?}"
         );
-        scene.conns_to(&format!("{}:54", bracketed(flow.vip)), <[_]>::is_empty).map(drop)
+        conns(scene, &flow, 0).map(drop)
     })
 }
 
@@ -144,7 +154,7 @@ fn errors_of_and_about_packets_that_go_on(scene: &mut Scene<'_>) -> Result<()> {
     with_service(scene, "", |scene, Marked { flow, .. }| {
         is_told(scene, flow, late(flow, tcp::SYN), Trouble::Time)?;
         // It was made all the same (§2.2).
-        scene.conns_to(&format!("{}:", bracketed(flow.vip)), |conns| conns.len() == 1)?;
+        conns(scene, flow, 1)?;
         goes_on(&scene.client(flow.ack())?, flow)?;
         let answer = Payload::Tcp(Tcp::new(flow.vport, flow.cport, tcp::ACK));
         goes_on(&scene.client(flow.error(Trouble::TooBig(1300), &answer))?, flow)?;
