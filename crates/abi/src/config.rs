@@ -68,9 +68,12 @@ pub struct Config {
     pub tunnel_sources_v6: Addr,
     /// Which bits of the last four bytes of either the flow chooses, network order.
     pub tunnel_source_masks: [u32; 2],
+    /// Addresses in `LOCAL_ADDRESSES` that new connections of full NAT come from, to servers in IPv4 and in IPv6: number of
+    /// the first in the low half, how many in the high one. 0: the director's address on the way to the server.
+    pub full_nat_sources: [u32; 2],
 }
 
-const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16 + 24 + 40);
+const _: () = assert!(size_of::<Config>() == 48 + 24 + 128 + 16 + 24 + 40 + 8);
 
 /// Bits of [`Config::full_nat`].
 #[derive(Debug)]

@@ -60,8 +60,10 @@ pub struct ConnEntry {
     pub dport: u16,
     /// Full NAT: the director's port towards the destination, network order.
     pub lport: u16,
-    /// For later use (a time-out, an address for full NAT); zero.
-    pub spare: [u16; 2],
+    /// Full NAT: number of the director's address in `LOCAL_ADDRESSES`; 0: that on the way to the destination.
+    pub local: u16,
+    /// For later use (a time-out); zero.
+    pub spare: u16,
     /// Packets from the client.
     pub packets: u32,
     /// The connection that may not end before this one, see `rvs_core::conn::control`; 0: none (ipvs.md §4.4). With

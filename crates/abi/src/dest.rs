@@ -17,9 +17,14 @@ impl Method {
     pub const TUNNEL: u8 = 2;
     /// Direct routing.
     pub const DR: u8 = 3;
+    /// On to where it was going, without a destination (`cache_bypass`, ipvs.md §2.6). A connection's alone.
+    pub const BYPASS: u8 = 4;
     /// Full NAT, which IPVS lacks: like NAT, and from an address of the director's.
     pub const FULL_NAT: u8 = 5;
 }
+
+/// In place of a destination's id: the connection has none.
+pub const NO_DEST: u32 = u32::MAX;
 
 /// Kinds of tunnels, numbered as in IPVS (ipvs.md §1.2).
 #[derive(Debug)]

@@ -41,6 +41,11 @@ pub const HOLD_SHARE: u32 = 32;
 pub const HOLD_FRAME: u32 = 9216;
 /// The director's ports that full NAT uses: below those that Linux takes for its own connections.
 pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
+/// Numbers of addresses that full NAT comes from, in `LOCAL_ADDRESSES`: those of the pools in force, and of former ones that
+/// have connections. 0 is none.
+pub const LOCAL_ADDRESSES: u32 = 1 << 14;
+/// Addresses of one pool: so many times the ports above are the connections to one server's port.
+pub const FULL_NAT_SOURCES_MAX: u32 = 1024;
 /// Ports at which FTP's control connections are listened to.
 pub const FTP_PORTS: usize = 2;
 /// Control connections of FTP of which something is noted: that a reply with an address is awaited, or that sequence numbers

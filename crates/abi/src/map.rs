@@ -31,11 +31,13 @@ pub enum Region {
     Marked,
     /// [`crate::Rule`]: the lists of the classifier.
     Classifier,
+    /// [`crate::Addr`]: the director's addresses that full NAT comes from, by the numbers in [`crate::ConnEntry::local`].
+    LocalAddresses,
 }
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Config,
         Self::Filter,
         Self::Ports,
@@ -50,6 +52,7 @@ impl Region {
         Self::Counters,
         Self::Marked,
         Self::Classifier,
+        Self::LocalAddresses,
     ];
 
     /// Name of the map.
@@ -70,6 +73,7 @@ impl Region {
             Self::Counters => "COUNTERS",
             Self::Marked => "MARKED",
             Self::Classifier => "CLASSIFIER",
+            Self::LocalAddresses => "LOCAL_ADDRESSES",
         }
     }
 
@@ -83,6 +87,7 @@ impl Region {
             Self::Conns | Self::ConnOverflow => size_of::<crate::Bucket>() / 8,
             Self::Stats => size_of::<crate::Stats>() / 8,
             Self::Classifier => size_of::<crate::Rule>() / 8,
+            Self::LocalAddresses => size_of::<crate::Addr>() / 8,
             Self::LocalPorts
             | Self::Filter
             | Self::Ports

@@ -86,6 +86,7 @@ outcomes! {
     Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
     LocalReply = 86, Pass, "local_reply", "goes on to this director's own stack, as a reply; never the end of a packet";
     LocalPacket = 87, Pass, "local_packet", "from or for this director's own stack, and of no connection that is kept; never the end of a packet";
+    Bypass = 78, Pass, "bypass", "goes on past the real servers; never the end of a packet";
     Balanced = 13, Pass, "balanced", "goes on to the next step; never the end of a packet";
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
@@ -114,6 +115,7 @@ outcomes! {
     ForwardTunnelCut = 41, Forward, "forward_tunnel_cut", "sent through a tunnel in fragments of the outer packet, which was larger than the MTU on its way";
     FragmentHeld = 43, Forward, "fragment_held", "fragment that came before the first of its packet: held, and counted once more when it goes on behind that";
 
+    ForwardBypass = 79, Forward, "forward_bypass", "sent on to where it was going, since its service by mark had no destination (cache_bypass)";
     ForwardFullNat = 44, Forward, "forward_full_nat", "request sent to a full NAT destination";
     ReplyFullNat = 45, Forward, "reply_full_nat", "reply of a full NAT destination sent to the client";
 
@@ -186,6 +188,7 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Local,
     Outcome::LocalReply,
     Outcome::LocalPacket,
+    Outcome::Bypass,
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,

@@ -24,13 +24,15 @@ pub enum Program {
     Ftp = 8,
     /// Sends those on.
     Heard = 9,
+    /// For packets of services by mark that have no destination.
+    Bypass = 10,
     /// For TCP segments whose service lowers the maximum segment size that they announce.
-    Clamp = 10,
+    Clamp = 11,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
         Self::Error,
         Self::Fragment,
@@ -41,6 +43,7 @@ impl Program {
         Self::Translate,
         Self::Ftp,
         Self::Heard,
+        Self::Bypass,
         Self::Clamp,
     ];
 }

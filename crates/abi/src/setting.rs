@@ -19,6 +19,8 @@ impl Settings {
     pub const SNAT_REROUTE: u32 = 1 << 5;
     /// `pmtu_disc`: tunnels take over "don't fragment", and clients are told what is too big for them (§3.2, §3.5).
     pub const PMTU_DISC: u32 = 1 << 6;
+    /// `cache_bypass`: without a destination, packets of services by mark go where they were going (§2.6).
+    pub const CACHE_BYPASS: u32 = 1 << 7;
     /// `conn_reuse_mode`, bit 0 (§2.3).
     pub const REUSE: u32 = 1 << 8;
     /// `conn_reuse_mode`, bit 1: connections in FIN_WAIT too, if no reply is seen (§2.3).
@@ -27,5 +29,5 @@ impl Settings {
     /// IPVS's defaults.
     pub const DEFAULT: u32 = Self::SNAT_REROUTE | Self::PMTU_DISC | Self::REUSE;
     /// Every bit that means something.
-    pub const ALL: u32 = 0x7f | Self::REUSE | Self::REUSE_FIN_WAIT;
+    pub const ALL: u32 = 0xff | Self::REUSE | Self::REUSE_FIN_WAIT;
 }

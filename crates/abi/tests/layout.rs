@@ -81,6 +81,7 @@ fn layout() -> Result<String, std::fmt::Error> {
             service,
             dport,
             lport,
+            local,
             spare,
             packets,
             control,
@@ -122,6 +123,7 @@ fn config(text: &mut String) -> std::fmt::Result {
             tunnel_sources_v4,
             tunnel_sources_v6,
             tunnel_source_masks,
+            full_nat_sources,
         }
     );
     Ok(())

@@ -49,6 +49,7 @@ macro_rules! settings {
 }
 
 settings! {
+    CacheBypass = "cache_bypass", 0, 1, "without a destination, packets of services by mark go on to where they were going";
     ConnReuseMode = "conn_reuse_mode", 1, 3, "a SYN or INIT between ends whose connection is over is scheduled anew: 0 no, 1 yes, 2 and 3 in FIN_WAIT too if no reply is seen";
     ExpireNodestConn = "expire_nodest_conn", 0, 1, "connections of removed destinations end at once, and a SYN to a quiesced one is scheduled anew";
     NatIcmpSend = "nat_icmp_send", 0, 1, "a NAT destination that sends a packet of no connection is told port unreachable";
@@ -64,7 +65,6 @@ const NOT_YET: &[&str] = &[
     "am_droprate",
     "amemthresh",
     "backup_only",
-    "cache_bypass",
     "conntrack",
     "debug_level",
     "drop_entry",
@@ -223,8 +223,8 @@ mod tests {
         );
         assert_eq!(
             line("sloppy"),
-            "setting `sloppy': expected one of conn_reuse_mode, expire_nodest_conn, nat_icmp_send, pmtu_disc, \
-             schedule_icmp, sloppy_sctp, sloppy_tcp, snat_reroute"
+            "setting `sloppy': expected one of cache_bypass, conn_reuse_mode, expire_nodest_conn, nat_icmp_send, \
+             pmtu_disc, schedule_icmp, sloppy_sctp, sloppy_tcp, snat_reroute"
         );
         let value = |text: &str| Setting::SloppyTcp.parse_value(text).map_err(|error| error.to_string());
         assert_eq!(value("1"), Ok(1));

@@ -15,7 +15,7 @@ use crate::forward::masq::{End, rewrite_address};
 use crate::forward::{address, check};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Way};
-use crate::{DestRecord, NextHop, Packet, Parsed, Tables, cut, hold, translate};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, bypass, cut, hold, translate};
 
 /// How long a first fragment is remembered, in ticks: 2 s. Identifications come again, those of IPv4 soon.
 const LIFE_TICKS: u32 = 30;
@@ -198,6 +198,10 @@ pub(crate) fn follow<P: Packet, T: Tables>(
     }
     if known.method == u32::from(PASSED) {
         return Err(Outcome::Fragment);
+    }
+    if known.method == u32::from(Method::BYPASS) {
+        way.bypass = bypass::UNKEPT;
+        return Err(Outcome::Bypass);
     }
     if known.vip == Addr::default() {
         request(context, packet, parsed, &known, way)

@@ -130,7 +130,7 @@ impl<T: Tables> Context<'_, T> {
         dest: T::Dest,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        let local = dest.source();
+        let local = found.local(self.tables, dest);
         if local == Addr::default() {
             return Err(Outcome::NoLocalAddress);
         }

@@ -7,6 +7,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod bypass;
 mod clamp;
 pub mod conn;
 mod cut;

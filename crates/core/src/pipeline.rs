@@ -1,7 +1,7 @@
 //! The way of a packet, top to bottom. The order of the steps is that of IPVS (ipvs.md §2).
 
 use rvs_abi::{
-    Addr, Class, ConnFlags, DestFlags, FullNatUse, Method, Outcome, Settings, Stats, limits, proto,
+    Addr, Class, ConnFlags, DestFlags, FullNatUse, Method, NO_DEST, Outcome, Settings, Stats, limits, proto,
 };
 
 use crate::conn::{self, Event, Found, How, Key, MatchReply, Place};
@@ -15,10 +15,11 @@ use crate::sched;
 use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
-    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, clamp, cut, filter, fragment,
-    ftp, guard, hold, mark, one_packet, parse, program, proxy,
+    DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, bypass, clamp, cut, filter,
+    fragment, ftp, guard, hold, mark, one_packet, parse, program, proxy,
 };
 
+pub use crate::bypass::bypass;
 pub use crate::clamp::clamp;
 pub use crate::full_nat::{About, client_option, find_local, full_nat, local_reply, publish, reserve};
 pub use crate::gather::{cut, cut_outer, hold, keep, release};
@@ -96,6 +97,8 @@ pub struct Way {
     pub(crate) quoted: Fields,
     /// Bytes behind the quoted packet's IP headers that go along.
     pub(crate) rest: u32,
+    /// Of one that goes past the real servers: which of the cases in `bypass.rs` it is.
+    pub bypass: u64,
     /// What its sender is told if it is dropped.
     pub notice: Notice,
     /// Room for what is kept about a first fragment.
@@ -348,6 +351,10 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
         let chosen = context.choose(parsed, *mark, *sender, turn, &mut request.entry.flags);
         context.end_previous(&scratch.parsed);
         match chosen {
+            Ok((service, NO_DEST)) => {
+                scratch.way.bypass = bypass::begun(&scratch.turn);
+                context.describe_bypass(&scratch.parsed, service, &mut scratch.request)
+            }
             Ok((service, dest)) => {
                 let Scratch { parsed, is_local, request, turn, .. } = scratch;
                 let described = context.describe(parsed, service, dest, *is_local, request)?;
@@ -366,8 +373,8 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
 pub fn insert<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let how = conn::insert(tables, &scratch.request);
-        if how == How::New && scratch.is_announced == 0 {
-            let entry = &scratch.request.entry;
+        let entry = &scratch.request.entry;
+        if how == How::New && scratch.is_announced == 0 && entry.dest != NO_DEST {
             tables.count(entry.service, entry.dest, &Stats { conns: 1, ..Stats::default() });
         }
         scratch.is_fresh = u64::from(how == How::New);
@@ -428,7 +435,7 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Where the connections of a client may be.
     #[inline(always)]
-    fn place(&self, client: &Addr, cport: [u8; 2], protocol: u8) -> Option<Place> {
+    pub(crate) fn place(&self, client: &Addr, cport: [u8; 2], protocol: u8) -> Option<Place> {
         Some(Place::of(&self.tables.geometry()?, client, cport, protocol))
     }
 
@@ -467,7 +474,7 @@ impl<'a, T: Tables> Context<'a, T> {
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         let (dest_id, service_id) = found.ids();
-        let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
+        let dest = self.tables.dest(dest_id).ok_or_else(|| bypass::known(way))?;
         let is_here = dest.flags() & DestFlags::LOCAL != 0;
         if is_here && !self.is_near {
             return Err(self.to_stack());
@@ -615,7 +622,7 @@ impl<'a, T: Tables> Context<'a, T> {
         let request = sched::Request { client: parsed.source, cport: parsed.sport };
         turn.begin(self.tables, service, parsed);
         *flags = clamp::flag(parsed, service.mss());
-        let dest = sched::pick(self.tables, service, &request).ok_or(Outcome::NoDestination)?;
+        let dest = self.or_bypass(sched::pick(self.tables, service, &request), parsed, service)?;
         turn.end(self.tables);
         Ok((id, dest))
     }
@@ -677,7 +684,8 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
         entry.lport = 0;
-        entry.spare = [0; 2];
+        entry.local = 0;
+        entry.spare = 0;
         entry.packets = 0;
         entry.control = 0;
         Some(if is_full { Outcome::Reserve } else { Outcome::Balanced })

@@ -28,6 +28,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         | Outcome::TranslateError
         | Outcome::ForwardTranslated
         | Outcome::ReplyTranslated => Some(Program::Translate),
+        Outcome::Bypass => Some(Program::Bypass),
         Outcome::Clamp => Some(Program::Clamp),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
@@ -115,6 +116,7 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             }
             Outcome::TranslateError => tables.go_on(packet, Program::Translate, Outcome::TranslateError),
             Outcome::TunnelCut => tables.go_on(packet, Program::Cut, Outcome::TunnelCut),
+            Outcome::Bypass => tables.go_on(packet, Program::Bypass, Outcome::Bypass),
             outcome => end(tables, outcome, outcome.class() == Class::Forward),
         },
         // A first fragment that the others are gathered behind.
@@ -133,6 +135,10 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         Program::Cut if outcome == Outcome::TunnelCut => {
             let outcome = tables.cut_outer(packet);
             end(tables, outcome, outcome.class() == Class::Forward)
+        }
+        Program::Bypass => {
+            let outcome = past(packet, tables);
+            go_on(packet, tables, outcome)
         }
         Program::Cut => end_without_link(tables.cut(packet)),
         // Under XDP nothing comes here: it hands over.
@@ -333,6 +339,22 @@ fn here<P: Packet, T: Tables>(packet: &mut P, tables: &T, begun: Outcome) -> Out
         outcome => outcome,
     };
     if outcome == Outcome::Local { tables.deliver(packet) } else { outcome }
+}
+
+/// A packet of a connection that has no destination, or that gets one: it is made once its way is known.
+#[inline(always)]
+fn past<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+    match tables.bypass(packet) {
+        Outcome::NoConnection => match connect(Outcome::Balanced, tables) {
+            Outcome::Balanced => match tables.bypass(packet) {
+                // Made, and gone at once.
+                Outcome::NoConnection => Outcome::ConnContended,
+                outcome => outcome,
+            },
+            outcome => outcome,
+        },
+        outcome => outcome,
+    }
 }
 
 /// An ICMP error: to the client, to the real server, or about a tunnel's packet. [`Outcome::NoConnection`]: it may begin one;

@@ -47,6 +47,11 @@ pub trait Tables {
     fn local_port(&self, index: u32) -> Option<u64>;
     /// Replaces such a word if it still is `old`; says whether it was.
     fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool;
+    /// The addresses that new connections of full NAT come from, to servers of that family, as
+    /// [`rvs_abi::Config::full_nat_sources`].
+    fn full_nat_sources(&self, is_v4: bool) -> u32;
+    /// One of them by its number, [`rvs_abi::ConnEntry::local`].
+    fn local_address(&self, number: u16) -> Option<Addr>;
     /// A word of the address filter.
     fn filter_word(&self, index: u32) -> u64;
 
@@ -452,6 +457,15 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::deliver(packet, self)
+    }
+
+    /// [`pipeline::bypass`], likewise.
+    #[inline(always)]
+    fn bypass<P: Packet>(&self, packet: &mut P) -> Outcome
+    where
+        Self: Sized,
+    {
+        pipeline::bypass(packet, self)
     }
 
     /// [`pipeline::tunnel_error`], likewise.

@@ -139,6 +139,7 @@ fn check_shape<M: Memory>(memory: &M, config: &Config) -> Result<Space, AdoptErr
     expect(Region::Filter, limits::FILTER_WORDS.into())?;
     expect(Region::Marked, limits::MARKED_WORDS.into())?;
     expect(Region::Classifier, u64::from(limits::RULES_MAX * limits::RULE_LISTS))?;
+    expect(Region::LocalAddresses, limits::LOCAL_ADDRESSES.into())?;
     expect(Region::Stats, rows * (u64::from(config.cpus) + 1))?;
     let words = Ranges::new(entries(Region::SchedTables)?);
     Ok(Space { services: Ranges::new(services), dests: Ranges::new(dests), words })

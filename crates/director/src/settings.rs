@@ -13,9 +13,10 @@ use crate::members::Member;
 use crate::state::{DestId, Family, ServiceState, State};
 
 /// The settings that are one bit each.
-const BITS: [(Setting, u32); 7] = [
+const BITS: [(Setting, u32); 8] = [
     (Setting::ExpireNodestConn, Bits::EXPIRE_NODEST_CONN),
     (Setting::NatIcmpSend, Bits::NAT_ICMP_SEND),
+    (Setting::CacheBypass, Bits::CACHE_BYPASS),
     (Setting::PmtuDisc, Bits::PMTU_DISC),
     (Setting::ScheduleIcmp, Bits::SCHEDULE_ICMP),
     (Setting::SloppySctp, Bits::SLOPPY_SCTP),
@@ -180,7 +181,7 @@ mod tests {
                 assert_eq!(from_word(to_word(&settings)), Some(settings), "{setting} {value}");
             }
         }
-        assert_eq!(from_word(1 << 7), None);
+        assert_eq!(from_word(1 << 31), None);
         assert_eq!(from_word(Bits::ALL).map(|all| to_word(&all)), Some(Bits::ALL));
     }
 }

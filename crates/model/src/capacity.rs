@@ -90,6 +90,7 @@ impl Capacity {
             Region::Counters => limits::COUNTERS * self.cpus,
             Region::Marked => limits::MARKED_WORDS,
             Region::Classifier => limits::RULES_MAX * limits::RULE_LISTS,
+            Region::LocalAddresses => limits::LOCAL_ADDRESSES,
         }
     }
 
@@ -121,6 +122,7 @@ impl Capacity {
             tunnel_sources_v4: Addr::default(),
             tunnel_sources_v6: Addr::default(),
             tunnel_source_masks: [0; 2],
+            full_nat_sources: [0; 2],
         }
     }
 }

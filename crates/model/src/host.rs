@@ -123,6 +123,7 @@ pub struct HostTables<'a, W = NoPackets> {
     conns: &'a [AtomicU64],
     overflow: &'a [AtomicU64],
     local_ports: &'a [AtomicU64],
+    local_addresses: &'a [AtomicU64],
     stats: &'a [AtomicU64],
     counters: &'a [AtomicU64],
     marked: &'a [AtomicU64],
@@ -157,6 +158,7 @@ impl<'a, W: World> HostTables<'a, W> {
             conns: memory.region(Region::Conns),
             overflow: memory.region(Region::ConnOverflow),
             local_ports: memory.region(Region::LocalPorts),
+            local_addresses: memory.region(Region::LocalAddresses),
             stats: memory.region(Region::Stats),
             counters: memory.region(Region::Counters),
             marked: memory.region(Region::Marked),
@@ -187,6 +189,7 @@ impl<'a, W: World> HostTables<'a, W> {
 const STATS_WORDS: usize = size_of::<Stats>() / 8;
 const DEST_WORDS: usize = size_of::<Dest>() / 8;
 const SERVICE_WORDS: usize = size_of::<Service>() / 8;
+const ADDR_WORDS: usize = size_of::<Addr>() / 8;
 const RULE_WORDS: usize = size_of::<Rule>() / 8;
 
 /// `N` bytes of a record, which lie within one word of it.
@@ -380,6 +383,16 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
     fn swap_local_port(&self, index: u32, old: u64, new: u64) -> bool {
         let swap = |word: &AtomicU64| word.compare_exchange(old, new, AcqRel, Relaxed).is_ok();
         self.local_ports.get(index as usize).is_some_and(swap)
+    }
+
+    fn full_nat_sources(&self, is_v4: bool) -> u32 {
+        let offset = offset_of!(Config, full_nat_sources) + if is_v4 { 0 } else { 4 };
+        u32::from_ne_bytes(bytes(self.config, offset))
+    }
+
+    fn local_address(&self, number: u16) -> Option<Addr> {
+        let words: &[AtomicU64; ADDR_WORDS] = self.local_addresses.as_chunks().0.get(usize::from(number))?;
+        Some(addr(words, 0))
     }
 
     fn filter_word(&self, index: u32) -> u64 {

@@ -97,6 +97,23 @@ differences! {
     /// which has no use for them. rvs tells the client in IPv6 as well: else it learns nothing of a way that is too narrow.
     TUNNEL_ERRORS_OF_IPV6: Seen = Seen::clone;
 
+    /// A packet of a service by mark need not be for the director. An error about one comes from the address that the packet
+    /// was for, as with any service: a client that is not told never learns how large its packets may be. IPVS tells nobody in
+    /// IPv4, where it may not send from such an address, and in IPv6 it tells from one of the director's.
+    ERRORS_FROM_OTHERS_ADDRESSES: Seen = Seen::clone;
+
+    /// `cache_bypass`: a packet to an address of the director's own has nowhere to go on to, and its sender is told so, as by
+    /// IPVS in IPv4. In IPv6 that makes a connection, all packets of which it drops (ipvs.md §2.6, §3.7).
+    OWN_ADDRESSES_ARE_NOT_PASSED: Seen = Seen::clone;
+
+    /// A reply to a client in the servers' network leaves where it came in: the director's stack, by which IPVS sends it,
+    /// tells the server of a shorter way (ICMP redirect), on which the reply would reach the client with a wrong source.
+    NO_REDIRECTS: Seen = |reference| {
+        let mut seen = reference.clone();
+        seen.to_servers.retain(|frame| !is_redirect(frames::packet(frame)));
+        seen
+    };
+
     /// Not yet: persistence masks without persistence. IPVS takes the mask and never uses it.
     NO_PERSISTENCE_MASKS: Ran = |_| refused("persistence masks (-M)");
     /// Not yet.
@@ -114,6 +131,11 @@ differences! {
         let stderr = format!("line 2: {}", reference.stderr);
         Ran { status: Some(255), stderr, ..reference.clone() }
     };
+}
+
+/// Whether a packet tells of a shorter way (RFC 792): ICMPv4's type 5.
+fn is_redirect(packet: &[u8]) -> bool {
+    frames::protocol(packet) == Some(proto::ICMP) && frames::payload(packet).first() == Some(&5)
 }
 
 /// How rvs refuses what it does not have yet.

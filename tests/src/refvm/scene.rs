@@ -213,7 +213,8 @@ impl<'a> Scene<'a> {
         self.conns_to(&self.text("VIP:"), |_| true)
     }
 
-    fn conns_to(&self, vip: &str, is_wanted: impl Fn(&[Conn]) -> bool) -> Result<Vec<Conn>> {
+    /// The connections whose virtual address and port begin like this, once they are as wanted.
+    pub(crate) fn conns_to(&self, vip: &str, is_wanted: impl Fn(&[Conn]) -> bool) -> Result<Vec<Conn>> {
         let view = |Shown { ran, age, within }: &Shown| {
             ensure!(ran.status == Some(0), "{ran:?}");
             let conns = ran.stdout.lines().filter_map(Conn::parse).filter(|conn| conn.vip.starts_with(vip));
@@ -258,6 +259,18 @@ impl<'a> Scene<'a> {
         self.world.exchange(Wire::Clients, &[frame], Rule::Differs(difference))
     }
 
+    /// Sends a frame from the clients' side, of which rvs tells the client by this one.
+    pub(crate) fn client_is_told(
+        &mut self,
+        frame: Vec<u8>,
+        told: Vec<u8>,
+        difference: &'static Difference<Seen>,
+    ) -> Result<Seen> {
+        let told = Seen { to_clients: vec![told], to_servers: Vec::new() };
+        let rule = Rule::Does(difference, differences::normal(&told)?);
+        self.world.exchange(Wire::Clients, &[frame], rule)
+    }
+
     /// Sends a frame from the servers' side, of which rvs tells the client by this one.
     pub(crate) fn server_is_told(
         &mut self,
@@ -273,6 +286,15 @@ impl<'a> Scene<'a> {
     /// Sends a frame from the servers' side.
     pub(crate) fn server(&mut self, frame: Vec<u8>) -> Result<Seen> {
         self.world.exchange(Wire::Servers, &[frame], Rule::Same)
+    }
+
+    /// Sends a frame from the servers' side, with which rvs does something else.
+    pub(crate) fn server_differs(
+        &mut self,
+        frame: Vec<u8>,
+        difference: &'static Difference<Seen>,
+    ) -> Result<Seen> {
+        self.world.exchange(Wire::Servers, &[frame], Rule::Differs(difference))
     }
 
     /// Sends frames from the servers' side.
@@ -304,7 +326,7 @@ fn vip(family: Family, number: u16) -> IpAddr {
 }
 
 /// An address as it stands before a port.
-fn bracketed(address: IpAddr) -> String {
+pub(crate) fn bracketed(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),

@@ -148,7 +148,7 @@ impl World {
             let other = differences::of_fragments(&normal, frames);
             let is_right = |seen: &Seen| *seen == expected || other.as_ref() == Some(seen);
             let Some(wrong) = normals.iter().position(|seen| !is_right(seen)) else {
-                self.note_errors(&reference);
+                self.note_errors(&expected);
                 return rule.met(&normal, &expected).map(|()| reference);
             };
             if Instant::now() >= deadline {
@@ -178,7 +178,7 @@ impl World {
         thread::sleep(early.unwrap_or_default());
     }
 
-    /// Takes what was sent off the budgets of those who got it.
+    /// Takes what rvs sent off the budgets of those who got it.
     fn note_errors(&mut self, seen: &Seen) {
         for frame in seen.to_clients.iter().chain(&seen.to_servers) {
             let packet = frames::packet(frame);

@@ -13,8 +13,9 @@ use crate::turn::await_turn;
 const README: &str = include_str!("../../../README.md");
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
 const TUNNELS: &str = include_str!("../../../docs/tunnels.md");
+const FULL_NAT: &str = include_str!("../../../docs/full-nat.md");
 const NAT64: &str = include_str!("../../../docs/nat64.md");
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
@@ -24,6 +25,7 @@ const DOCUMENTS: [&str; 13] = [
     include_str!("../../../docs/ftp.md"),
     include_str!("../../../docs/links.md"),
     include_str!("../../../docs/marks.md"),
+    FULL_NAT,
     NAT64,
     crate::client_address::PAGE,
     SETTINGS,
@@ -47,12 +49,13 @@ const STEPS: &[(&str, &str)] = &[
     ("cargo xtask test --allow-skips", "kernel"),
 ];
 /// Commands that tests of this package run.
-const TESTED: [&str; 12] = [
+const TESTED: [&str; 13] = [
     "cargo run --release -- demo",
     "rvs agent",
     "rvs agent --client-address",
     "rvs demo",
     "rvs director",
+    "rvs director --full-nat-sources 10.0.0.128/28 --full-nat-sources fd00:250::/120",
     "rvs connections",
     "rvs director --ftp-ports 21",
     "rvs status",
@@ -134,6 +137,7 @@ fn script() -> String {
     script.extend(named);
     script.extend(block(SETTINGS, "# Settings"));
     script.extend(block(TUNNELS, "# Tunnels"));
+    script.extend(block(FULL_NAT, "# Full NAT"));
     script.extend(block(NAT64, "# NAT64 and NAT46"));
     script.extend([stop, "wait", "echo ended"]);
     script.join("\n")
@@ -169,10 +173,10 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the four of the script, that of random histories, and those that the
+    // Nor is there another block with commands, but the five of the script, that of random histories, and those that the
     // tests of the agent and of `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 7);
+    assert_eq!(shown, blocks.len() + 8);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::unistd::User;
 use rvs_testkit::{Family, Host, wait_until};
 
+use crate::full_nat_sources;
 use crate::method::Attach;
 use crate::stage::LIMIT;
 use crate::turn::await_turn;
@@ -165,7 +166,10 @@ fn transfer_all(world: &World, files: &FtpServers, services: &[(Family, SocketAd
 
 fn transfers(attach: Attach, way: Way) {
     let _turn = await_turn();
-    let mut world = World::new(way.replies(), attach);
+    transfers_in(World::new(way.replies(), attach), way);
+}
+
+fn transfers_in(mut world: World, way: Way) {
     let addresses: Vec<IpAddr> =
         FAMILIES.into_iter().map(|family| world.server().address_in(family)).collect();
     let files = FtpServers::start(world.server(), &addresses, way.server_port(PORT));
@@ -203,6 +207,13 @@ fn ftp_through_nat_under_xdp() {
 #[test]
 fn ftp_through_full_nat_under_tc() {
     transfers(Attach::Tc, Way::FULL_NAT);
+}
+
+/// The server takes data from the address of the control connection only.
+#[test]
+fn ftp_through_full_nat_from_a_pool() {
+    let _turn = await_turn();
+    transfers_in(full_nat_sources::world(Attach::Tc, &full_nat_sources::POOL), Way::FULL_NAT);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rvs_testkit::{Family, HttpServer, Replies};
 
 use crate::method::Attach;
 use crate::transfer::{download, upload};
-use crate::world::{FAMILIES, Way, World};
+use crate::world::{FAMILIES, Way, World, numbers};
 
 /// 4 MiB.
 const LEN: u64 = 4 << 20;
@@ -27,13 +27,6 @@ fn serve_here(world: &World, family: Family, port: u16, way: Way) -> (SocketAddr
     (service, server)
 }
 
-/// What `-Ln --stats` shows of the service: connections, packets in and out.
-fn numbers(world: &World, service: SocketAddr) -> Vec<u64> {
-    let listing = world.daemon.ipvsadm(&format!("-Ln --exact --stats -t {service}"));
-    let line = listing.lines().find(|line| line.starts_with("TCP")).unwrap();
-    line.split_whitespace().skip(2).map(|number| number.parse().unwrap()).collect()
-}
-
 fn local_node(attach: Attach) {
     let world = World::new(Replies::ThroughDirector, attach);
     for (family, first) in FAMILIES.into_iter().zip([8100, 8200]) {
@@ -44,7 +37,8 @@ fn local_node(attach: Attach) {
             download(world.client(), service, LEN);
             assert_eq!(server.connections(), 2, "{service} {way:?}");
             assert!(world.daemon.counted("local_node") > before + 10, "{service} {way:?}");
-            let [conns, in_packets, out_packets, in_bytes, out_bytes] = numbers(&world, service)[..] else {
+            let [conns, in_packets, out_packets, in_bytes, out_bytes] = numbers(&world.daemon, service)[..]
+            else {
                 panic!("{service}")
             };
             assert!(conns == 2 && in_packets > 10 && out_packets > 10, "{conns} {in_packets} {out_packets}");
@@ -77,7 +71,7 @@ fn local_client(attach: Attach) {
         for service in services {
             upload(world.cluster.director(), service, LEN);
             download(world.cluster.director(), service, LEN);
-            let [conns, _, _, in_bytes, out_bytes] = numbers(&world, service)[..] else {
+            let [conns, _, _, in_bytes, out_bytes] = numbers(&world.daemon, service)[..] else {
                 panic!("{service}")
             };
             assert!(

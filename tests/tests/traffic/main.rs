@@ -13,6 +13,8 @@ mod documents;
 mod drain;
 mod fragments;
 mod ftp;
+mod full_nat_sources;
+mod hairpin;
 mod links;
 mod load;
 mod local;

@@ -133,6 +133,13 @@ impl World {
     }
 }
 
+/// What `-Ln --stats` shows of the service: connections, packets in and out, bytes in and out.
+pub(crate) fn numbers(daemon: &Daemon, service: SocketAddr) -> Vec<u64> {
+    let listing = daemon.ipvsadm(&format!("-Ln --exact --stats -t {service}"));
+    let line = listing.lines().find(|line| line.starts_with("TCP")).unwrap();
+    line.split_whitespace().skip(2).map(|number| number.parse().unwrap()).collect()
+}
+
 /// A process that ends with its value.
 pub(crate) struct Process(Child);
 

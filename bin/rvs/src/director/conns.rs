@@ -1,9 +1,9 @@
 //! Pages of the connection table.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
-use rvs_abi::{Addr, ConnFlags, Dest, Method, SLOTS, TICK_SHIFT};
+use rvs_abi::{Addr, ConnFlags, Dest, Method, NO_DEST, SLOTS, TICK_SHIFT};
 use rvs_config::{ConnListing, ForwardingMethod, Protocol};
 use rvs_control::api::{ConnPage, ConnQuery};
 use rvs_core::{conn, state};
@@ -39,7 +39,8 @@ impl<M: Memory> Reader<'_, M> {
     /// `None` for what no listing has a word for, which no program of this version makes.
     fn listing(&mut self, conn: &Conn) -> Option<ConnListing> {
         let Conn { entry, state, remaining, .. } = conn;
-        let destination = self.dest_address(entry.dest)?;
+        let destination =
+            if entry.dest == NO_DEST { nobody(entry.vip.to_ip()) } else { self.dest_address(entry.dest)? };
         Some(ConnListing {
             protocol: Protocol::from_number(entry.protocol)?,
             client: entry.client.to_ip(),
@@ -61,11 +62,20 @@ impl<M: Memory> Reader<'_, M> {
     }
 }
 
+/// In place of a destination, as IPVS lists it (ipvs.md §2.6).
+const fn nobody(vip: IpAddr) -> IpAddr {
+    match vip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
 fn method(flags: u16) -> Option<ForwardingMethod> {
     match u8::try_from(flags & ConnFlags::METHOD).ok()? {
         Method::MASQ => Some(ForwardingMethod::Masq),
         Method::TUNNEL => Some(ForwardingMethod::Tunnel),
-        Method::DR => Some(ForwardingMethod::Dr),
+        // Those without a destination go on as they are, too.
+        Method::DR | Method::BYPASS => Some(ForwardingMethod::Dr),
         Method::FULL_NAT => Some(ForwardingMethod::FullNat),
         _ => None,
     }

@@ -28,10 +28,11 @@ mod start;
 mod stop;
 mod sweeper;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use rvs_abi::limits as data_plane;
 use rvs_config::Prefix;
 use rvs_dataplane::{AttachMode, Options};
+use rvs_director::FullNatSources;
 
 use crate::{output, socket};
 
@@ -56,6 +57,10 @@ pub(crate) struct Args {
     /// IPv4 and once for IPv6 [default: this host's address on the way to the server]
     #[arg(long = "tunnel-sources", value_name = "PREFIX")]
     tunnel_sources: Vec<Prefix>,
+    /// Addresses that full NAT comes from, instead of this host's address on the way to the server: each has 31744 connections
+    /// to a server's port; may be given several times, 1024 addresses of each family at most
+    #[arg(long = "full-nat-sources", value_name = "PREFIX")]
+    full_nat_sources: Vec<Prefix>,
     /// Virtual ports of FTP, two at most, separated by a comma, or none: control connections there are listened to, so that
     /// data connections find their way by NAT and full NAT
     #[arg(long, value_name = "PORTS", default_value = "21", value_parser = FtpPorts::parse)]
@@ -126,6 +131,11 @@ impl Args {
             }
         }
         Ok(sources)
+    }
+
+    /// The addresses that full NAT comes from.
+    fn full_nat_sources(&self) -> Result<FullNatSources> {
+        FullNatSources::new(&self.full_nat_sources).map_err(|error| anyhow!("--full-nat-sources {error}"))
     }
 
     /// What to open.

@@ -3,6 +3,7 @@
 use core::fmt::Display;
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Instant;
@@ -12,8 +13,8 @@ use nix::sys::utsname::uname;
 use nix::unistd::geteuid;
 use rvs_control::{Access, Server};
 use rvs_dataplane::Kernel;
-use rvs_director::Director;
-use rvs_netlink::{Monitor, Netlink};
+use rvs_director::{Director, FullNatSources};
+use rvs_netlink::{Monitor, Netlink, RouteKind};
 
 use super::answers::times_full;
 use super::auditor::Auditor;
@@ -89,6 +90,7 @@ fn open(args: &Args) -> Result<Daemon> {
     let instance = args.socket.instance();
     let options = args.options()?;
     let [sources_v4, sources_v6] = args.tunnel_sources()?;
+    let full_nat_sources = args.full_nat_sources()?;
     let is_locked = |error: &rvs_dataplane::Error| matches!(error, rvs_dataplane::Error::Locked { .. });
     let mut kernel = patiently(|| Kernel::open(&options), is_locked).map_err(hint)?;
     kernel.warnings().iter().for_each(log::warning);
@@ -97,6 +99,8 @@ fn open(args: &Args) -> Result<Daemon> {
     let mut director = director
         .map_err(|error| anyhow!("instance {instance}: {error}; 'rvs director --stop' removes it"))?;
     journal::finish(&kernel, &mut director);
+    let set = director.set_full_nat_sources(&full_nat_sources, clock::now_ns()?);
+    set.map_err(|error| anyhow!("--full-nat-sources: {error}"))?;
     director.set_tunnel_sources(sources_v4, sources_v6);
     director.set_ftp_ports(&args.ftp_ports.0);
     let mut netlink = Netlink::new()?;
@@ -130,7 +134,23 @@ fn open(args: &Args) -> Result<Daemon> {
         daemon.ask_routes(now_ns);
     }
     log::info(opened(&daemon));
+    foreign(&full_nat_sources, &mut daemon.netlink).iter().for_each(log::info);
     Ok(daemon)
+}
+
+/// Says which of the addresses that full NAT comes from are not this host's: only a router can bring packets for them here.
+fn foreign(sources: &FullNatSources, netlink: &mut Netlink) -> Option<String> {
+    // An address that can't be asked for has no way to here.
+    let mut is_foreign =
+        |address: &IpAddr| !netlink.route_get(*address).is_ok_and(|way| way.kind == RouteKind::Local);
+    let foreign: Vec<IpAddr> = sources.addresses().filter(&mut is_foreign).collect();
+    let first = foreign.first()?;
+    Some(format!(
+        "full NAT: {} of its {} sources, {first} the first of them, are not this host's addresses: the servers' network \
+         has to route them here",
+        foreign.len(),
+        sources.addresses().count(),
+    ))
 }
 
 fn opened(daemon: &Daemon) -> String {

@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use crate::support::{Director, SMALL, namespace};
 
 const DEFAULTS: &str = "\
+net.ipv4.vs.cache_bypass = 0
 net.ipv4.vs.conn_reuse_mode = 1
 net.ipv4.vs.expire_nodest_conn = 0
 net.ipv4.vs.nat_icmp_send = 0
@@ -42,8 +43,8 @@ net.ipv4.vs.snat_reroute = 1
         (&["sysctl", "sloppy_sctp=1", "sloppy_sctp"], "setting sloppy_sctp: given twice"),
         (
             &["sysctl", "frob"],
-            "setting `frob': expected one of conn_reuse_mode, expire_nodest_conn, nat_icmp_send, pmtu_disc, \
-             schedule_icmp, sloppy_sctp, sloppy_tcp, snat_reroute",
+            "setting `frob': expected one of cache_bypass, conn_reuse_mode, expire_nodest_conn, nat_icmp_send, \
+             pmtu_disc, schedule_icmp, sloppy_sctp, sloppy_tcp, snat_reroute",
         ),
     ];
     for (args, line) in refused {

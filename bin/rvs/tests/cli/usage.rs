@@ -27,6 +27,11 @@ fn a_wrong_call_is_named_in_one_line_and_exits_2() {
              ADDRESS/BITS with no bit set behind them",
         ),
         (
+            &["director", "--full-nat-sources", "10.250.0.1-9"],
+            "invalid value '10.250.0.1-9' for '--full-nat-sources <PREFIX>': prefix `10.250.0.1-9': expected ADDRESS or \
+             ADDRESS/BITS with no bit set behind them",
+        ),
+        (
             &["director", "--instance", "a/b"],
             "invalid value 'a/b' for '--instance <NAME>': instance \"a/b\": expected 1 to 64 letters, digits, '-' and \
              '_'",
@@ -173,6 +178,30 @@ fn an_output_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
     drop(reader);
     let ran = Command::new(RVS).arg("--help").stdout(writer).output().unwrap();
     assert_eq!((ran.status.code(), ran.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn full_nat_comes_from_addresses_that_can_be_a_pool() {
+    for (prefixes, said) in [
+        (["10.1.0.0/22", "10.2.0.0/32"], "10.2.0.0/32: expected at most 1024 addresses of a family"),
+        (["10.1.0.0/24", "fd00::/64"], "fd00::/64: expected at most 1024 addresses of a family"),
+        (
+            ["10.1.0.9", "10.1.0.8/30"],
+            "10.1.0.8/30: expected each address once, there is 10.1.0.9/32 already",
+        ),
+        (["fd00::/120", "ff00::/120"], "ff00::/120: expected addresses that packets can come from"),
+        (["127.0.0.2", "fd00::7"], "127.0.0.2/32: expected addresses that packets can come from"),
+    ] {
+        let folder = Folder::new();
+        let socket = folder.join("socket");
+        let options = prefixes.map(|prefix| ["--full-nat-sources", prefix]).concat();
+        let mut command = Command::new(RVS);
+        command.arg("director").arg("--socket").arg(socket).args(options);
+        assert_eq!(
+            Ran::of(command.output().unwrap()).failure(1),
+            format!("rvs: --full-nat-sources {said}\n")
+        );
+    }
 }
 
 #[test]

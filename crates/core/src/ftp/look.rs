@@ -165,7 +165,7 @@ impl<T: Tables> Look<'_, T> {
             let record = record::Record::of(ftp.record).ok_or(Outcome::Inconsistent)?;
             ftp.again = u64::from(record.shift(tables, FROM_CLIENT).is_of(self.payload.sequence));
             ftp.form = form as u64;
-            ftp.address = self.context.local_address(self.found.ids().0);
+            ftp.address = self.context.local_address(&self.found);
             self.mark(announced, Form::COMMAND, ftp);
         }
         let ends = Ends {

@@ -19,7 +19,7 @@ use crate::conn::{self, At, Found, Key, Place};
 use crate::parse::Signal;
 use crate::pipeline::{About, Context, Scratch, connect};
 use crate::state::tcp::LISTEN;
-use crate::{DestRecord, Packet, Parsed, Tables};
+use crate::{Packet, Parsed, Tables};
 
 pub use look::look;
 pub use rewrite::rewrite;
@@ -170,6 +170,7 @@ pub fn reuse<T: Tables>(tables: &T) -> bool {
         let (dest, _) = found.ids();
         if ftp.again != 0 && dest == request.entry.dest {
             request.entry.lport = u16::from_ne_bytes(found.lport());
+            request.entry.local = found.local_number();
             return true;
         }
         // If it fails, somebody else just ended or changed it: the insert finds out.
@@ -207,7 +208,7 @@ pub fn expected<T: Tables>(tables: &T) -> Outcome {
         }
         let (dest, service) = found.ids();
         let (_, dport) = found.ports();
-        let control = found.control();
+        let (control, local) = (found.control(), found.local_number());
         request.entry.flags = 0;
         let Some(outcome) = context.describe(parsed, service, dest, 0, request) else {
             return Outcome::Inconsistent;
@@ -215,6 +216,7 @@ pub fn expected<T: Tables>(tables: &T) -> Outcome {
         context.end_previous(parsed);
         request.entry.dport = u16::from_ne_bytes(dport);
         request.entry.control = control;
+        request.entry.local = local;
         *is_announced = 1;
         outcome
     });
@@ -273,15 +275,18 @@ impl<T: Tables> Context<'_, T> {
         entry.service = service;
         entry.dport = u16::from_ne_bytes(dport);
         entry.lport = 0;
-        entry.spare = [0; 2];
+        // Servers refuse data that come from elsewhere than the control connection.
+        entry.local = control.local_number();
+        entry.spare = 0;
         entry.packets = 0;
         entry.control = conn::control::name(&At::of(control));
         Some(())
     }
 
-    /// The director's address towards a destination; zero when unknown.
+    /// The director's address towards the server of a connection; zero when unknown.
     #[inline(always)]
-    fn local_address(&self, dest: u32) -> Addr {
-        self.tables.dest(dest).map_or_else(Addr::default, DestRecord::source)
+    fn local_address(&self, found: &Found<T::Bucket>) -> Addr {
+        let (dest, _) = found.ids();
+        self.tables.dest(dest).map_or_else(Addr::default, |dest| found.local(self.tables, dest))
     }
 }

@@ -9,7 +9,7 @@ use crate::forward::full_nat::{NewEnds, rewrite_addresses};
 use crate::forward::{address, check, local};
 use crate::icmp::pseudo;
 use crate::pipeline::{Context, Way, method};
-use crate::{DestRecord, NextHop, Packet, Parsed, Tables, sum};
+use crate::{DestRecord, NextHop, Packet, Parsed, Tables, bypass, sum};
 
 /// An error about a request: whoever sent it, the client sees it come from the service.
 ///
@@ -89,8 +89,12 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     let (dest_id, service) = found.ids();
-    let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
     let method = method(found.flags());
+    if method == Method::BYPASS {
+        way.bypass = bypass::ERROR;
+        return Ok(Outcome::Bypass);
+    }
+    let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
     if method == Method::FULL_NAT && dest.addr().is_v4() != outer.is_v4() {
         return Ok(Outcome::TranslateError);
     }
@@ -123,7 +127,7 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     way.ends.destination = dest.addr();
     (_, way.ends.dport) = found.ports();
     if method == Method::FULL_NAT {
-        way.ends.source = dest.source();
+        way.ends.source = found.local(context.tables, dest);
         way.ends.sport = found.lport();
         way.outer.source = way.ends.source;
     }

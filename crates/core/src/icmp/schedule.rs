@@ -51,6 +51,8 @@ pub(crate) fn begin<T: Tables>(tables: &T) -> Outcome {
     tables.give_quoted_back();
     match connect(prepared, tables) {
         outcome @ Outcome::Balanced => outcome,
+        // Never past the real servers (ipvs.md §2.6).
+        Outcome::Bypass => Outcome::NoDestination,
         // No connection is kept that it could go by.
         Outcome::OnePacket => Outcome::IcmpNoConnection,
         outcome if outcome.class() == Class::Pass => Outcome::IcmpNoConnection,

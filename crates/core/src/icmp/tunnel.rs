@@ -45,7 +45,7 @@ pub(crate) fn error<P: Packet, T: Tables>(
     link: &mut Link,
 ) -> Result<Outcome, Outcome> {
     let (dest_id, service) = found.ids();
-    let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
+    let dest = context.tables.dest(dest_id).ok_or(Outcome::IcmpNoConnection)?;
     let (kind, _, port) = dest.tunnel();
     let is_ours = dest.flags() & DestFlags::AVAILABLE != 0
         && method(found.flags()) == Method::TUNNEL

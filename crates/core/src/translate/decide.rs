@@ -39,7 +39,7 @@ impl<T: Tables> Context<'_, T> {
     ) -> Result<Outcome, Outcome> {
         let ids = found.ids();
         let dest = self.tables.dest(ids.0).ok_or(Outcome::Inconsistent)?;
-        let local = dest.source();
+        let local = found.local(self.tables, dest);
         if local == Addr::default() {
             return Err(Outcome::NoLocalAddress);
         }

@@ -45,7 +45,7 @@ pub(super) fn decide<P: Packet, T: Tables>(
         way.hop = context.hop_to_client(way.ends.destination, vip, false)?;
         Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() }
     } else {
-        way.ends.source = dest.source();
+        way.ends.source = found.local(context.tables, dest);
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();
         (_, way.ends.dport) = found.ports();

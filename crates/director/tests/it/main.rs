@@ -4,6 +4,7 @@
 
 mod crash;
 mod families;
+mod full_nat_sources;
 mod housekeeping;
 mod limits;
 mod marks;

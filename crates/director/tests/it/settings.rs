@@ -28,10 +28,10 @@ fn settings_begin_with_the_defaults_and_survive_the_director() {
     let director = Director::adopt(director.into_memory()).unwrap();
     assert_eq!(director.settings(), settings);
     let mut config = records::config(director.memory());
-    config.settings |= 1 << 7;
+    config.settings |= 1 << 31;
     records::write_config(director.memory(), &config);
     let error = Director::adopt(director.into_memory()).unwrap_err().to_string();
-    assert!(error.contains("CONFIG: unknown settings 0x2c1"), "{error}");
+    assert!(error.contains("CONFIG: unknown settings 0x80000241"), "{error}");
 }
 
 #[test]

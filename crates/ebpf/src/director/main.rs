@@ -101,6 +101,7 @@ behind! {
     Translate: rvs_xdp_xlate, rvs_tc_xlate;
     Ftp: rvs_xdp_listen, rvs_tc_listen;
     Heard: rvs_xdp_heard, rvs_tc_heard;
+    Bypass: rvs_xdp_past, rvs_tc_past;
     Clamp: rvs_xdp_mss, rvs_tc_mss;
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_fib_lookup};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
-use rvs_abi::{Bucket, Config, Dest, Program, Rule, Service, ServiceKey, Stats, limits};
+use rvs_abi::{Addr, Bucket, Config, Dest, Program, Rule, Service, ServiceKey, Stats, limits};
 use rvs_core::pipeline::Scratch;
 use rvs_core::{fragment, hold};
 
@@ -48,6 +48,9 @@ pub(crate) static MARKED: Array<u64> = Array::with_max_entries(limits::MARKED_WO
 #[map]
 pub(crate) static CLASSIFIER: Array<Rule> =
     Array::with_max_entries(limits::RULES_MAX * limits::RULE_LISTS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LOCAL_ADDRESSES: Array<Addr> =
+    Array::with_max_entries(limits::LOCAL_ADDRESSES, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]

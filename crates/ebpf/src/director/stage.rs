@@ -149,6 +149,22 @@ pub extern "C" fn rvs_tc_tunnel(context: *mut __sk_buff) -> u32 {
     pipeline::tunnel(&mut Skb::new(context), &tables) as u32
 }
 
+/// The stage for what goes past the real servers, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_bypass(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return INCONSISTENT };
+    pipeline::bypass(&mut Xdp::new(context), &tables) as u32
+}
+
+/// The same under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_bypass(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_own(context, look as u8) else { return INCONSISTENT };
+    pipeline::bypass(&mut Skb::new(context), &tables) as u32
+}
+
 /// Stage 2d under XDP.
 #[unsafe(no_mangle)]
 #[inline(never)]

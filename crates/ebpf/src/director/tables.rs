@@ -299,6 +299,20 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
+    fn full_nat_sources(&self, is_v4: bool) -> u32 {
+        // SAFETY: as in `config`; volatile, since user space changes it.
+        unsafe {
+            let words = (&raw const (*self.config).full_nat_sources).cast::<u32>();
+            if is_v4 { words.read_volatile() } else { words.add(1).read_volatile() }
+        }
+    }
+
+    #[inline(always)]
+    fn local_address(&self, number: u16) -> Option<Addr> {
+        maps::LOCAL_ADDRESSES.get(u32::from(number)).copied()
+    }
+
+    #[inline(always)]
     fn filter_word(&self, index: u32) -> u64 {
         maps::FILTER.get(index).copied().unwrap_or(0)
     }
@@ -557,6 +571,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Translate => self.tail_call(Program::Translate),
             Program::Ftp => self.tail_call(Program::Ftp),
             Program::Heard => self.tail_call(Program::Heard),
+            Program::Bypass => self.tail_call(Program::Bypass),
             Program::Clamp => self.tail_call(Program::Clamp),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
@@ -710,6 +725,15 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     #[inline(always)]
     fn release<P: Packet>(&self, _packet: &mut P) -> bool {
         !XDP && stage::rvs_tc_release(self.context.cast()) != 0
+    }
+
+    #[inline(always)]
+    fn bypass<P: Packet>(&self, _packet: &mut P) -> Outcome {
+        outcome(if XDP {
+            stage::rvs_xdp_bypass(self.context.cast())
+        } else {
+            stage::rvs_tc_bypass(self.context.cast(), u32::from(self.look))
+        })
     }
 
     #[inline(always)]

@@ -449,3 +449,46 @@ fn xdp_hands_over() {
     assert_eq!(site.client(CPORT, 21, ACK, 1, 1, "PASV\r\n").0, Outcome::HandOverFtp);
     assert_eq!(site.server(2021, ACK, 1, 1, "").0, Outcome::HandOverFtp);
 }
+
+/// Servers refuse data that come from elsewhere: those of a control connection from before there was a pool come from the
+/// director's own address, those of one from the pool from the same address of it.
+#[test]
+fn data_come_from_the_address_of_their_control_connection() {
+    const POOL: [[u8; 4]; 4] = [[10, 250, 0, 1], [10, 250, 0, 2], [10, 250, 0, 3], [10, 250, 0, 4]];
+    let mut site = Site::new(v4(), Method::FULL_NAT);
+    let heap = site.model.heap();
+    for (place, address) in heap.region(Region::LocalAddresses).as_chunks::<2>().0[1..].iter().zip(POOL) {
+        place.iter().zip(Addr::v4(address).0).for_each(|(word, value)| word.store(value, Relaxed));
+    }
+    let mut config = records::config(heap);
+    config.full_nat_sources[0] = 1 | 4 << 16;
+    records::write_config(heap, &config);
+    for control in [CPORT, CPORT + 100, CPORT + 101, CPORT + 102] {
+        if control != CPORT {
+            site.client_end = site.client(control, 21, SYN, 0, 0, "").1.source;
+            site.server(2021, SYN | ACK, 0, 1, "");
+            site.client(control, 21, ACK, 1, 1, "");
+            assert!(POOL.contains(&site.client_end.0.v4_bytes()));
+        }
+        let (local, _) = site.client_end;
+        let (mut asked, mut sent) = (1, 5000);
+        for data in 0..8_u16 {
+            site.client(control, 21, ACK, asked, 1, "PASV\r\n");
+            asked += 6;
+            let vport = (control - CPORT) * 10 + 50_000 + data;
+            let reply = format!("227 Mode (192,168,9,2,{},{}).\r\n", vport >> 8, vport & 0xff);
+            site.server(2021, ACK, sent, asked, &reply);
+            sent += reply.len() as u32;
+            let (outcome, left) = site.client(CPORT - 1 - data, vport, SYN, 9, 0, "");
+            assert_eq!((outcome, left.source.0), (Outcome::ForwardFullNat, local), "passive, {vport}");
+        }
+        let (outcome, left) = site.client(control, 21, ACK, asked, 1, "PORT 192,0,2,2,7,9\r\n");
+        let [a, b, c, d] = local.v4_bytes();
+        let is_named = left.data.starts_with(&format!("PORT {a},{b},{c},{d},"));
+        assert!(outcome == Outcome::ForwardFullNat && is_named, "{}", left.data);
+        let port = u16::from_be(site.conn(20).unwrap().entry.lport);
+        assert_eq!(site.server_to((local, port), 2020, SYN, 9, 0, "").0, Outcome::ReplyFullNat);
+        let (outcome, left) = site.client(1801, 20, SYN | ACK, 9, 10, "");
+        assert_eq!((outcome, left.source), (Outcome::ForwardFullNat, (local, port)));
+    }
+}

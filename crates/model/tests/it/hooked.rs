@@ -155,6 +155,14 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.swap_local_port(index, old, new)
     }
 
+    fn full_nat_sources(&self, is_v4: bool) -> u32 {
+        self.tables.full_nat_sources(is_v4)
+    }
+
+    fn local_address(&self, number: u16) -> Option<Addr> {
+        self.tables.local_address(number)
+    }
+
     fn filter_word(&self, index: u32) -> u64 {
         self.tables.filter_word(index)
     }

@@ -8,11 +8,13 @@
 )]
 
 mod audit;
+mod bypass;
 mod clamp;
 mod fill;
 mod fragments;
 mod ftp;
 mod full_nat;
+mod full_nat_pool;
 mod hooked;
 mod local;
 mod malformed;

@@ -47,7 +47,8 @@ pub(crate) fn entry(n: u32) -> ConnEntry {
         service: n % 5,
         dport: port(4096),
         lport: 0,
-        spare: [0; 2],
+        local: 0,
+        spare: 0,
         packets: 0,
         control: 0,
     }

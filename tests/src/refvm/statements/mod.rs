@@ -2,9 +2,11 @@
 //! number go beyond them.
 
 mod agent;
+mod bypass;
 mod forwarding;
 mod fragments;
 mod ftp;
+mod hairpin;
 mod icmp;
 mod links;
 mod local;
@@ -32,9 +34,11 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::All, forwarding::TESTS_OF_BOTH),
     (Part::All, fragments::TESTS_OF_BOTH),
     (Part::All, marks::TESTS_OF_BOTH),
+    (Part::All, bypass::TESTS_OF_BOTH),
     (Part::One(0), marks::TESTS),
     (Part::All, tunnels::TESTS_OF_BOTH),
     (Part::All, local::TESTS_OF_BOTH),
+    (Part::All, hairpin::TESTS_OF_BOTH),
     (Part::One(0), states::TESTS),
     (Part::All, states::TESTS_OF_BOTH),
     (Part::One(1), schedulers::TESTS),
