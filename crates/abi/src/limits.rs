@@ -45,3 +45,5 @@ pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
 pub const COUNTERS: u32 = 128;
 /// Directors, or networks of them, whose word about a client a server takes.
 pub const DIRECTORS_MAX: u32 = 1024;
+/// Keys of listeners whose segments have a size: up to three for each address that an agent is told.
+pub const LISTENER_KEYS_MAX: u32 = 3072;

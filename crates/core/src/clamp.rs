@@ -21,15 +21,21 @@ use crate::{Packet, Parsed, ServiceRecord, Step, Tables};
 /// The stage that calls for it, and goes on behind it. A number: it is kept in scratch memory.
 pub(crate) type Behind = u32;
 /// Stage 2b.
-pub(crate) const REQUEST: Behind = 0;
+const REQUEST: Behind = 0;
 /// Stage 2a.
 pub(crate) const REPLY: Behind = 1;
 /// Stage 2a for packets to the director's ports.
 pub(crate) const LOCAL_REPLY: Behind = 2;
 /// Stage 2b for what is from or for this host's own stack.
-pub(crate) const REQUEST_HERE: Behind = 3;
+const REQUEST_HERE: Behind = 3;
 /// Stage 2a for that.
 pub(crate) const REPLY_HERE: Behind = 4;
+
+/// Stage 2b, in either place.
+#[inline(always)]
+pub(crate) const fn request(is_near: bool) -> Behind {
+    if is_near { REQUEST_HERE } else { REQUEST }
+}
 
 /// What a connection that this packet begins has of [`ConnFlags`], with the size that its service allows.
 #[inline(always)]

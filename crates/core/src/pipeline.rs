@@ -445,12 +445,7 @@ impl<'a, T: Tables> Context<'a, T> {
         }
         if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
             self.check_dest(parsed, dest)?;
-            clamp::check(
-                parsed,
-                found,
-                way,
-                if self.is_near { clamp::REQUEST_HERE } else { clamp::REQUEST },
-            )?;
+            clamp::check(parsed, found, way, clamp::request(self.is_near))?;
         }
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);

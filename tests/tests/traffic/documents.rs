@@ -46,10 +46,11 @@ const STEPS: &[(&str, &str)] = &[
     ("cargo xtask test --allow-skips", "kernel"),
 ];
 /// Commands that tests of this package run.
-const TESTED: [&str; 9] = [
+const TESTED: [&str; 10] = [
     "cargo run --release -- demo",
     "rvs agent",
     "rvs agent --client-address",
+    "rvs agent --mss",
     "rvs demo",
     "rvs director",
     "rvs director --tunnel-sources 10.250.0.0/16 --tunnel-sources fd00:250::/64",
