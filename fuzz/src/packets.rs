@@ -18,8 +18,8 @@ use rvs_wire::builder::{Fault, checksums_ok};
 
 use crate::Input;
 use crate::templates::{
-    DIRECTOR, DIRECTOR6, DNS, DNS_FULL, DNS_ONE, GUE, IKE, MAPPED, SCTP, SERVER, SERVER6, TCP_PORTS, VIP,
-    VIP6, frames,
+    DIRECTOR, DIRECTOR6, DNS, DNS_FULL, DNS_ONE, FTP, FTP_FULL, GUE, IKE, MAPPED, OTHER, SCTP, SERVER,
+    SERVER6, TCP_PORTS, VIP, VIP6, frames,
 };
 
 /// Most frames of one history.
@@ -28,7 +28,7 @@ const FRAMES_MAX: usize = 64;
 const ROOM: usize = 1024;
 const CAPACITY: Capacity = Capacity { services: 32, dests: 2048, conns: 100, cpus: 1 };
 /// Destinations that are set up.
-const DESTS: u32 = 22;
+const DESTS: u32 = 28;
 
 type Routes = fn(&Flow) -> Result<NextHop, Outcome>;
 
@@ -42,7 +42,8 @@ fn services() -> Vec<ServiceSetup> {
     let mut services = Vec::new();
     let ends: [[Addr; 3]; 2] =
         [[VIP, SERVER, DIRECTOR].map(Addr::v4), [VIP6, SERVER6, DIRECTOR6].map(|a| Addr::from_bytes(&a))];
-    for [vip, server, source] in ends {
+    let other_ends = [ends[1], ends[0]];
+    for ([vip, server, source], [_, other, other_source]) in ends.into_iter().zip(other_ends) {
         let mut service = |port, protocol, method, tunnel, tunnel_flags| {
             let dest = DestSetup {
                 source,
@@ -71,6 +72,18 @@ fn services() -> Vec<ServiceSetup> {
             service(port, proto::UDP, method, TunnelType::IPIP, 0);
         }
         service(SCTP, proto::SCTP, Method::MASQ, TunnelType::IPIP, 0);
+        service(FTP, proto::TCP, Method::MASQ, TunnelType::IPIP, 0);
+        service(FTP_FULL, proto::TCP, Method::FULL_NAT, TunnelType::IPIP, 0);
+        // Between the families.
+        let dest = DestSetup { source: other_source, ..DestSetup::new(other, MAPPED, Method::FULL_NAT) };
+        services.push(ServiceSetup {
+            vip,
+            port: OTHER,
+            protocol: proto::TCP,
+            scheduler: id::RR,
+            sched_flags: 0,
+            dests: vec![dest],
+        });
     }
     services
 }
@@ -87,7 +100,8 @@ fn model(settings: u32) -> Model<Routes> {
             records::write_service(&heap, id, &rvs_abi::Service { flags, ..record });
         }
     }
-    let config = Config { settings: settings & Settings::ALL, ..records::config(&heap) };
+    let ftp_ports = [FTP, FTP_FULL].map(u16::to_be);
+    let config = Config { settings: settings & Settings::ALL, ftp_ports, ..records::config(&heap) };
     records::write_config(&heap, &config);
     let mut model = Model::new(heap, route as Routes);
     model.set_now_ns(1 << 50);

@@ -22,6 +22,11 @@ pub(crate) const DNS_FULL: u16 = 54;
 pub(crate) const DNS_ONE: u16 = 55;
 pub(crate) const IKE: u16 = 500;
 pub(crate) const SCTP: u16 = 90;
+/// FTP by NAT and by full NAT.
+pub(crate) const FTP: u16 = 21;
+pub(crate) const FTP_FULL: u16 = 2121;
+/// A TCP service whose server is of the other family.
+pub(crate) const OTHER: u16 = 86;
 /// The port of real servers.
 pub(crate) const MAPPED: u16 = 8080;
 /// The UDP port of tunnels.
@@ -106,5 +111,52 @@ pub(crate) fn frames() -> Vec<Vec<u8>> {
         let kind = if packet[0] >> 4 == 4 { rvs_wire::eth::TYPE_IPV4 } else { rvs_wire::eth::TYPE_IPV6 };
         frames.push(rvs_wire::builder::ethernet(MACS.0, MACS.1, kind, &packet));
     }
+    let mut add = |v4: &Ipv4, v6: &Ipv6, payload: &Payload| {
+        frames.extend([v4.frame(MACS.0, MACS.1, payload), v6.frame(MACS.0, MACS.1, payload)]);
+    };
+    for payload in commands() {
+        add(&request, &request6, &payload);
+    }
+    for payload in answers() {
+        add(&reply, &reply6, &payload);
+        add(&Ipv4::new(SERVER, DIRECTOR), &Ipv6::new(SERVER6, DIRECTOR6), &payload);
+    }
+    for flags in [tcp::SYN, tcp::ACK, tcp::ACK | tcp::FIN] {
+        add(&request, &request6, &bare(CPORT, OTHER, flags));
+    }
     frames
+}
+
+/// What clients of FTP say: one after the other, as in a conversation.
+fn commands() -> Vec<Payload> {
+    let said = ["PASV\r\n", "EPSV\r\n", "PORT 192,0,2,2,15,161\r\n", "EPRT |2|2001:db8:2::2|4001|\r\n"];
+    let mut all = Vec::new();
+    for port in [FTP, FTP_FULL] {
+        all.extend([tcp::SYN, tcp::ACK].map(|flags| bare(CPORT, port, flags)));
+        all.extend(said.map(|said| told(CPORT, port, said)));
+        // Data, passive and active.
+        all.extend(
+            [(CPORT + 2, 51210, tcp::SYN), (4001, 20, tcp::SYN | tcp::ACK)]
+                .map(|(from, to, flags)| bare(from, to, flags)),
+        );
+    }
+    all
+}
+
+/// What servers of FTP say, and that they begin active data.
+fn answers() -> Vec<Payload> {
+    let said = [
+        "227 Entering Passive Mode (192,168,9,2,200,10).\r\n",
+        "229 Entering Extended Passive Mode (|||51210|)\r\n",
+    ];
+    let mut all = Vec::new();
+    for to in [CPORT, 1024] {
+        all.extend(said.map(|said| told(MAPPED, to, said)));
+        all.push(bare(MAPPED - 1, to + 1, tcp::SYN));
+    }
+    all
+}
+
+fn told(sport: u16, dport: u16, said: &str) -> Payload {
+    Payload::Tcp(Tcp { data: said.as_bytes().to_vec(), ..Tcp::new(sport, dport, tcp::ACK) })
 }

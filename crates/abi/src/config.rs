@@ -60,8 +60,8 @@ pub struct Config {
     pub any_port_services: u32,
     /// The classifier's list in force, [`crate::mark::list`].
     pub rules: u32,
-    /// For later use; zero.
-    pub spare_marks: u32,
+    /// Ports at which FTP's control connections are listened to, network order; 0: none (ipvs.md §12.1).
+    pub ftp_ports: [u16; crate::limits::FTP_PORTS],
     /// Addresses that tunnels in IPv4 come from, one for each flow: the first of them. Zero: the director's own address.
     pub tunnel_sources_v4: Addr,
     /// Those of tunnels in IPv6.

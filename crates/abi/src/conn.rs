@@ -18,10 +18,14 @@ impl ConnFlags {
     pub const LOCAL_CLIENT: u16 = 0x0008;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
-    /// Its service lowers the maximum segment size that its ends announce ([`crate::Service::mss`]). No bit of IPVS's.
-    pub const CLAMPED: u16 = 0x4000;
+    /// The client's port is not known yet, and 0 until then: FTP's data are expected (ipvs.md §4.2).
+    pub const NO_CPORT: u16 = 0x0800;
     /// Of this packet alone; no connection that is kept has it.
     pub const ONE_PACKET: u16 = 0x2000;
+    /// A control connection of FTP that is listened to. No bit of IPVS's.
+    pub const FTP: u16 = 0x4000;
+    /// Its service lowers the maximum segment size that its ends announce ([`crate::Service::mss`]). No bit of IPVS's.
+    pub const CLAMPED: u16 = 0x8000;
 }
 
 /// A connection. Written once, before it becomes visible; afterwards only `packets` and `NO_OUTPUT` change.
@@ -54,7 +58,7 @@ pub struct ConnEntry {
     pub spare: [u16; 2],
     /// Packets from the client.
     pub packets: u32,
-    /// For later use (the controlling entry); zero.
+    /// The connection that may not end before this one, see `rvs_core::conn::control`; 0: none (ipvs.md §4.4).
     pub control: u32,
 }
 

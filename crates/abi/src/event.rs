@@ -22,11 +22,15 @@ pub enum Event {
     HeldSent = 107,
     /// A fragment that had come before the first of its packet was given up: the first did not come.
     HeldExpired = 108,
+    /// FTP's next data connection became known before it begins.
+    FtpExpected = 109,
+    /// A segment of an FTP control connection was given another address.
+    FtpRewritten = 110,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
@@ -36,6 +40,8 @@ impl Event {
         Self::PieceMade,
         Self::HeldSent,
         Self::HeldExpired,
+        Self::FtpExpected,
+        Self::FtpRewritten,
     ];
 
     /// Its name in listings.
@@ -51,6 +57,8 @@ impl Event {
             Self::PieceMade => "piece_made",
             Self::HeldSent => "held_sent",
             Self::HeldExpired => "held_expired",
+            Self::FtpExpected => "ftp_expected",
+            Self::FtpRewritten => "ftp_rewritten",
         }
     }
 
@@ -73,6 +81,8 @@ impl Event {
             Self::HeldExpired => {
                 "a held fragment was given up for another: the first of its packet had not come"
             }
+            Self::FtpExpected => "FTP announced a data connection, which is expected now",
+            Self::FtpRewritten => "a segment of FTP's control connection was given another address",
         }
     }
 }

@@ -41,6 +41,19 @@ pub const HOLD_SHARE: u32 = 32;
 pub const HOLD_FRAME: u32 = 9216;
 /// The director's ports that full NAT uses: below those that Linux takes for its own connections.
 pub const LOCAL_PORTS: core::ops::Range<u16> = 1024..32768;
+/// Ports at which FTP's control connections are listened to.
+pub const FTP_PORTS: usize = 2;
+/// Control connections of FTP of which something is noted: that a reply with an address is awaited, or that sequence numbers
+/// are shifted. A power of two.
+pub const FTP_CONTROLS: u32 = 1 << 14;
+/// Places for one of them.
+pub const FTP_WAYS: u32 = 8;
+/// Words of each.
+pub const FTP_WORDS: u32 = 4;
+/// Bytes of a client's segment that are searched for a request for an address.
+pub const FTP_SEARCHED: u32 = 512;
+/// Bytes of a segment in which an announced address must end.
+pub const FTP_LINE: u32 = 256;
 /// Counters per CPU in `COUNTERS`.
 pub const COUNTERS: u32 = 128;
 /// Directors, or networks of them, whose word about a client a server takes.

@@ -80,6 +80,9 @@ outcomes! {
     Tunnel = 23, Pass, "tunnel", "goes on into a tunnel; never the end of a packet";
     TunnelCut = 46, Pass, "tunnel_cut", "is in its tunnel and too large for its way: goes on in fragments; never the end of a packet";
     TunnelError = 22, Pass, "tunnel_error", "an ICMP error about a packet that may be a tunnel's; never the end of a packet";
+    FtpRequest = 90, Pass, "ftp_request", "from the client of an FTP control connection; never the end of a packet";
+    FtpReply = 91, Pass, "ftp_reply", "from the server of an FTP control connection; never the end of a packet";
+    FtpLocalReply = 92, Pass, "ftp_local_reply", "likewise, by full NAT; never the end of a packet";
     Local = 68, Pass, "local", "goes on to this director's own stack; never the end of a packet";
     LocalReply = 86, Pass, "local_reply", "goes on to this director's own stack, as a reply; never the end of a packet";
     LocalPacket = 87, Pass, "local_packet", "from or for this director's own stack, and of no connection that is kept; never the end of a packet";
@@ -92,6 +95,8 @@ outcomes! {
     HandOverRoute = 26, HandOver, "hand_over_route", "route that XDP can't follow: taken up under TC";
 
     HandOverFragment = 72, HandOver, "hand_over_fragment", "fragment before the first of its packet, or a first one while others wait, or a packet to be fragmented: taken up under TC";
+
+    HandOverFtp = 76, HandOver, "hand_over_ftp", "segment of an FTP control connection: taken up under TC";
 
     ForwardMasq = 32, Forward, "forward_masq", "request sent to a NAT destination";
     ForwardDr = 33, Forward, "forward_dr", "request sent to a direct-routing destination";
@@ -143,6 +148,9 @@ outcomes! {
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
+    FtpFull = 77, Drop, "ftp_full", "FTP: no room to note what a client asked its server for";
+    FtpBundle = 93, Drop, "ftp_bundle", "FTP: an address in a segment that is too long, or bundled with others; it comes again alone";
+    FtpShifted = 94, Drop, "ftp_shifted", "FTP: a control connection's sequence numbers have been shifted by 8 million already";
     TranslateHeader = 105, Drop, "translate_header", "translation: an IPv4 source route or an IPv6 routing header that is not used up, or headers that IPv4 lacks";
     TranslateChecksum = 120, Drop, "translate_checksum", "translation: fragments of a UDP datagram without a checksum, which IPv6 needs";
     TranslateIcmp = 121, Drop, "translate_icmp", "translation: an ICMP error that says what the other family has no word for";
@@ -176,6 +184,9 @@ pub const STEPS: &[Outcome] = &[
     Outcome::Balanced,
     Outcome::FromServer,
     Outcome::NoConnection,
+    Outcome::FtpRequest,
+    Outcome::FtpReply,
+    Outcome::FtpLocalReply,
     Outcome::FullNat,
     Outcome::FullNatReply,
     Outcome::LocalPort,

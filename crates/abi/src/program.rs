@@ -20,13 +20,17 @@ pub enum Program {
     Here = 6,
     /// For packets that become packets of the other address family.
     Translate = 7,
+    /// For segments of FTP's control connections, under TC.
+    Ftp = 8,
+    /// Sends those on.
+    Heard = 9,
     /// For TCP segments whose service lowers the maximum segment size that they announce.
-    Clamp = 8,
+    Clamp = 10,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::Error,
         Self::Fragment,
@@ -35,6 +39,8 @@ impl Program {
         Self::Cut,
         Self::Here,
         Self::Translate,
+        Self::Ftp,
+        Self::Heard,
         Self::Clamp,
     ];
 }

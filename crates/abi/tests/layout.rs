@@ -118,7 +118,7 @@ fn config(text: &mut String) -> std::fmt::Result {
             ftp_services,
             any_port_services,
             rules,
-            spare_marks,
+            ftp_ports,
             tunnel_sources_v4,
             tunnel_sources_v6,
             tunnel_source_masks,

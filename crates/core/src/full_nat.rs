@@ -7,7 +7,7 @@ use crate::conn::{self, Found, Key};
 use crate::forward::{address, check, client_option as option, full_nat as forward};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Scratch, Way, either};
-use crate::{DestRecord, Packet, Parsed, Tables, clamp, cut, hold};
+use crate::{DestRecord, Packet, Parsed, Tables, clamp, cut, ftp, hold};
 
 /// Stage 2a for packets to the director's ports: a reply of full NAT goes on as [`Outcome::FullNatReply`]; else it may be
 /// another reply: [`Outcome::FromServer`].
@@ -160,11 +160,18 @@ impl<T: Tables> Context<'_, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        clamp::check(parsed, found, way, clamp::LOCAL_REPLY)?;
+        clamp::check(parsed, found.flags(), way, clamp::LOCAL_REPLY)?;
+        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpLocalReply)?;
         let (vip, (client, cport)) = (found.vip(), found.client());
         if client.is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
         }
+        // Before the rest, which has little room on the stack for them.
+        let (vport, _) = found.ports();
+        way.ends.source = vip;
+        way.ends.sport = vport;
+        way.ends.destination = client;
+        way.ends.dport = cport;
         way.notice = Notice { from: parsed.destination, mtu: 0, hops: 0 };
         let hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
         way.notice.mtu = hop.mtu;
@@ -173,20 +180,15 @@ impl<T: Tables> Context<'_, T> {
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);
         }
-        let (vport, _) = found.ports();
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP {
                 return Err(Outcome::FragmentedSctp);
             }
-            way.keep.write(parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
-            way.keep.set_other_end(client);
+            way.keep.write(parsed, found.ids(), Method::FULL_NAT, (way.ends.source, self.now));
+            way.keep.set_other_end(way.ends.destination);
         }
         way.hop = hop;
-        way.ends.source = vip;
-        way.ends.sport = vport;
-        way.ends.destination = client;
-        way.ends.dport = cport;
         Ok(Outcome::FullNatReply)
     }
 }

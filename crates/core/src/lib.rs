@@ -15,6 +15,7 @@ mod forward;
 pub mod fragment;
 #[cfg(not(target_arch = "bpf"))]
 mod frame;
+pub mod ftp;
 mod full_nat;
 mod gather;
 mod guard;

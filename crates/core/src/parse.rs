@@ -24,8 +24,10 @@ impl Signal {
     pub const FRAGMENT: u8 = 8;
     /// It is a fragment behind the first.
     pub const LATER: u8 = 16;
+    /// It is of an FTP control connection, and has been listened to.
+    pub const HEARD: u8 = 32;
     /// The segment size that it announces has been seen to.
-    pub const CLAMPED: u8 = 32;
+    pub const CLAMPED: u8 = 64;
 }
 
 /// An IP packet of a balanced protocol, or an ICMP error.

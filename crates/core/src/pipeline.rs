@@ -16,7 +16,7 @@ use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, clamp, cut, filter, fragment,
-    guard, hold, mark, one_packet, parse, program,
+    ftp, guard, hold, mark, one_packet, parse, program,
 };
 
 pub use crate::clamp::clamp;
@@ -61,6 +61,12 @@ pub struct Scratch {
     pub request: conn::Request,
     /// The turn of its scheduler, if it is not kept.
     pub turn: one_packet::Turn,
+    /// 1: it is one of FTP's data, which a control connection announced; it does not count as one that a client made.
+    pub is_announced: u64,
+    /// A connection between the same ends as that to be made.
+    pub same: conn::At,
+    /// Of a segment of an FTP control connection: what was found out about it.
+    pub ftp: ftp::Work,
 }
 
 /// How a packet goes on.
@@ -331,6 +337,7 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome
 pub fn prepare<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let context = Context::new(tables, scratch.clock, false);
+        scratch.is_announced = 0;
         // The connection that this one replaces still counts for its destination, as in IPVS, which ends it behind the packet.
         let Scratch { parsed, mark, sender, turn, request, .. } = scratch;
         let chosen = context.choose(parsed, *mark, *sender, turn, &mut request.entry.flags);
@@ -354,7 +361,7 @@ pub fn prepare<T: Tables>(tables: &T) -> Outcome {
 pub fn insert<T: Tables>(tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
         let how = conn::insert(tables, &scratch.request);
-        if how == How::New {
+        if how == How::New && scratch.is_announced == 0 {
             let entry = &scratch.request.entry;
             tables.count(entry.service, entry.dest, &Stats { conns: 1, ..Stats::default() });
         }
@@ -443,10 +450,7 @@ impl<'a, T: Tables> Context<'a, T> {
         if is_here && !self.is_near {
             return Err(self.to_stack());
         }
-        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
-            self.check_dest(parsed, dest)?;
-            clamp::check(parsed, found, way, clamp::request(self.is_near))?;
-        }
+        self.admit(parsed, found, dest, way)?;
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
         }
@@ -620,7 +624,7 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Writes down a connection to a destination (ipvs.md §2.4 step 7).
     #[inline(always)]
-    fn describe(
+    pub(crate) fn describe(
         &self,
         parsed: &Parsed,
         service: u32,
@@ -652,7 +656,10 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.protocol = protocol;
         entry.family = parsed.family;
         let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
-        entry.flags |= u16::from(method) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag;
+        entry.flags |= u16::from(method)
+            | if masq { 0 } else { ConnFlags::NO_OUTPUT }
+            | client_flag
+            | ftp::flag(self.tables, parsed, masq && is_local == 0);
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
@@ -689,10 +696,12 @@ impl<'a, T: Tables> Context<'a, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        if method(found.flags()) != Method::MASQ {
+        let flags = found.flags();
+        if method(flags) != Method::MASQ {
             self.note_unchanged(parsed, found)?;
             return Err(Outcome::ReplyUnchanged);
         }
+        ftp::divert(self.tables, parsed, flags, Outcome::FtpReply)?;
         let vip = found.vip();
         if found.flags() & ConnFlags::LOCAL_CLIENT != 0 {
             return Err(if self.tables.reaches_stack() {
@@ -701,7 +710,7 @@ impl<'a, T: Tables> Context<'a, T> {
                 Outcome::HandOverRoute
             });
         }
-        clamp::check(parsed, found, way, clamp::REPLY)?;
+        clamp::check(parsed, found.flags(), way, clamp::REPLY)?;
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };

@@ -7,11 +7,11 @@
 use rvs_abi::{Class, Outcome, Program, Settings};
 
 use crate::fragment::is_to_be_gathered;
-use crate::guard;
 use crate::icmp::{answer, schedule};
 use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
-use crate::{Link, Packet, Tables, Verdict, clamp};
+use crate::{Link, Packet, Tables, Verdict};
+use crate::{clamp, ftp, guard};
 
 /// The program that goes on with packets that came to this outcome.
 #[inline(always)]
@@ -22,6 +22,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::LaterFragment => Some(Program::Fragment),
         Outcome::FragmentHeld => Some(Program::Gather),
         Outcome::ForwardCut | Outcome::TunnelCut => Some(Program::Cut),
+        Outcome::FtpRequest | Outcome::FtpReply | Outcome::FtpLocalReply => Some(Program::Ftp),
         Outcome::Local | Outcome::LocalReply | Outcome::LocalPacket => Some(Program::Here),
         Outcome::Translate
         | Outcome::TranslateError
@@ -134,6 +135,16 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             end(tables, outcome, outcome.class() == Class::Forward)
         }
         Program::Cut => end_without_link(tables.cut(packet)),
+        // Under XDP nothing comes here: it hands over.
+        Program::Ftp | Program::Heard if !tables.holds() => end_without_link(Outcome::Inconsistent),
+        Program::Ftp => match ftp::handle(packet, tables, outcome) {
+            Outcome::Balanced => tables.go_on(packet, Program::Heard, outcome),
+            outcome => end_without_link(outcome),
+        },
+        Program::Heard => {
+            let outcome = ftp::send(packet, tables, outcome);
+            go_on(packet, tables, outcome)
+        }
         Program::Gather if outcome == Outcome::FragmentHeld => match tables.hold(packet) {
             // Its first fragment has come at this very moment.
             Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, Outcome::LaterFragment),
@@ -263,7 +274,14 @@ fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> 
     if outcome == Outcome::NoConnection {
         find_mark(tables);
     }
-    match connect(tables.prepare(), tables) {
+    // What this host itself begins is no data connection.
+    let expected = if tables.is_local() { Outcome::NoConnection } else { tables.expected() };
+    let prepared = if expected == Outcome::NoConnection { tables.prepare() } else { expected };
+    let connected = connect(prepared, tables);
+    if expected != Outcome::NoConnection && connected == Outcome::Balanced {
+        tables.arrived();
+    }
+    match connected {
         Outcome::Balanced if tables.is_local() => Outcome::Local,
         Outcome::OnePacket if tables.is_local() => Outcome::LocalPacket,
         Outcome::Balanced => match tables.request(packet) {

@@ -1,10 +1,10 @@
 //! What the pipeline needs besides the packet: maps, clock, routes.
 
-use rvs_abi::{Addr, DestConns, Event, Outcome, Program, ServiceKey, Stats};
+use rvs_abi::{Addr, DestConns, Event, Outcome, Program, ServiceKey, Stats, limits};
 
 use crate::conn::{Bucket, Geometry};
 use crate::pipeline::Scratch;
-use crate::{Packet, Verdict, fragment, hold, pipeline, program};
+use crate::{Packet, Verdict, conn, fragment, ftp, hold, pipeline, program};
 
 /// Tables, clock and routes of a data plane.
 pub trait Tables {
@@ -114,6 +114,15 @@ pub trait Tables {
     fn held_at(&self, group: u32) -> u32;
     /// Sets that.
     fn set_held_at(&self, group: u32, now: u32);
+
+    /// Ports at which FTP's control connections are listened to, network order; 0: none.
+    fn ftp_ports(&self) -> [[u8; 2]; limits::FTP_PORTS];
+    /// A word of the table of FTP's control connections, by its index below `FTP_CONTROLS` times `FTP_WORDS`.
+    fn ftp_word(&self, index: u32) -> u64;
+    /// Writes such a word.
+    fn set_ftp_word(&self, index: u32, word: u64);
+    /// Replaces such a word if it still is `old`; says whether it was.
+    fn swap_ftp_word(&self, index: u32, old: u64, new: u64) -> bool;
 
     /// Counts an event.
     fn note(&self, event: Event);
@@ -317,6 +326,78 @@ pub trait Tables {
         Self: Sized,
     {
         pipeline::release(packet, self)
+    }
+
+    /// [`ftp::find`], likewise.
+    #[inline(always)]
+    fn ftp_find(&self, step: Outcome) -> bool
+    where
+        Self: Sized,
+    {
+        ftp::find(self, step)
+    }
+
+    /// [`ftp::look`], likewise.
+    #[inline(always)]
+    fn ftp_look<P: Packet>(&self, packet: &mut P, step: Outcome) -> Outcome
+    where
+        Self: Sized,
+    {
+        ftp::look(packet, self, step)
+    }
+
+    /// [`ftp::reuse`], likewise.
+    #[inline(always)]
+    fn ftp_reuse(&self) -> bool
+    where
+        Self: Sized,
+    {
+        ftp::reuse(self)
+    }
+
+    /// [`ftp::rewrite`], likewise.
+    #[inline(always)]
+    fn ftp_rewrite<P: Packet>(&self, packet: &mut P, step: Outcome) -> Outcome
+    where
+        Self: Sized,
+    {
+        ftp::rewrite(packet, self, step)
+    }
+
+    /// [`ftp::find_same`], likewise.
+    #[inline(always)]
+    fn find_same(&self) -> bool
+    where
+        Self: Sized,
+    {
+        ftp::find_same(self)
+    }
+
+    /// [`ftp::expected`], likewise.
+    #[inline(always)]
+    fn expected(&self) -> Outcome
+    where
+        Self: Sized,
+    {
+        ftp::expected(self)
+    }
+
+    /// [`ftp::arrived`], likewise.
+    #[inline(always)]
+    fn arrived(&self)
+    where
+        Self: Sized,
+    {
+        ftp::arrived(self);
+    }
+
+    /// [`conn::control::keep`], likewise.
+    #[inline(always)]
+    fn keep_control(&self, name: u32, now: u64, ticks: i64)
+    where
+        Self: Sized,
+    {
+        conn::control::keep(self, name, now, ticks);
     }
 
     /// [`pipeline::tunnel`], likewise.

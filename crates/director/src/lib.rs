@@ -29,6 +29,7 @@ mod estimator;
 mod execute;
 mod filter;
 mod finish;
+mod ftp;
 pub mod limits;
 mod listing;
 mod marks;

@@ -117,7 +117,7 @@ impl Capacity {
             ftp_services: 0,
             any_port_services: 0,
             rules: 0,
-            spare_marks: 0,
+            ftp_ports: [0; limits::FTP_PORTS],
             tunnel_sources_v4: Addr::default(),
             tunnel_sources_v6: Addr::default(),
             tunnel_source_masks: [0; 2],

@@ -43,6 +43,10 @@ pub trait World {
     fn holds(&self) -> bool {
         false
     }
+    /// Words of the table of FTP's control connections.
+    fn ftp(&self) -> Option<&[Cell<u64>]> {
+        None
+    }
     /// Where first fragments went.
     fn fragments(&self) -> Option<&RefCell<BTreeMap<fragment::Key, fragment::Known>>>;
     /// The interface that the packet came in on.
@@ -510,6 +514,29 @@ impl<'a, W: World> rvs_core::Tables for HostTables<'a, W> {
         if let Some(held) = self.world.held() {
             held.set_at(group, now);
         }
+    }
+
+    fn ftp_ports(&self) -> [[u8; 2]; limits::FTP_PORTS] {
+        let packed: [u8; 2 * limits::FTP_PORTS] = bytes(self.config, offset_of!(Config, ftp_ports));
+        core::array::from_fn(|i| [packed[2 * i], packed[2 * i + 1]])
+    }
+
+    fn ftp_word(&self, index: u32) -> u64 {
+        self.world.ftp().and_then(|words| words.get(index as usize)).map_or(0, Cell::get)
+    }
+
+    fn set_ftp_word(&self, index: u32, word: u64) {
+        if let Some(cell) = self.world.ftp().and_then(|words| words.get(index as usize)) {
+            cell.set(word);
+        }
+    }
+
+    fn swap_ftp_word(&self, index: u32, old: u64, new: u64) -> bool {
+        let is_old = self.ftp_word(index) == old;
+        if is_old {
+            self.set_ftp_word(index, new);
+        }
+        is_old
     }
 
     fn note(&self, event: Event) {

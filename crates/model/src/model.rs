@@ -21,6 +21,7 @@ pub struct Model<R> {
     error_budgets: Vec<Cell<u64>>,
     fragments: RefCell<BTreeMap<fragment::Key, fragment::Known>>,
     held: Held,
+    ftp: Vec<Cell<u64>>,
     is_tc: bool,
     packet_mark: u32,
 }
@@ -67,6 +68,10 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> World for Site<'_, R> {
         Some(&self.model.held)
     }
 
+    fn ftp(&self) -> Option<&[Cell<u64>]> {
+        Some(&self.model.ftp)
+    }
+
     fn holds(&self) -> bool {
         self.model.is_tc || self.is_second_look
     }
@@ -111,6 +116,7 @@ impl<R: Fn(&Flow) -> Result<NextHop, Outcome>> Model<R> {
             error_budgets,
             fragments: RefCell::default(),
             held: Held::default(),
+            ftp: vec![Cell::new(0); (limits::FTP_CONTROLS * limits::FTP_WORDS) as usize],
             is_tc: false,
             packet_mark: 0,
         }

@@ -1,5 +1,9 @@
 //! TCP headers (RFC 9293).
 
+/// Offset of the sequence number.
+pub const SEQUENCE: usize = 4;
+/// Offset of the number that is acknowledged.
+pub const ACKNOWLEDGEMENT: usize = 8;
 /// Bytes of a header without options.
 pub const LEN: usize = 20;
 /// Bytes of the longest header.
@@ -30,3 +34,13 @@ pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
 /// ACK in the flags byte.
 pub const ACK: u8 = 0x10;
+
+/// Kinds of options.
+pub mod option {
+    /// The end of the list.
+    pub const END: u8 = 0;
+    /// A blank.
+    pub const NO_OPERATION: u8 = 1;
+    /// A selective acknowledgement (RFC 2018).
+    pub const SACK: u8 = 5;
+}

@@ -14,13 +14,14 @@ const README: &str = include_str!("../../../README.md");
 const SETTINGS: &str = include_str!("../../../docs/settings.md");
 const TUNNELS: &str = include_str!("../../../docs/tunnels.md");
 const NAT64: &str = include_str!("../../../docs/nat64.md");
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     README,
     include_str!("../../../ARCHITECTURE.md"),
     include_str!("../../../CONTRIBUTING.md"),
     include_str!("../../../CHANGELOG.md"),
     include_str!("../../../SPECIFICATION.md"),
     include_str!("../../../docs/compatibility.md"),
+    include_str!("../../../docs/ftp.md"),
     include_str!("../../../docs/links.md"),
     include_str!("../../../docs/marks.md"),
     NAT64,
@@ -46,13 +47,16 @@ const STEPS: &[(&str, &str)] = &[
     ("cargo xtask test --allow-skips", "kernel"),
 ];
 /// Commands that tests of this package run.
-const TESTED: [&str; 10] = [
+const TESTED: [&str; 13] = [
     "cargo run --release -- demo",
     "rvs agent",
     "rvs agent --client-address",
     "rvs agent --mss",
     "rvs demo",
     "rvs director",
+    "rvs connections",
+    "rvs director --ftp-ports 21",
+    "rvs status",
     "rvs director --tunnel-sources 10.250.0.0/16 --tunnel-sources fd00:250::/64",
     "rvs ipvsadm",
     REFERENCE_KERNEL,

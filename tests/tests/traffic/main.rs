@@ -1,5 +1,5 @@
 //! Real traffic through the real program: clients and servers in network namespaces, `rvs director` between them,
-//! configured by `rvs ipvsadm`. Needs root, curl, iperf3 and nginx.
+//! configured by `rvs ipvsadm`. Needs root, curl, iperf3, nginx and vsftpd.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -12,6 +12,7 @@ mod demo;
 mod documents;
 mod drain;
 mod fragments;
+mod ftp;
 mod links;
 mod load;
 mod local;

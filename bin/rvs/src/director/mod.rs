@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// IPv4 and once for IPv6 [default: this host's address on the way to the server]
     #[arg(long = "tunnel-sources", value_name = "PREFIX")]
     tunnel_sources: Vec<Prefix>,
+    /// Virtual ports of FTP, two at most, separated by a comma, or none: control connections there are listened to, so that
+    /// data connections find their way by NAT and full NAT
+    #[arg(long, value_name = "PORTS", default_value = "21", value_parser = FtpPorts::parse)]
+    ftp_ports: FtpPorts,
     /// Room for virtual services, when the data plane is made
     #[arg(long, value_name = "N", default_value_t = data_plane::SERVICES_DEFAULT, value_parser = count(MAX))]
     services_max: u32,
@@ -77,6 +81,29 @@ pub(crate) struct Args {
     /// Take everything down, with or without a running daemon: programs, services, connections
     #[arg(long, conflicts_with = "openapi")]
     stop: bool,
+}
+
+/// Ports of FTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FtpPorts(Vec<u16>);
+
+impl FtpPorts {
+    /// From `none`, or ports with commas between.
+    fn parse(text: &str) -> Result<Self, String> {
+        const MAX: usize = data_plane::FTP_PORTS;
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        let parse = |word: &str| match word.parse() {
+            Ok(port) if port != 0 => Ok(port),
+            _ => Err(format!("port {word:?}: expected a number from 1 to 65535, or 'none' alone")),
+        };
+        let ports = text.split(',').map(parse).collect::<Result<Vec<u16>, _>>()?;
+        if ports.len() > MAX {
+            return Err(format!("{} ports: expected at most {MAX}", ports.len()));
+        }
+        Ok(Self(ports))
+    }
 }
 
 fn count(most: i64) -> clap::builder::RangedI64ValueParser<u32> {

@@ -98,6 +98,7 @@ fn open(args: &Args) -> Result<Daemon> {
         .map_err(|error| anyhow!("instance {instance}: {error}; 'rvs director --stop' removes it"))?;
     journal::finish(&kernel, &mut director);
     director.set_tunnel_sources(sources_v4, sources_v6);
+    director.set_ftp_ports(&args.ftp_ports.0);
     let mut netlink = Netlink::new()?;
     let mut interfaces = Interfaces::new(args.interfaces.clone(), args.attach);
     if let Err(error) = interfaces.start(&mut kernel, &mut netlink) {

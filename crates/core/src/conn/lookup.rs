@@ -46,6 +46,20 @@ impl<B: Bucket> Found<B> {
         Self { word, ..self }
     }
 
+    /// Replaces its slot word, if it still is what was read last.
+    #[inline(always)]
+    pub(crate) fn swap(&self, new: Word) -> bool {
+        self.bucket.swap(self.slot, self.word, new)
+    }
+
+    /// The name of its controller, see [`crate::conn::control`]; 0: none.
+    #[inline(always)]
+    #[must_use]
+    pub fn control(&self) -> u32 {
+        let b = self.entry_word(at::PACKETS).to_ne_bytes();
+        u32::from_ne_bytes([b[4], b[5], b[6], b[7]])
+    }
+
     /// A word of its entry.
     #[inline(always)]
     pub(crate) fn entry_word(&self, index: usize) -> u64 {
@@ -108,6 +122,11 @@ impl<B: Bucket> Found<B> {
         // Most packets change nothing but the deadline, and that by too little to be worth a write.
         if self.word.same_but_deadline(new) && (0..REFRESH_TICKS).contains(&gain) {
             return true;
+        }
+        // Here and not in what writes, a program's stack is as deep as its calls; and before it, when all is at hand.
+        let control = self.control();
+        if control != 0 {
+            tables.keep_control(control, now, new.remaining(now));
         }
         self.change(tables, event, now) != 0
     }

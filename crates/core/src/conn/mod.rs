@@ -6,6 +6,7 @@
 //! connection and accounts for it.
 
 mod bucket;
+pub mod control;
 mod hash;
 mod insert;
 pub mod local;

@@ -11,6 +11,8 @@ pub const SYN_RECV: u8 = SR;
 pub const FIN_WAIT: u8 = FW;
 /// State number of TIME_WAIT.
 pub const TIME_WAIT: u8 = TW;
+/// State number of LISTEN.
+pub const LISTEN: u8 = LI;
 /// State number of CLOSE.
 pub const CLOSE: u8 = CL;
 

@@ -76,8 +76,9 @@ fn the_kernel_tells_about_each_program() {
         let behind = |hook: &str, programs: &[&str]| {
             programs.iter().map(|program| format!("rvs_{hook}_{program}")).collect::<Vec<_>>()
         };
-        let under_xdp = ["begin", "error", "follow", "tell", "gather", "cut", "xlate"];
-        let under_tc = ["begin", "error", "follow", "tell", "gather", "cut_up", "here", "xlate"];
+        let under_xdp = ["begin", "error", "follow", "tell", "gather", "cut", "xlate", "listen", "heard"];
+        let under_tc =
+            ["begin", "error", "follow", "tell", "gather", "cut_up", "here", "xlate", "listen", "heard"];
         assert_eq!(names[4..], [behind("xdp", &under_xdp), behind("tc", &under_tc)].concat());
         for program in kernel.programs() {
             assert!(program.verified_instructions > 10 && program.verified_instructions < 1_000_000);

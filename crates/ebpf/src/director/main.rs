@@ -99,6 +99,8 @@ behind! {
     Gather: rvs_xdp_gather, rvs_tc_gather;
     Cut: rvs_xdp_cut, rvs_tc_cut_up;
     Translate: rvs_xdp_xlate, rvs_tc_xlate;
+    Ftp: rvs_xdp_listen, rvs_tc_listen;
+    Heard: rvs_xdp_heard, rvs_tc_heard;
     Clamp: rvs_xdp_mss, rvs_tc_mss;
 }
 

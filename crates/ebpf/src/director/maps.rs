@@ -72,6 +72,10 @@ pub(crate) static HELD_FRAMES: Array<hold::Bytes> =
 pub(crate) static HELD_AT: Array<u32> = Array::with_max_entries(limits::HOLD_GROUPS, 0);
 #[map]
 pub(crate) static SAVED_FRAME: PerCpuArray<hold::Saved> = PerCpuArray::with_max_entries(1, 0);
+/// What is noted about control connections of FTP, see `rvs_core::ftp`.
+#[map]
+pub(crate) static FTP_CONTROLS: Array<u64> =
+    Array::with_max_entries(limits::FTP_CONTROLS * limits::FTP_WORDS, 0);
 /// The programs behind the first under XDP, by their numbers.
 #[map]
 pub(crate) static PROGRAMS_XDP: ProgramArray = ProgramArray::with_max_entries(Program::ALL.len() as u32, 0);

@@ -3,8 +3,8 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use rvs_abi::Outcome;
-use rvs_core::mark;
 use rvs_core::pipeline::{self, About, Side};
+use rvs_core::{conn, ftp, mark};
 use rvs_ebpf::skb::Skb;
 use rvs_ebpf::xdp::Xdp;
 
@@ -431,4 +431,70 @@ pub extern "C" fn rvs_give_quoted_back() -> u32 {
 pub extern "C" fn rvs_server() -> u32 {
     let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
     pipeline::server(&tables) as u32
+}
+
+/// Finds the control connection of an FTP segment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_ftp_find(step: u32) -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    u32::from(ftp::find(&tables, outcome(step)))
+}
+
+/// Reads an FTP segment, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_ftp_look(context: *mut __sk_buff, step: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+    ftp::look(&mut Skb::new(context), &tables, outcome(step)) as u32
+}
+
+/// Whether the data connection that it announces is there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_ftp_reuse() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    u32::from(ftp::reuse(&tables))
+}
+
+/// Rewrites it, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_ftp_rewrite(context: *mut __sk_buff, step: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+    ftp::rewrite(&mut Skb::new(context), &tables, outcome(step)) as u32
+}
+
+/// The look-up for a connection between the same ends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_find_same() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    u32::from(ftp::find_same(&tables))
+}
+
+/// Before stage 3, for data connections of FTP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_expected() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return INCONSISTENT };
+    ftp::expected(&tables) as u32
+}
+
+/// Behind stage 4, likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_arrived() -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    ftp::arrived(&tables);
+    1
+}
+
+/// Behind a connection that moved its deadline: its controller's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_keep_control(name: u32, now: u64, ticks: i64) -> u32 {
+    let Some(tables) = Tables::without_packet() else { return 0 };
+    conn::control::keep(&tables, name, now, ticks);
+    1
 }

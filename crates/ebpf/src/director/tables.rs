@@ -168,6 +168,33 @@ pub(crate) fn outcome(number: u32) -> Outcome {
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
 }
 
+/// Stages under both hooks, each a function of its own for either.
+macro_rules! stages {
+    ($($name:ident: $under_xdp:ident, $under_tc:ident $(($look:ident))?;)*) => {$(
+        #[inline(always)]
+        fn $name<P: Packet>(&self, _packet: &mut P) -> Outcome {
+            outcome(if XDP {
+                stage::$under_xdp(self.context.cast())
+            } else {
+                stage::$under_tc(self.context.cast() $(, u32::from(self.$look))?)
+            })
+        }
+    )*};
+}
+
+/// Stages under TC alone, to which XDP has handed over before.
+macro_rules! under_tc {
+    ($($name:ident: $under_tc:ident $(($look:ident))?;)*) => {$(
+        #[inline(always)]
+        fn $name<P: Packet>(&self, _packet: &mut P) -> Outcome {
+            if XDP {
+                return Outcome::Inconsistent;
+            }
+            outcome(stage::$under_tc(self.context.cast() $(, u32::from(self.$look))?))
+        }
+    )*};
+}
+
 impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     type Bucket = Bucket;
     type Dest = DestPointer;
@@ -468,6 +495,34 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
+    fn ftp_ports(&self) -> [[u8; 2]; limits::FTP_PORTS] {
+        // SAFETY: as in `services_v6`.
+        let ports = unsafe { (&raw const (*self.config).ftp_ports).cast::<u32>().read_volatile() };
+        let [a, b, c, d] = ports.to_ne_bytes();
+        [[a, b], [c, d]]
+    }
+
+    #[inline(always)]
+    fn ftp_word(&self, index: u32) -> u64 {
+        // SAFETY: a live, aligned word of a map; others change it, hence volatile.
+        maps::FTP_CONTROLS.get_ptr(index).map_or(0, |word| unsafe { word.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_ftp_word(&self, index: u32, new: u64) {
+        if let Some(word) = maps::FTP_CONTROLS.get_ptr_mut(index) {
+            // SAFETY: a live, aligned word of a map.
+            unsafe { word.write_volatile(new) };
+        }
+    }
+
+    #[inline(always)]
+    fn swap_ftp_word(&self, index: u32, old: u64, new: u64) -> bool {
+        // SAFETY: a live, aligned word of a map.
+        maps::FTP_CONTROLS.get_ptr_mut(index).is_some_and(|word| unsafe { atomic::swap(word, old, new) })
+    }
+
+    #[inline(always)]
     fn note(&self, event: Event) {
         Self::count_at(event as u32);
     }
@@ -500,36 +555,35 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Cut => self.tail_call(Program::Cut),
             Program::Here => self.tail_call(Program::Here),
             Program::Translate => self.tail_call(Program::Translate),
+            Program::Ftp => self.tail_call(Program::Ftp),
+            Program::Heard => self.tail_call(Program::Heard),
             Program::Clamp => self.tail_call(Program::Clamp),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
 
-    #[inline(always)]
-    fn reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_reply(self.context.cast())
-        } else {
-            stage::rvs_tc_reply(self.context.cast(), u32::from(self.look))
-        })
+    stages! {
+        reply: rvs_xdp_reply, rvs_tc_reply (look);
+        request: rvs_xdp_request, rvs_tc_request;
+        icmp: rvs_xdp_icmp, rvs_tc_icmp (look);
+        local_reply: rvs_xdp_local_reply, rvs_tc_local_reply;
+        client_option: rvs_xdp_client_option, rvs_tc_client_option;
+        fragment_stage: rvs_xdp_fragment, rvs_tc_fragment (look);
+        tunnel: rvs_xdp_tunnel, rvs_tc_tunnel;
+        translate: rvs_xdp_translate, rvs_tc_translate;
+        translate_error: rvs_xdp_translate_error, rvs_tc_translate_error;
+        tunnel_error: rvs_xdp_tunnel_error, rvs_tc_tunnel_error;
+        one_packet: rvs_xdp_one_packet, rvs_tc_one_packet;
     }
 
-    #[inline(always)]
-    fn request<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_request(self.context.cast())
-        } else {
-            stage::rvs_tc_request(self.context.cast())
-        })
-    }
-
-    #[inline(always)]
-    fn icmp<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_icmp(self.context.cast())
-        } else {
-            stage::rvs_tc_icmp(self.context.cast(), u32::from(self.look))
-        })
+    under_tc! {
+        reply_here: rvs_tc_reply_here (look);
+        request_here: rvs_tc_request_here (look);
+        one_packet_here: rvs_tc_one_packet_here (look);
+        deliver: rvs_tc_deliver (look);
+        hold: rvs_tc_hold;
+        cut: rvs_tc_cut;
+        cut_outer: rvs_tc_cut_outer;
     }
 
     #[inline(always)]
@@ -540,15 +594,6 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     #[inline(always)]
     fn find_local(&self, about: About) -> bool {
         stage::rvs_find_local(about as u32) != 0
-    }
-
-    #[inline(always)]
-    fn local_reply<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_local_reply(self.context.cast())
-        } else {
-            stage::rvs_tc_local_reply(self.context.cast())
-        })
     }
 
     #[inline(always)]
@@ -571,15 +616,6 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
-    fn client_option<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_client_option(self.context.cast())
-        } else {
-            stage::rvs_tc_client_option(self.context.cast())
-        })
-    }
-
-    #[inline(always)]
     fn clamp<P: Packet>(&self, _packet: &mut P) -> bool {
         let is_done = if XDP {
             stage::rvs_xdp_clamp(self.context.cast())
@@ -587,76 +623,6 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             stage::rvs_tc_clamp(self.context.cast())
         };
         is_done != 0
-    }
-
-    #[inline(always)]
-    fn fragment_stage<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_fragment(self.context.cast())
-        } else {
-            stage::rvs_tc_fragment(self.context.cast(), u32::from(self.look))
-        })
-    }
-
-    #[inline(always)]
-    fn tunnel<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_tunnel(self.context.cast())
-        } else {
-            stage::rvs_tc_tunnel(self.context.cast())
-        })
-    }
-
-    // The next four under TC alone: XDP has handed over before.
-    #[inline(always)]
-    fn reply_here<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if XDP {
-            return Outcome::Inconsistent;
-        }
-        outcome(stage::rvs_tc_reply_here(self.context.cast(), u32::from(self.look)))
-    }
-
-    #[inline(always)]
-    fn request_here<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if XDP {
-            return Outcome::Inconsistent;
-        }
-        outcome(stage::rvs_tc_request_here(self.context.cast(), u32::from(self.look)))
-    }
-
-    #[inline(always)]
-    fn one_packet_here<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if XDP {
-            return Outcome::Inconsistent;
-        }
-        outcome(stage::rvs_tc_one_packet_here(self.context.cast(), u32::from(self.look)))
-    }
-
-    #[inline(always)]
-    fn deliver<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if XDP {
-            return Outcome::Inconsistent;
-        }
-        outcome(stage::rvs_tc_deliver(self.context.cast(), u32::from(self.look)))
-    }
-
-    #[inline(always)]
-    fn hold<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_hold(self.context.cast())) }
-    }
-
-    #[inline(always)]
-    fn cut<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut(self.context.cast())) }
-    }
-
-    #[inline(always)]
-    fn translate<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_translate(self.context.cast())
-        } else {
-            stage::rvs_tc_translate(self.context.cast())
-        })
     }
 
     #[inline(always)]
@@ -670,15 +636,6 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
-    fn translate_error<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_translate_error(self.context.cast())
-        } else {
-            stage::rvs_tc_translate_error(self.context.cast())
-        })
-    }
-
-    #[inline(always)]
     fn error_becomes_other<P: Packet>(&self, _packet: &mut P) -> bool {
         let is_done = if XDP {
             stage::rvs_xdp_error_becomes_other(self.context.cast())
@@ -689,8 +646,51 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
-    fn cut_outer<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        if XDP { Outcome::Inconsistent } else { outcome(stage::rvs_tc_cut_outer(self.context.cast())) }
+    fn ftp_find(&self, step: Outcome) -> bool {
+        stage::rvs_ftp_find(step as u32) != 0
+    }
+
+    #[inline(always)]
+    fn ftp_look<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
+        if XDP {
+            Outcome::Inconsistent
+        } else {
+            outcome(stage::rvs_tc_ftp_look(self.context.cast(), step as u32))
+        }
+    }
+
+    #[inline(always)]
+    fn ftp_reuse(&self) -> bool {
+        stage::rvs_ftp_reuse() != 0
+    }
+
+    #[inline(always)]
+    fn ftp_rewrite<P: Packet>(&self, _packet: &mut P, step: Outcome) -> Outcome {
+        if XDP {
+            Outcome::Inconsistent
+        } else {
+            outcome(stage::rvs_tc_ftp_rewrite(self.context.cast(), step as u32))
+        }
+    }
+
+    #[inline(always)]
+    fn find_same(&self) -> bool {
+        stage::rvs_find_same() != 0
+    }
+
+    #[inline(always)]
+    fn expected(&self) -> Outcome {
+        outcome(stage::rvs_expected())
+    }
+
+    #[inline(always)]
+    fn arrived(&self) {
+        let _done = stage::rvs_arrived();
+    }
+
+    #[inline(always)]
+    fn keep_control(&self, name: u32, now: u64, ticks: i64) {
+        let _kept = stage::rvs_keep_control(name, now, ticks);
     }
 
     #[inline(always)]
@@ -701,15 +701,6 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     #[inline(always)]
     fn release<P: Packet>(&self, _packet: &mut P) -> bool {
         !XDP && stage::rvs_tc_release(self.context.cast()) != 0
-    }
-
-    #[inline(always)]
-    fn tunnel_error<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_tunnel_error(self.context.cast())
-        } else {
-            stage::rvs_tc_tunnel_error(self.context.cast())
-        })
     }
 
     #[inline(always)]
@@ -739,15 +730,6 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     #[inline(always)]
     fn insert(&self) -> Outcome {
         outcome(stage::rvs_insert())
-    }
-
-    #[inline(always)]
-    fn one_packet<P: Packet>(&self, _packet: &mut P) -> Outcome {
-        outcome(if XDP {
-            stage::rvs_xdp_one_packet(self.context.cast())
-        } else {
-            stage::rvs_tc_one_packet(self.context.cast())
-        })
     }
 
     #[inline(always)]

@@ -276,6 +276,22 @@ impl<'a, W: World> Tables for Hooked<'a, W> {
         self.tables.set_held_at(group, now);
     }
 
+    fn ftp_ports(&self) -> [[u8; 2]; rvs_abi::limits::FTP_PORTS] {
+        self.tables.ftp_ports()
+    }
+
+    fn ftp_word(&self, index: u32) -> u64 {
+        self.tables.ftp_word(index)
+    }
+
+    fn set_ftp_word(&self, index: u32, word: u64) {
+        self.tables.set_ftp_word(index, word);
+    }
+
+    fn swap_ftp_word(&self, index: u32, old: u64, new: u64) -> bool {
+        self.tables.swap_ftp_word(index, old, new)
+    }
+
     fn note(&self, event: rvs_abi::Event) {
         self.tables.note(event);
     }

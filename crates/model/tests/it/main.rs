@@ -11,6 +11,7 @@ mod audit;
 mod clamp;
 mod fill;
 mod fragments;
+mod ftp;
 mod full_nat;
 mod hooked;
 mod local;

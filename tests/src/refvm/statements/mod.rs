@@ -4,6 +4,7 @@
 mod agent;
 mod forwarding;
 mod fragments;
+mod ftp;
 mod icmp;
 mod links;
 mod local;
@@ -41,11 +42,12 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::One(0), tool::TESTS),
     (Part::One(0), agent::TESTS),
     (Part::One(0), links::TESTS),
+    (Part::All, ftp::TESTS),
+    (Part::All, ftp::TESTS_OF_BOTH),
 ];
 
 /// Statements of §13.2 and §13.3 that no test covers, and why. A full run prints them.
 pub(crate) const NOT_YET: &[(&[u16], &str)] = &[
-    (&[27], "the FTP helper, and services that take packets to other ports"),
     (&[35], "backup_only: synchronisation"),
     (&[43, 72], "persistence"),
     (&[73], "port 0 needs persistence"),
