@@ -39,7 +39,7 @@ enum Command {
     Sysctl(sysctl::Args),
     /// Show or change the rules that give packets a firewall mark
     Marks(marks::Args),
-    /// Run on a real server: show servers there the client's address instead of the director's
+    /// Run on a real server: show servers there the client's address, or have them announce smaller TCP segments
     Agent(agent::Args),
     /// Build small clusters on this machine, send real traffic through them, show what happened, clean up
     Demo(demo::Args),

@@ -18,8 +18,6 @@ impl ConnFlags {
     pub const LOCAL_CLIENT: u16 = 0x0008;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
-    /// Its service lowers the maximum segment size that its ends announce ([`crate::Service::mss`]). No bit of IPVS's.
-    pub const CLAMPED: u16 = 0x0010;
     /// What the client sends begins with a header that tells the server who it is, and its numbers are shifted (IPVS: the
     /// number of incoming segments is).
     pub const PROXY: u16 = 0x0400;
@@ -31,6 +29,8 @@ impl ConnFlags {
     pub const ONE_PACKET: u16 = 0x2000;
     /// A control connection of FTP that is listened to. No bit of IPVS's.
     pub const FTP: u16 = 0x4000;
+    /// Its service lowers the maximum segment size that its ends announce ([`crate::Service::mss`]). No bit of IPVS's.
+    pub const CLAMPED: u16 = 0x8000;
 }
 
 /// A connection. Written once, before it becomes visible; afterwards only `packets`, `NO_OUTPUT` and what

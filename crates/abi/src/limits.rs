@@ -63,3 +63,5 @@ pub const FTP_LINE: u32 = 256;
 pub const COUNTERS: u32 = 128;
 /// Directors, or networks of them, whose word about a client a server takes.
 pub const DIRECTORS_MAX: u32 = 1024;
+/// Keys of listeners whose segments have a size: up to three for each address that an agent is told.
+pub const LISTENER_KEYS_MAX: u32 = 3072;

@@ -13,23 +13,28 @@ use rvs_abi::{ConnFlags, Outcome, proto};
 use rvs_wire::checksum::Delta;
 use rvs_wire::{eth, tcp};
 
-use crate::conn::{Bucket, Found};
 use crate::parse::Signal;
-use crate::pipeline::{Scratch, Way};
+use crate::pipeline::{About, Scratch, Way};
 use crate::{Packet, Parsed, ServiceRecord, Step, Tables};
 
 /// The stage that calls for it, and goes on behind it. A number: it is kept in scratch memory.
 pub(crate) type Behind = u32;
 /// Stage 2b.
-pub(crate) const REQUEST: Behind = 0;
+const REQUEST: Behind = 0;
 /// Stage 2a.
 pub(crate) const REPLY: Behind = 1;
 /// Stage 2a for packets to the director's ports.
 pub(crate) const LOCAL_REPLY: Behind = 2;
 /// Stage 2b for what is from or for this host's own stack.
-pub(crate) const REQUEST_HERE: Behind = 3;
+const REQUEST_HERE: Behind = 3;
 /// Stage 2a for that.
 pub(crate) const REPLY_HERE: Behind = 4;
+
+/// Stage 2b, in either place.
+#[inline(always)]
+pub(crate) const fn request(is_near: bool) -> Behind {
+    if is_near { REQUEST_HERE } else { REQUEST }
+}
 
 /// What a connection that this packet begins has of [`ConnFlags`], with the size that its service allows.
 #[inline(always)]
@@ -37,43 +42,40 @@ pub(crate) const fn flag(parsed: &Parsed, mss: u16) -> u16 {
     if mss != 0 && parsed.protocol == proto::TCP { ConnFlags::CLAMPED } else { 0 }
 }
 
-/// Whether a segment is as its service wants it.
+/// Whether a segment of a connection with those flags is as its service wants it.
 ///
 /// # Errors
 /// [`Outcome::Clamp`]: it is to be seen to first.
 #[inline(always)]
-pub(crate) fn check<B: Bucket>(
-    parsed: &Parsed,
-    found: &Found<B>,
-    way: &mut Way,
-    behind: Behind,
-) -> Result<(), Outcome> {
-    if parsed.signal & (Signal::RENEWS | Signal::CLAMPED) != Signal::RENEWS
-        || found.flags() & ConnFlags::CLAMPED == 0
+pub(crate) fn check(parsed: &Parsed, flags: u16, way: &mut Way, behind: Behind) -> Result<(), Outcome> {
+    if parsed.signal & (Signal::RENEWS | Signal::CLAMPED) != Signal::RENEWS || flags & ConnFlags::CLAMPED == 0
     {
         return Ok(());
     }
-    (_, way.service) = found.ids();
     way.behind_clamp = behind;
     Err(Outcome::Clamp)
 }
 
-/// Begins with a segment that is to be seen to: which stage decides about it. [`Outcome::Balanced`] 2b, [`Outcome::FromServer`]
-/// and [`Outcome::LocalPort`] 2a; [`Outcome::Local`] and [`Outcome::LocalReply`] those of [`crate::here`].
+/// Begins with a segment that is to be seen to: finds its service, and which stage decides about it. [`Outcome::Balanced`] 2b,
+/// [`Outcome::FromServer`] and [`Outcome::LocalPort`] 2a; [`Outcome::Local`] and [`Outcome::LocalReply`] those of [`crate::here`].
 #[inline(always)]
 pub(crate) fn begin<T: Tables>(tables: &T) -> Outcome {
-    let outcome = tables.with_scratch(|scratch| {
+    let behind = tables.with_scratch(|scratch| scratch.way.behind_clamp).unwrap_or(REQUEST);
+    // Once more: the stage that sent it here has no room to keep what it found.
+    let (is_found, stage) = match behind {
+        REPLY => (tables.ftp_find(Outcome::FtpReply), Outcome::FromServer),
+        LOCAL_REPLY => (tables.find_local(About::Packet), Outcome::LocalPort),
+        REQUEST_HERE => (tables.ftp_find(Outcome::FtpRequest), Outcome::Local),
+        REPLY_HERE => (tables.ftp_find(Outcome::FtpReply), Outcome::LocalReply),
+        _ => (tables.ftp_find(Outcome::FtpRequest), Outcome::Balanced),
+    };
+    let is_known = tables.with_scratch(|scratch| {
+        let Some(found) = scratch.found.get(tables) else { return false };
+        (_, scratch.way.service) = found.ids();
         scratch.parsed.signal |= Signal::CLAMPED;
-        match scratch.way.behind_clamp {
-            REQUEST => Outcome::Balanced,
-            REPLY => Outcome::FromServer,
-            LOCAL_REPLY => Outcome::LocalPort,
-            REQUEST_HERE => Outcome::Local,
-            REPLY_HERE => Outcome::LocalReply,
-            _ => Outcome::Inconsistent,
-        }
+        true
     });
-    outcome.unwrap_or(Outcome::Inconsistent)
+    if is_found && is_known.unwrap_or(false) { stage } else { Outcome::ConnContended }
 }
 
 /// Whether a segment that came to this outcome leaves, or is rewritten so that it does. One that becomes a packet of the other

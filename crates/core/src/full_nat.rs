@@ -160,8 +160,8 @@ impl<T: Tables> Context<'_, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
+        clamp::check(parsed, found.flags(), way, clamp::LOCAL_REPLY)?;
         ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpLocalReply)?;
-        clamp::check(parsed, found, way, clamp::LOCAL_REPLY)?;
         let (vip, (client, cport)) = (found.vip(), found.client());
         if client.is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);

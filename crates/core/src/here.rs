@@ -117,7 +117,7 @@ impl<T: Tables> Context<'_, T> {
         if !self.tables.is_local() && found.flags() & ConnFlags::LOCAL_CLIENT == 0 {
             return Err(Outcome::ConnContended);
         }
-        clamp::check(parsed, found, way, clamp::REPLY_HERE)?;
+        clamp::check(parsed, found.flags(), way, clamp::REPLY_HERE)?;
         let (vip, (vport, _)) = (found.vip(), found.ports());
         self.note_reply(parsed, found)?;
         if parsed.is(Signal::FRAGMENT) {

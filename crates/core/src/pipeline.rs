@@ -447,23 +447,6 @@ impl<'a, T: Tables> Context<'a, T> {
         if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
-    /// Whether a packet of this connection may go on to its destination, and goes on here.
-    #[inline(always)]
-    fn admit(
-        &self,
-        parsed: &Parsed,
-        found: &Found<T::Bucket>,
-        dest: T::Dest,
-        way: &mut Way,
-    ) -> Result<(), Outcome> {
-        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
-            self.check_dest(parsed, dest)?;
-            let behind = if self.is_near { clamp::REQUEST_HERE } else { clamp::REQUEST };
-            clamp::check(parsed, found, way, behind)?;
-        }
-        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpRequest)
-    }
-
     /// A packet from a client (ipvs.md §2.2 steps 9 to 11).
     #[inline(always)]
     pub(crate) fn request<P: Packet>(
@@ -731,7 +714,7 @@ impl<'a, T: Tables> Context<'a, T> {
                 Outcome::HandOverRoute
             });
         }
-        clamp::check(parsed, found, way, clamp::REPLY)?;
+        clamp::check(parsed, found.flags(), way, clamp::REPLY)?;
         let (dest_id, _) = found.ids();
         let source = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?.source();
         way.notice = Notice { from: source, mtu: 0, hops: 0 };

@@ -5,8 +5,8 @@ use rvs_abi::{ConnFlags, DestFlags, Event, Outcome, Settings, proto};
 
 use crate::conn::Found;
 use crate::parse::Signal;
-use crate::pipeline::Context;
-use crate::{DestRecord, Parsed, Tables, state};
+use crate::pipeline::{Context, Way};
+use crate::{DestRecord, Parsed, Tables, clamp, ftp, state};
 
 /// Whether a packet may begin a connection (ipvs.md §2.4).
 #[inline(always)]
@@ -20,6 +20,22 @@ pub(crate) fn may_begin<T: Tables>(tables: &T, parsed: &Parsed) -> bool {
 }
 
 impl<T: Tables> Context<'_, T> {
+    /// Whether a packet of this connection may go on to its destination, and goes on here.
+    #[inline(always)]
+    pub(crate) fn admit(
+        &self,
+        parsed: &Parsed,
+        found: &Found<T::Bucket>,
+        dest: T::Dest,
+        way: &mut Way,
+    ) -> Result<(), Outcome> {
+        if dest.flags() & DestFlags::AVAILABLE == 0 || parsed.is(Signal::RENEWS) {
+            self.check_dest(parsed, dest)?;
+            clamp::check(parsed, found.flags(), way, clamp::request(self.is_near))?;
+        }
+        ftp::divert(self.tables, parsed, found.flags(), Outcome::FtpRequest)
+    }
+
     /// Whether a connection to that destination goes on with this packet (ipvs.md §2.2 step 9, §2.3).
     ///
     /// # Errors

@@ -5,7 +5,6 @@
 //! process ends, in whatever way, and the next one adopts them: connections of before keep their clients.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use rvs_abi::{CLIENT_OUTCOMES, CLIENTS, ClientAddress, ClientOutcome, DIRECTORS,
 
 use crate::bpf::{self, AttachType};
 use crate::cgroup::Cgroup;
+use crate::cgroup_links;
 use crate::error::{Error, Result};
 use crate::instance::{Instance, Place};
 use crate::listeners;
@@ -215,7 +215,7 @@ fn load(
             path: cgroup.path().to_path_buf(),
             reason: format!("can't attach {name}: {e}"),
         };
-        put(instance, cgroup, name, descriptor(&ebpf, name)?, attach_type).map_err(refused)?;
+        cgroup_links::put(instance, cgroup, name, descriptor(&ebpf, name)?, attach_type).map_err(refused)?;
     }
     Ok((ebpf, infos))
 }
@@ -254,45 +254,10 @@ fn set_directors(ebpf: &mut Ebpf, directors: &[DirectorPrefix]) -> Result<(), Ma
     Ok(())
 }
 
-/// Attaches a program, or puts it in place of the one that an earlier process attached to the same cgroup.
-fn put(
-    instance: &Instance,
-    cgroup: &Cgroup,
-    name: &str,
-    program: BorrowedFd<'_>,
-    attach_type: AttachType,
-) -> io::Result<()> {
-    let pin = instance.directory().join(name);
-    match bpf::get(&pin) {
-        Ok(link) => {
-            if bpf::cgroup_link_info(link.as_fd())?.cgroup == cgroup.id() {
-                return bpf::link_update(link.as_fd(), program);
-            }
-            // It hangs on another cgroup.
-            detach(&pin)?;
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
-    let link = bpf::cgroup_link_create(program, cgroup.as_fd(), attach_type)?;
-    bpf::pin(link.as_fd(), &pin)
-}
-
-/// Takes a link off its cgroup and removes its pin, if there is one.
-fn detach(pin: &Path) -> io::Result<()> {
-    let link = match bpf::get(pin) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        result => result?,
-    };
-    // At once: removing the pin alone detaches later. Refused if the cgroup is gone.
-    bpf::link_detach(link.as_fd()).ok();
-    fs::remove_file(pin)
-}
-
 fn take_down(instance: Instance) -> Result<()> {
     // What learns addresses goes before what shows them.
     for (name, _) in PROGRAMS.iter().rev() {
-        detach(&instance.directory().join(name))
+        cgroup_links::detach(&instance.directory().join(name))
             .map_err(|e| Error::system(format!("detach program {name}"), e))?;
     }
     instance.remove()

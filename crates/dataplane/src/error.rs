@@ -69,6 +69,13 @@ pub enum Error {
         /// How many there may be.
         max: u32,
     },
+    /// More addresses whose listeners have a segment size than there is room for.
+    TooManyAddresses {
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        max: u32,
+    },
     /// The kernel refused a map or a program.
     Load {
         /// Name of the program, or `maps`.
@@ -165,6 +172,7 @@ impl fmt::Display for Error {
             ),
             Self::Cgroup { path, reason } => write!(f, "cgroup {}: {reason}", path.display()),
             Self::TooManyDirectors { count, max } => write!(f, "{count} directors: expected {max} at most"),
+            Self::TooManyAddresses { count, max } => write!(f, "{count} addresses: expected {max} at most"),
             Self::Load { object, reason, .. } => write!(f, "load {object}: {reason}"),
             Self::NoSuchInterface { interface } => write!(f, "interface {interface}: there is none"),
             Self::NotEthernet { interface } => {

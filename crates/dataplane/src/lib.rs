@@ -25,6 +25,7 @@ pub mod agent;
 mod bpf;
 mod bpffs;
 mod cgroup;
+mod cgroup_links;
 pub mod client_address;
 mod error;
 mod filter;
@@ -39,6 +40,7 @@ mod mapping;
 mod maps;
 mod netlink;
 mod programs;
+pub mod segment_size;
 mod store;
 
 pub use error::{Error, Result, VerifierLog};

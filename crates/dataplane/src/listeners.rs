@@ -1,4 +1,4 @@
-//! Listeners that are older than the programs: they are told to keep SYNs from outside, without their servers' help.
+//! Listeners that are older than the programs: they are told from outside what to do, without their servers' help.
 //!
 //! `pidfd_getfd(2)` lends a descriptor of another process; it takes `CAP_SYS_PTRACE`. Only listeners are borrowed, no
 //! connections: closing one later than its owner would delay its end.
@@ -6,10 +6,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use rvs_abi::{Addr, ListenerKey};
 
 use crate::cgroup::Cgroup;
 use crate::error::Result;
+use crate::segment_size::{Words, words};
 
 /// `TCP_LISTEN` in `/proc/PID/net/tcp`.
 const LISTEN: &str = "0A";
@@ -17,7 +21,7 @@ const LISTEN: &str = "0A";
 /// What became of the listeners that were there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listeners {
-    /// How many keep SYNs.
+    /// How many do as they were told.
     pub kept: usize,
     /// Processes some of whose listeners don't, and why; one line each.
     pub refused: Vec<String>,
@@ -25,6 +29,24 @@ pub struct Listeners {
 
 /// Has the listeners of a cgroup's processes keep the SYN of each connection.
 pub(crate) fn keep_syns(cgroup: &Cgroup) -> Result<Listeners> {
+    tell(cgroup, |socket| keep(socket).map(|()| true))
+}
+
+/// Has those of them that listen at these keys announce segments of that size.
+pub(crate) fn bound_segments(cgroup: &Cgroup, keys: &BTreeSet<Words>, mss: u16) -> Result<Listeners> {
+    tell(cgroup, |socket| {
+        let address = TcpListener::from(socket.try_clone()?).local_addr()?;
+        let at = |port| words(ListenerKey::new(Addr::from_ip(address.ip()), port));
+        let is_meant = [at(address.port().into()), at(0), words(ListenerKey::ALL)];
+        if !is_meant.iter().any(|key| keys.contains(key)) {
+            return Ok(false);
+        }
+        set(socket, libc::TCP_MAXSEG, mss.into()).map(|()| true)
+    })
+}
+
+/// Tells each listener of a cgroup's processes something; `false`: it is none of those that are meant.
+fn tell(cgroup: &Cgroup, mut one: impl FnMut(&OwnedFd) -> io::Result<bool>) -> Result<Listeners> {
     let processes = cgroup.processes()?;
     let mut waiting = listening(&processes);
     let mut listeners = Listeners::default();
@@ -34,11 +56,11 @@ pub(crate) fn keep_syns(cgroup: &Cgroup) -> Result<Listeners> {
             if !waiting.contains(&inode) {
                 continue;
             }
-            match borrow(process, descriptor).and_then(|socket| keep(&socket)) {
-                Ok(()) => {
+            match borrow(process, descriptor).and_then(|socket| one(&socket)) {
+                Ok(is_meant) => {
                     // It may be another process's too.
                     waiting.remove(&inode);
-                    listeners.kept += 1;
+                    listeners.kept += usize::from(is_meant);
                 }
                 Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EBADF)) => {}
                 Err(e) => listeners.refused.push(format!("process {process}: {e}")),
@@ -115,7 +137,13 @@ fn keep(socket: &OwnedFd) -> io::Result<()> {
     if value != 0 {
         return Ok(());
     }
-    value = 1;
+    set(socket, option, 1)
+}
+
+/// Sets an option of TCP's.
+fn set(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let (descriptor, level) = (socket.as_raw_fd(), libc::IPPROTO_TCP);
+    let len = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
     // SAFETY: the address is that of a number of the length given.
     let written = unsafe { libc::setsockopt(descriptor, level, option, (&raw const value).cast(), len) };
     if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

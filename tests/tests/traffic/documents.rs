@@ -53,6 +53,7 @@ const TESTED: [&str; 13] = [
     "cargo run --release -- demo",
     "rvs agent",
     "rvs agent --client-address",
+    "rvs agent --mss",
     "rvs demo",
     "rvs director",
     "rvs director --full-nat-sources 10.0.0.128/28 --full-nat-sources fd00:250::/120",

@@ -1,12 +1,18 @@
 //! Ways that take smaller packets than those at their ends, and of which nobody is told: the client drops ICMP errors. Without
 //! `--mss` what it sends never arrives, with it it does.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
+use rvs_testkit::{Cgroup, wait_until};
+
+use crate::client_address::agent::Agent;
 use crate::method::Attach;
+use crate::stage::LIMIT;
 use crate::transfer::{try_upload, upload};
 use crate::turn::await_turn;
-use crate::world::{FAMILIES, Way, World, output};
+use crate::world::{FAMILIES, Process, Way, World, output};
 
 /// Bytes that the client sends.
 const LEN: u64 = 100 << 10;
@@ -36,10 +42,14 @@ fn narrow(way: Way, attach: Attach) -> (World, Vec<SocketAddr>) {
     let mut world = World::new(way.replies(), attach);
     let services: Vec<_> =
         FAMILIES.into_iter().zip(8000..).map(|(family, port)| world.serve(family, port, way)).collect();
+    make_narrow(&mut world);
+    (world, services)
+}
+
+fn make_narrow(world: &mut World) {
     let index = world.cluster.director().interface("to-servers").index;
     world.cluster.director_mut().netlink().set_mtu(index, NARROW).unwrap();
-    drop_errors(&world);
-    (world, services)
+    drop_errors(world);
 }
 
 /// Asserts that a transfer stalls because segments are too large for the way.
@@ -80,4 +90,84 @@ fn uploads_by_nat_arrive_with_a_segment_size_under_xdp() {
 fn translated_uploads_arrive_with_a_segment_size() {
     by_nat(Way::TRANSLATED, Attach::Tc);
     by_nat(Way::TRANSLATED, Attach::Xdp);
+}
+
+/// Port of iperf3 at the server, and of the services.
+const PORT: u16 = 8000;
+
+/// iperf3 at the server, in a control group, when it listens.
+fn iperf3(world: &World, cgroup: &Cgroup) -> Process {
+    let mut command = cgroup.command("iperf3");
+    command.args(["--server", "--port", &PORT.to_string()]).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let server = Process::start(world.server(), &mut command);
+    let address = SocketAddr::from(([127, 0, 0, 1], PORT));
+    let connects = || TcpStream::connect(address).is_ok();
+    wait_until("iperf3 listens", LIMIT, || world.server().netns().enter(connects).unwrap()).unwrap();
+    server
+}
+
+/// Whether so much arrives at iperf3 in time.
+fn arrives(world: &World, service: SocketAddr) -> bool {
+    let (seconds, len) = (STALLED_S.to_string(), LEN.to_string());
+    let (host, port) = (service.ip().to_string(), service.port().to_string());
+    let mut command = Command::new("timeout");
+    command.args([&seconds, "iperf3", "--client", &host, "--port", &port, "--bytes", &len]);
+    world.client().netns().output(&mut command).unwrap().status.success()
+}
+
+/// It may be busy with what is left of a transfer before.
+#[track_caller]
+fn assert_arrives(world: &World, service: SocketAddr) {
+    wait_until("a transfer", LIMIT, || arrives(world, service)).unwrap_or_else(|e| panic!("{service}: {e}"));
+}
+
+#[track_caller]
+fn assert_stalls(world: &World, service: SocketAddr) {
+    let before = world.daemon.counted("too_big");
+    assert!(!arrives(world, service), "{service}");
+    assert!(world.daemon.counted("too_big") > before, "{service}");
+}
+
+/// Answers go past the director, so that the servers have to announce less: an agent has them do so.
+fn by_tunnel(attach: Attach) {
+    let _turn = await_turn();
+    let mut world = World::new(Way::IPIP.replies(), attach);
+    let cgroup = Cgroup::create().unwrap();
+    let services = FAMILIES.map(|family| world.add("-t", family, PORT, Way::IPIP));
+    let server = iperf3(&world, &cgroup);
+    make_narrow(&mut world);
+    for service in services {
+        // What the director sees of the connection is not what bounds it.
+        edit(&world, service, &format!(" --mss {MSS}"));
+        assert_stalls(&world, service);
+    }
+    let addresses: String = services.iter().map(|service| format!(" --address {service}")).collect();
+    let mut agent = Agent::start(cgroup.path(), &format!("rvs agent --mss {MSS}{addresses}"));
+    let log = agent.log();
+    assert!(log.contains("1 listener from before: they announce segments of that size too\n"), "{log}");
+    services.iter().for_each(|service| assert_arrives(&world, *service));
+    // A listener that is younger, and one without the agent's process.
+    drop(server);
+    let server = iperf3(&world, &cgroup);
+    services.iter().for_each(|service| assert_arrives(&world, *service));
+    assert_eq!(agent.end(Signal::SIGTERM), Some(0));
+    drop(server);
+    let server = iperf3(&world, &cgroup);
+    services.iter().for_each(|service| assert_arrives(&world, *service));
+    assert_eq!(agent.stop("rvs agent --mss --stop"), "instance NAME: taken down\n");
+    assert_eq!(agent.stop("rvs agent --mss --stop"), "instance NAME: nothing to take down\n");
+    drop(server);
+    let _server = iperf3(&world, &cgroup);
+    assert_stalls(&world, services[0]);
+}
+
+#[test]
+fn uploads_through_tunnels_arrive_with_an_agent_under_tc() {
+    by_tunnel(Attach::Tc);
+}
+
+#[test]
+fn uploads_through_tunnels_arrive_with_an_agent_under_xdp() {
+    by_tunnel(Attach::Xdp);
 }

@@ -1,27 +1,19 @@
 //! `rvs agent --client-address`: the programs work by themselves; the process attaches them, says what is odd, and ends.
 
-use std::io::{self, Write as _};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 use rvs_abi::ClientOutcome;
 use rvs_dataplane::Error;
 use rvs_dataplane::client_address::{self, Attached, Options};
 
-use super::{Args, log};
+use super::{Args, announce, attach_patiently, log, say_listeners};
 use crate::{notify, output, signals};
 
 /// How often it is looked whether options were ignored, and one line each written about it.
 const REPORT: Duration = Duration::from_secs(60);
-/// How long a start waits for another agent of the same name to end.
-const END_OF_ANOTHER: Duration = Duration::from_secs(2);
-/// How often it looks.
-const RETRY: Duration = Duration::from_millis(20);
-
 /// What an operator should know of, and how it is said after the number of connections.
 const ODD: [(ClientOutcome, &str); 5] = [
     (ClientOutcome::ShownLate, "whose client was known only after the server could ask"),
@@ -37,7 +29,8 @@ const ODD: [(ClientOutcome, &str); 5] = [
 /// When they can't be attached.
 pub(super) fn run(args: &Args) -> Result<()> {
     signals::hold()?;
-    let attached = attach(&args.options())?;
+    let options = args.options();
+    let attached = attach_patiently(|| client_address::attach(&options))?;
     say(args, &attached);
     let mut reported = counts(&attached)?;
     let (outbox, inbox) = channel();
@@ -55,24 +48,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
     finish(args, attached, signal)
 }
 
-/// An agent that was killed may still be about to end.
-fn attach(options: &Options) -> Result<Attached> {
-    let deadline = Instant::now() + END_OF_ANOTHER;
-    loop {
-        match client_address::attach(options) {
-            Err(Error::Locked { .. }) if Instant::now() < deadline => thread::sleep(RETRY),
-            Err(error) if !geteuid().is_root() => {
-                let user = geteuid();
-                bail!(
-                    "{error} (this is user {user}; the agent needs root, or CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and \
-                     CAP_SYS_PTRACE)"
-                )
-            }
-            result => return result.map_err(Into::into),
-        }
-    }
-}
-
 fn say(args: &Args, attached: &Attached) {
     let directors: Vec<String> = args.directors.iter().map(ToString::to_string).collect();
     log::info(format_args!(
@@ -83,23 +58,9 @@ fn say(args: &Args, attached: &Attached) {
         attached.directory().display(),
         directors.join(", "),
     ));
-    let listeners = attached.listeners();
-    let kept = output::count(listeners.kept as u64, "listener");
-    log::info(format_args!("{kept} from before: their servers are shown clients' addresses too"));
-    for refused in &listeners.refused {
-        log::warning(format_args!(
-            "{refused}: clients of its listeners may not be known until it is started again"
-        ));
-    }
-}
-
-/// Says that it works, to whoever wants to know. Nobody has to.
-fn announce() {
-    let mut out = io::stdout().lock();
-    if let Err(error) = out.write_all(b"rvs agent ready\n").and_then(|()| out.flush()) {
-        log::warning(format_args!("standard output: {error}"));
-    }
-    notify::ready(|text| log::warning(text));
+    say_listeners(attached.listeners(), "their servers are shown clients' addresses too", |refused| {
+        format!("{refused}: clients of its listeners may not be known until it is started again")
+    });
 }
 
 fn counts(attached: &Attached) -> Result<[u64; ODD.len()]> {

@@ -71,6 +71,15 @@ fn a_wrong_call_is_named_in_one_line_and_exits_2() {
             &["agent", "--client-address", "--director", "10.0.0.2", "--stop"],
             "the argument '--director <ADDR[/LEN]>' cannot be used with '--stop' (see 'rvs agent --help')",
         ),
+        (&["agent", "--mss", "100"], "invalid value '100' for '--mss [<BYTES>]': expected 536 to 65495"),
+        (
+            &["agent", "--mss", "1360", "--address", "192.0.2.20:0"],
+            "invalid value '192.0.2.20:0' for '--address <ADDR[:PORT]>': expected an address, ADDRESS:PORT or [ADDRESS]:PORT",
+        ),
+        (
+            &["agent", "--client-address", "--director", "10.0.0.2", "--address", "192.0.2.20"],
+            "the argument '--client-address' cannot be used with '--address <ADDR[:PORT]>' (see 'rvs agent --help')",
+        ),
         (&["status", "now"], "unexpected argument 'now' found (see 'rvs status --help')"),
     ];
     for (args, message) in cases {

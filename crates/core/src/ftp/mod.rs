@@ -270,7 +270,8 @@ impl<T: Tables> Context<'_, T> {
         let (dest, service) = control.ids();
         let entry = &mut request.entry;
         let is_expected = ends.cport == [0; 2];
-        entry.flags = control.flags() & ConnFlags::METHOD | if is_expected { ConnFlags::NO_CPORT } else { 0 };
+        entry.flags = control.flags() & (ConnFlags::METHOD | ConnFlags::CLAMPED)
+            | if is_expected { ConnFlags::NO_CPORT } else { 0 };
         entry.dest = dest;
         entry.service = service;
         entry.dport = u16::from_ne_bytes(dport);

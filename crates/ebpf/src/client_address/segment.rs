@@ -8,7 +8,7 @@ use aya_ebpf::bindings::bpf_sock_ops;
 use aya_ebpf::helpers::{bpf_getsockopt, bpf_loop, bpf_setsockopt};
 use rvs_ebpf::atomic::{bounded, opaque};
 use rvs_wire::tcp;
-use rvs_wire::toa::{self, Client, Found, Header, Walk};
+use rvs_wire::toa::{Client, Found, Header, Walk};
 
 /// `IPPROTO_TCP`, as a level of socket options.
 const LEVEL_TCP: i32 = 6;

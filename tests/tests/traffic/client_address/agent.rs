@@ -1,4 +1,4 @@
-//! `rvs agent --client-address` as a process.
+//! `rvs agent` as a process.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -99,8 +99,10 @@ impl Drop for Agent {
         if std::thread::panicking() {
             eprintln!("log of the agent:\n{}", self.log());
         }
-        let stopped = self.command("rvs agent --client-address --stop").output();
+        for call in ["rvs agent --client-address --stop", "rvs agent --mss --stop"] {
+            let stopped = self.command(call).output();
+            assert!(stopped.is_ok_and(|output| output.status.success()) || std::thread::panicking());
+        }
         fs::remove_file(&self.log).ok();
-        assert!(stopped.is_ok_and(|output| output.status.success()) || std::thread::panicking());
     }
 }

@@ -1,7 +1,7 @@
 //! Servers behind full NAT see the client: an unmodified nginx logs its address, with `rvs agent --client-address` and no
 //! module. The director's side is a stand-in.
 
-mod agent;
+pub(crate) mod agent;
 mod full_nat;
 mod rig;
 mod server;
