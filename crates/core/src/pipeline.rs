@@ -658,11 +658,12 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.protocol = protocol;
         entry.family = parsed.family;
         let client_flag = if is_local != 0 { ConnFlags::LOCAL_CLIENT } else { 0 };
-        entry.flags |= u16::from(method)
-            | if masq { 0 } else { ConnFlags::NO_OUTPUT }
-            | client_flag
-            | ftp::flag(self.tables, parsed, masq && is_local == 0)
-            | proxy::flag(self.tables, parsed, service, is_full);
+        // Numbers are shifted once: FTP is not listened to behind a header.
+        let aside = match proxy::flag(self.tables, parsed, service, is_full) {
+            0 => ftp::flag(self.tables, parsed, masq && is_local == 0),
+            flag => flag,
+        };
+        entry.flags |= u16::from(method) | if masq { 0 } else { ConnFlags::NO_OUTPUT } | client_flag | aside;
         entry.dest = dest_id;
         entry.service = service;
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };

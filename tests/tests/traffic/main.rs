@@ -23,6 +23,7 @@ mod neighbours;
 mod other_traffic;
 mod path_mtu;
 mod peers;
+mod proxy;
 mod program;
 mod refusals;
 mod residue;

@@ -209,7 +209,7 @@ pub fn expected<T: Tables>(tables: &T) -> Outcome {
         let (dest, service) = found.ids();
         let (_, dport) = found.ports();
         let (control, local) = (found.control(), found.local_number());
-        request.entry.flags = 0;
+        request.entry.flags = found.flags() & ConnFlags::CLAMPED;
         let Some(outcome) = context.describe(parsed, service, dest, 0, request) else {
             return Outcome::Inconsistent;
         };

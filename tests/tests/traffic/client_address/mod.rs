@@ -4,7 +4,7 @@
 pub(crate) mod agent;
 mod full_nat;
 mod rig;
-mod server;
+pub(crate) mod server;
 mod stand_in;
 
 use std::collections::BTreeSet;

@@ -13,7 +13,7 @@ use rvs_testkit::{Cgroup, wait_until};
 
 use crate::stage::LIMIT;
 
-/// IPv4 and IPv6 sockets of their own; one IPv6 socket for both; sockets that wait for data before they accept.
+/// What all have in common; the servers and the end of it follow.
 const CONFIG: &str = "\
 daemon off;
 worker_processes 1;
@@ -28,6 +28,10 @@ http {
   fastcgi_temp_path tmp;
   uwsgi_temp_path tmp;
   scgi_temp_path tmp;
+";
+
+/// IPv4 and IPv6 sockets of their own; one IPv6 socket for both; sockets that wait for data before they accept.
+const SERVERS: &str = "\
   server {
     listen 80;
     listen [::]:80;
@@ -35,7 +39,6 @@ http {
     listen 82 deferred;
     location / { return 200 '$remote_addr $remote_port'; }
   }
-}
 ";
 
 /// A running nginx.
@@ -48,11 +51,16 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts it and waits until it listens.
     pub(crate) fn start(netns: &Netns, cgroup: &Cgroup) -> Self {
+        Self::with_servers(netns, cgroup, SERVERS)
+    }
+
+    /// Likewise, with these servers in its configuration.
+    pub(crate) fn with_servers(netns: &Netns, cgroup: &Cgroup, servers: &str) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("rvs-nginx-{}-{number}", id()));
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("nginx.conf"), CONFIG).unwrap();
+        fs::write(folder.join("nginx.conf"), format!("{CONFIG}{servers}}}\n")).unwrap();
         let mut command = cgroup.command("nginx");
         command.arg("-p").arg(&folder).args(["-e", "error.log", "-c", "nginx.conf"]).stdin(Stdio::null());
         let child = netns.spawn(&mut command).unwrap();
