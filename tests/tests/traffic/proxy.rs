@@ -51,7 +51,7 @@ fn services(world: &World) -> Vec<SocketAddr> {
 fn nginx_says_who_the_client_is(attach: Attach) {
     let _turn = await_turn();
     let world = World::new(Replies::PastDirector, attach);
-    let cgroup = Cgroup::new("proxy").unwrap();
+    let cgroup = Cgroup::create().unwrap();
     let _nginx = Nginx::with_servers(world.server().netns(), &cgroup, SERVERS);
     for service in services(&world) {
         let url = format!("http://{service}/");
