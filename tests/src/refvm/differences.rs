@@ -166,7 +166,7 @@ pub(crate) fn normal(seen: &Seen) -> Result<Seen> {
 /// What rvs may do as well where IPVS did that with a packet in fragments. It sees them one by one: an error of its own is
 /// about the first (docs/compatibility.md).
 pub(crate) fn of_fragments(reference: &Seen, sent: &[Vec<u8>]) -> Option<Seen> {
-    let first = sent.first().filter(|first| fragments::is_first(first))?;
+    let first = sent.iter().find(|frame| fragments::is_first(frame))?;
     let mut seen = reference.clone();
     for error in seen.to_clients.iter_mut().chain(&mut seen.to_servers) {
         *error = fragments::about_first(error, first)?;

@@ -105,8 +105,8 @@ fn join(frames: &[Vec<u8>]) -> Option<Vec<u8>> {
 pub(crate) fn is_first(frame: &[u8]) -> bool {
     let packet = frames::packet(frame);
     match frames::family(packet) {
-        Some(Family::V4) => packet.get(6).is_some_and(|flags| flags & 0x20 != 0),
-        Some(Family::V6) => Part::of(frame).is_some_and(|part| part.more),
+        Some(Family::V4) => packet.get(6..8).is_some_and(|word| word[0] & 0x3f == 0x20 && word[1] == 0),
+        Some(Family::V6) => Part::of(frame).is_some_and(|part| part.more && part.offset == 0),
         None => false,
     }
 }

@@ -181,7 +181,7 @@ impl History {
         payload: &Payload,
     ) -> Result<Seen> {
         let mut sent = shape.packets(ends, payload);
-        packets::in_some_order(&mut self.random, &mut sent);
+        packets::in_some_order(&mut self.random, payload, &mut sent);
         let (from, frames) = match server {
             None => (Wire::Clients, packets::of_client(&sent)),
             Some(number) => (Wire::Servers, packets::of_server(number, &sent)),

@@ -12,9 +12,6 @@ use crate::refvm::frames::{
     DIRECTOR_CLIENT_MAC, DIRECTOR_SERVER_MAC, FIN_ACK, GATEWAY, SYN_ACK, client_mac, server_mac,
 };
 
-/// Whether fragments may come in any order. Not yet: what is compared does not allow for errors about such fragments, which rvs
-/// makes about the first and IPVS about the whole, nor for AH and ESP, of which rvs holds none.
-const OUT_OF_ORDER: bool = false;
 /// Payload of a fragment, a multiple of 8: the shortest has all that is looked at, as rvs does not put packets together, the
 /// longest fits into every way.
 const PARTS: [usize; 4] = [40, 64, 512, 1232];
@@ -227,9 +224,11 @@ pub(super) fn of_server(number: u8, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     packets.iter().map(|packet| frame(DIRECTOR_SERVER_MAC, server_mac(number), packet)).collect()
 }
 
-/// Fragments in the order in which they are sent.
-pub(super) fn in_some_order(random: &mut Random, packets: &mut [Vec<u8>]) {
-    if OUT_OF_ORDER && packets.len() > 1 {
+/// Fragments in the order in which they are sent. Of AH, ESP and ICMP rvs holds none (docs/compatibility.md): they come as
+/// they were made.
+pub(super) fn in_some_order(random: &mut Random, payload: &Payload, packets: &mut [Vec<u8>]) {
+    let is_held = matches!(payload, Payload::Tcp(_) | Payload::Udp(_) | Payload::Sctp(_));
+    if is_held && packets.len() > 1 {
         let other = random.index(packets.len());
         packets.swap(0, other);
     }
