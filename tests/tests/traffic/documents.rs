@@ -49,7 +49,7 @@ const STEPS: &[(&str, &str)] = &[
     ("cargo xtask test --allow-skips", "kernel"),
 ];
 /// Commands that tests of this package run.
-const TESTED: [&str; 13] = [
+const TESTED: [&str; 14] = [
     "cargo run --release -- demo",
     "rvs agent",
     "rvs agent --client-address",
