@@ -209,6 +209,10 @@ Times  Event          Explanation
    11  piece_made     a fragment was made of a packet that was too large for its way
    12  held_sent      a fragment that had come before the first of its packet went on behind it
    13  held_expired   a held fragment was given up for another: the first of its packet had not come
+   14  ftp_expected   FTP announced a data connection, which is expected now
+   15  ftp_rewritten  a segment of FTP's control connection was given another address
+   16  proxy_sent     a connection's data were given a PROXY header
+   17  proxy_alone    a PROXY header was sent without the data that came with it, which come again: too long for both
 ";
         assert_eq!(text(&status()), expected);
     }

@@ -105,6 +105,7 @@ mod tests {
     fn settings_are_shown_as_sysctl_shows_them() {
         let all = SettingTable::from(Settings::default());
         let expected = "\
+net.ipv4.vs.cache_bypass = 0
 net.ipv4.vs.conn_reuse_mode = 1
 net.ipv4.vs.expire_nodest_conn = 0
 net.ipv4.vs.nat_icmp_send = 0
