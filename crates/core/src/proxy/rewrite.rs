@@ -26,7 +26,7 @@ pub fn rewrite<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) 
     let outcome = tables.with_scratch(|scratch| {
         let Scratch { parsed, found, .. } = scratch;
         let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
-        let Some(segment) = Segment::of(packet, parsed) else { return Outcome::TruncatedTransport };
+        let Some(segment) = Segment::of(packet, tables, parsed) else { return Outcome::TruncatedTransport };
         let done = if is_request {
             request(packet, tables, parsed, &found, &segment)
         } else {
@@ -68,7 +68,7 @@ struct Segment {
 
 impl Segment {
     #[inline(always)]
-    fn of<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<Self> {
+    fn of<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -> Option<Self> {
         let l4 = parsed.transport();
         let [offset, flags] = packet.get::<2>(l4 + tcp::DATA_OFFSET)?;
         let header_end = u32::from(parsed.l4) + u32::from(offset >> 4) * 4;
@@ -78,12 +78,14 @@ impl Segment {
         }
         packet.reach(header_end);
         let number = |at| packet.get::<4>(l4 + at).map(u32::from_be_bytes);
+        // Veiled: what follows is verified once for all headers then.
+        let veiled = |number: u32| tables.veiled(u64::from(number)) as u32;
         Some(Self {
             sequence: number(tcp::SEQUENCE)?,
             acknowledgement: number(tcp::ACKNOWLEDGEMENT)?,
-            flags,
-            header_end,
-            end,
+            flags: veiled(u32::from(flags)) as u8,
+            header_end: veiled(header_end),
+            end: veiled(end),
         })
     }
 
@@ -142,13 +144,14 @@ fn insert<P: Packet, T: Tables>(
     found: &Found<T::Bucket>,
     segment: &Segment,
 ) -> Result<i32, Outcome> {
-    let len = numbers::<T>(found).len;
+    let len = tables.veiled(u64::from(numbers::<T>(found).len)) as u32;
     if packet.wire_len(parsed) != parsed.len {
         return Err(Outcome::ProxyBundle);
     }
     packet.reach(segment.end);
     let has_room = parsed.len + len <= FITS;
     let rest = if has_room { segment.end.wrapping_sub(segment.header_end) } else { 0 };
+    let rest = tables.veiled(u64::from(rest)) as u32;
     let before =
         sum::bytes(packet, tables, u32::from(parsed.l4), segment.end).ok_or(Outcome::RewriteFailed)?;
     let end = segment.header_end.wrapping_add(len).wrapping_add(rest);
