@@ -1,23 +1,21 @@
 //! The data plane under test, configured by the director's own code in this process.
 
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rvs_abi::map::Region;
-use rvs_abi::{Outcome, ServiceKey as AbiKey, limits};
+use rvs_abi::{Outcome, limits};
 use rvs_config::{
     Command, DestKey, Destination, ForwardingMethod, Protocol, Scheduler, SchedulerFlags, ServiceKey, Tunnel,
     VirtualService,
 };
 use rvs_core::conn::ticks;
-use rvs_dataplane::{AttachMode, Kernel, Maps, Options};
+use rvs_dataplane::{AttachMode, Handle, Kernel, Options};
 use rvs_director::{Director, RouteInfo};
-use rvs_model::{Memory, MemoryError};
+use rvs_model::Memory;
 
 use super::{DESTS, Rig, dest};
 use crate::measure::now_ns;
@@ -121,29 +119,11 @@ pub(crate) fn add_destination(
     Command::AddDestination { service, destination }
 }
 
-/// A handle to the kernel's maps, for the director.
-#[derive(Debug, Clone)]
-pub(crate) struct Shared(pub(crate) Arc<Maps>);
-
-impl Memory for Shared {
-    fn region(&self, region: Region) -> &[AtomicU64] {
-        self.0.region(region)
-    }
-
-    fn set_service_key(&self, key: &AbiKey, id: Option<u32>) -> Result<(), MemoryError> {
-        self.0.set_service_key(key, id)
-    }
-
-    fn service_keys(&self) -> Result<Vec<AbiKey>, MemoryError> {
-        self.0.service_keys()
-    }
-}
-
 /// A data plane of its own, taken down when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct DataPlane {
     kernel: Option<Kernel>,
-    pub(crate) director: Director<Shared>,
+    pub(crate) director: Director<Handle>,
     pub(crate) options: Options,
     bpffs: PathBuf,
 }
@@ -156,7 +136,7 @@ impl DataPlane {
         options.bpffs = Some(bpffs.clone());
         options.capacity.conns = conns;
         let kernel = Kernel::open(&options).inspect_err(|_| unmount(&bpffs))?;
-        let director = Director::create(Shared(kernel.maps()))?;
+        let director = Director::create(kernel.handle())?;
         Ok(Self { kernel: Some(kernel), director, options, bpffs })
     }
 
@@ -189,7 +169,7 @@ impl DataPlane {
     }
 
     /// The memory.
-    pub(crate) fn memory(&self) -> &Shared {
+    pub(crate) fn memory(&self) -> &Handle {
         self.director.memory()
     }
 
@@ -237,7 +217,7 @@ impl DataPlane {
 
     /// Has a new director take over.
     pub(crate) fn adopt(&mut self) -> Result<()> {
-        self.director = Director::adopt(Shared(self.kernel()?.maps()))?;
+        self.director = Director::adopt(self.kernel()?.handle())?;
         Ok(())
     }
 }

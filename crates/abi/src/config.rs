@@ -48,8 +48,11 @@ pub struct Config {
     pub hash_seed: [u64; 3],
     /// Time-outs in ticks, by [`Timeout`].
     pub timeouts: [u32; 32],
-    /// Time-outs that `--set` changes, in seconds: TCP established, FIN_WAIT, UDP; and a spare word.
-    pub set_timeouts_s: [u32; 4],
+    /// Time-outs that `--set` changes, in seconds: TCP established, FIN_WAIT, UDP.
+    pub set_timeouts_s: [u32; 3],
+    /// Which of [`ProgramSet::ON_DEMAND`](crate::ProgramSet::ON_DEMAND) packets may be sent on to: what was needed once stays, since
+    /// connections may.
+    pub programs: u32,
     /// IPv4 services by mark; they are among [`Self::services_v4`] too.
     pub marks_v4: u32,
     /// IPv6 services by mark, likewise.

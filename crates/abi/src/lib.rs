@@ -42,7 +42,7 @@ pub use event::{Event, is_event};
 pub use mark::Rule;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
 pub use port::{LOOPBACK, Port};
-pub use program::Program;
+pub use program::{Program, ProgramSet};
 pub use segment::{ListenerKey, SEGMENT_SIZES};
 pub use service::{ClientTold, Service, ServiceFlags, ServiceKey};
 pub use setting::Settings;

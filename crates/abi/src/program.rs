@@ -47,3 +47,39 @@ impl Program {
         Self::Clamp,
     ];
 }
+
+/// A set of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProgramSet(pub u32);
+
+impl ProgramSet {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Those that only services, destinations or settings of one kind send packets to: they are loaded once there is one.
+    pub const ON_DEMAND: Self =
+        Self::of(&[Program::Translate, Program::Ftp, Program::Heard, Program::Bypass, Program::Clamp]);
+
+    /// These.
+    #[must_use]
+    pub const fn of(programs: &[Program]) -> Self {
+        let mut set = 0;
+        let mut i = 0;
+        while i < programs.len() {
+            set |= 1 << programs[i] as u32;
+            i += 1;
+        }
+        Self(set)
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether one is in it.
+    #[must_use]
+    pub const fn has(self, program: Program) -> bool {
+        self.0 & 1 << program as u32 != 0
+    }
+}

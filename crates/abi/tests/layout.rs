@@ -114,6 +114,7 @@ fn config(text: &mut String) -> std::fmt::Result {
             hash_seed,
             timeouts,
             set_timeouts_s,
+            programs,
             marks_v4,
             marks_v6,
             ftp_services,

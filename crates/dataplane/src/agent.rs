@@ -115,7 +115,7 @@ fn load(name: &'static str, options: &DecapOptions) -> Result<Ebpf> {
     let port = options.gue_port.unwrap_or(0).to_be();
     loader.override_global("GUE_PORT", &port, true);
     let mut ebpf = loader.load(OBJECT).map_err(|e| programs::refused_maps(&e))?;
-    programs::load(&mut ebpf, name).map_err(|e| programs::refusal(name, e))?;
+    programs::load_of(&mut ebpf, name).map_err(|e| programs::refusal(name, e))?;
     Ok(ebpf)
 }
 

@@ -208,7 +208,7 @@ fn load(
     set_directors(&mut ebpf, directors).map_err(|e| failed("write the list of directors", e))?;
     let mut infos = Vec::new();
     for (name, _) in PROGRAMS {
-        infos.push(programs::load(&mut ebpf, name).map_err(|e| programs::refusal(name, e))?);
+        infos.push(programs::load_of(&mut ebpf, name).map_err(|e| programs::refusal(name, e))?);
     }
     for (name, attach_type) in PROGRAMS {
         let refused = |e: io::Error| Error::Cgroup {

@@ -1,8 +1,8 @@
 //! Which programs call which.
 //!
 //! The programs of interfaces call those behind them by way of an array. The kernel empties an array as soon as neither a
-//! process nor a pin holds it, even while programs that hang on interfaces still call by it. So each start pins the arrays
-//! that it made, under names that say for which programs, and those whose programs are gone are removed.
+//! process nor a pin holds it, even while programs that hang on interfaces still call by it. So an array is pinned for each
+//! program that calls by it, under a name that says for which, and those whose program is gone are removed.
 
 use std::fs;
 use std::io;
@@ -15,13 +15,12 @@ use crate::error::{Error, Result};
 /// The pins' directory, below the instance's.
 const DIRECTORY: &str = "programs";
 
-/// Pins an array under its name and the numbers of the programs that call by it.
-pub(crate) fn pin(instance: &Path, array: &str, callers: &[u32], map: BorrowedFd<'_>) -> Result<()> {
+/// Pins an array under its name and the number of a program that calls by it.
+pub(crate) fn pin(instance: &Path, array: &str, caller: u32, map: BorrowedFd<'_>) -> Result<()> {
     let directory = directory(instance);
-    let numbers: Vec<_> = callers.iter().map(u32::to_string).collect();
     let made = match fs::create_dir(&directory) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => bpf::pin(map, &directory.join(format!("{array}-{}", numbers.join("-")))),
+        _ => bpf::pin(map, &directory.join(format!("{array}-{caller}"))),
     };
     made.map_err(|e| Error::system(format!("pin map {array}"), e))
 }
@@ -35,7 +34,7 @@ pub(crate) fn tidy(instance: &Path) -> Result<()> {
     };
     for entry in entries {
         let entry = entry.map_err(failed)?;
-        if callers(&entry.file_name().to_string_lossy()).into_iter().all(bpf::is_no_program) {
+        if caller(&entry.file_name().to_string_lossy()).is_none_or(bpf::is_no_program) {
             fs::remove_file(entry.path()).map_err(failed)?;
         }
     }
@@ -46,9 +45,9 @@ fn directory(instance: &Path) -> PathBuf {
     instance.join(DIRECTORY)
 }
 
-/// The numbers in a pin's name.
-fn callers(name: &str) -> Vec<u32> {
-    name.split('-').skip(1).filter_map(|number| number.parse().ok()).collect()
+/// The number in a pin's name.
+fn caller(name: &str) -> Option<u32> {
+    name.rsplit_once('-')?.1.parse().ok()
 }
 
 #[cfg(test)]
@@ -56,8 +55,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pins_name_says_for_which_programs_it_is() {
-        assert_eq!(callers("PROGRAMS_XDP-17-18-4711"), [17, 18, 4711]);
-        assert!(callers("PROGRAMS_XDP").is_empty());
+    fn a_pins_name_says_for_which_program_it_is() {
+        assert_eq!(caller("PROGRAMS_XDP-4711"), Some(4711));
+        assert_eq!(caller("PROGRAMS_XDP"), None);
     }
 }

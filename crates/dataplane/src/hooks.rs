@@ -8,13 +8,14 @@ use core::fmt;
 use core::str::FromStr;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd as _;
 
 use crate::error::{Error, Result};
 use crate::filter::{self, Way};
 use crate::instance::{Instance, TcHook};
 use crate::links::{self, Kind, Links, NetnsId, Place};
 use crate::netlink::{Interface, Rtnetlink};
+use crate::programs::{First, Programs};
 
 /// Largest MTU in bytes at which a driver surely takes an XDP program for single-buffer frames: what fits a
 /// page beside headroom and bookkeeping (ebpf-notes §5).
@@ -105,16 +106,6 @@ pub struct Attachment {
     pub clsact: bool,
 }
 
-/// The programs to attach.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Programs<'a> {
-    pub(crate) xdp: BorrowedFd<'a>,
-    pub(crate) tc: BorrowedFd<'a>,
-    pub(crate) tc_after_xdp: BorrowedFd<'a>,
-    /// For what this host sends, on the way out.
-    pub(crate) local: BorrowedFd<'a>,
-}
-
 /// The attachments of an instance. Interfaces are those of the calling thread's network namespace.
 #[derive(Debug)]
 pub(crate) struct Hooks {
@@ -156,7 +147,7 @@ impl Hooks {
         &self,
         interface: &Interface,
         mode: AttachMode,
-        programs: Programs<'_>,
+        programs: &mut Programs,
     ) -> Result<Attached> {
         if !interface.is_ethernet {
             return Err(Error::NotEthernet { interface: interface.name.clone() });
@@ -178,17 +169,17 @@ impl Hooks {
             AttachMode::Tc => attach.tc_alone().map(|()| attach.done(Mode::Tc, AS_ASKED.into())),
         }?;
         // What others send is balanced without this: no reason to refuse.
-        if let Err(e) = attach.put_tc(attach.programs.local, Way::Out) {
+        if let Err(e) = attach.put_tc(First::Local, Way::Out) {
             attached.warnings.push(format!("{e}; what this host sends there itself is not balanced"));
         }
         Ok(attached)
     }
 
     /// Attaches the loopback interface, for what this host sends to itself.
-    pub(crate) fn attach_loopback(&self, interface: &Interface, programs: Programs<'_>) -> Result<()> {
+    pub(crate) fn attach_loopback(&self, interface: &Interface, programs: &mut Programs) -> Result<()> {
         let (netns, rtnetlink) = (NetnsId::current()?, Rtnetlink::open()?);
         let mut attach = Attach { hooks: self, interface, programs, netns, rtnetlink };
-        attach.put_tc(attach.programs.local, Way::Out)
+        attach.put_tc(First::Local, Way::Out)
     }
 
     /// Detaches an interface; tells whether anything was attached.
@@ -273,7 +264,7 @@ const AS_ASKED: &str = "as configured";
 struct Attach<'a> {
     hooks: &'a Hooks,
     interface: &'a Interface,
-    programs: Programs<'a>,
+    programs: &'a mut Programs,
     netns: NetnsId,
     rtnetlink: Rtnetlink,
 }
@@ -328,7 +319,7 @@ impl Attach<'_> {
     }
 
     fn tc_alone(&mut self) -> Result<()> {
-        self.put_tc(self.programs.tc, Way::In)?;
+        self.put_tc(First::Tc, Way::In)?;
         self.remove_link(Kind::Xdp)?;
         self.remove_link(Kind::XdpGeneric)
     }
@@ -342,9 +333,10 @@ impl Attach<'_> {
         if self.is_live(other)? {
             self.tc_alone()?;
         }
-        let put = self.hooks.links.put(self.place(kind), self.programs.xdp);
+        let program = self.programs.first(First::Xdp)?;
+        let put = self.hooks.links.put(self.place(kind), program.as_fd());
         let replaced = put.map_err(|e| self.refused(hook, xdp_refusal(self.interface, &e)))?;
-        let behind = self.put_tc(self.programs.tc_after_xdp, Way::In);
+        let behind = self.put_tc(First::TcAfterXdp, Way::In);
         if behind.is_err() && !replaced {
             self.remove_link(kind)?;
         }
@@ -353,11 +345,12 @@ impl Attach<'_> {
 
     /// Puts a program on TC: a tcx link where the kernel has it, otherwise a filter. Whichever it is, the
     /// other one goes.
-    fn put_tc(&mut self, program: BorrowedFd<'_>, way: Way) -> Result<()> {
+    fn put_tc(&mut self, program: First, way: Way) -> Result<()> {
+        let program = self.programs.first(program)?;
         let kind = if way == Way::In { Kind::Tcx } else { Kind::TcxOut };
         let index = self.interface.index;
         if self.hooks.tc == TcHook::Auto {
-            match self.hooks.links.put(self.place(kind), program) {
+            match self.hooks.links.put(self.place(kind), program.as_fd()) {
                 Ok(_) => return self.hooks.remove_filter_of(&mut self.rtnetlink, index, way).map(drop),
                 // This kernel doesn't know the attach type: before 6.6.
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
@@ -369,7 +362,8 @@ impl Attach<'_> {
             Ok(Some(other)) if other.name != *name => {
                 Err(format!("filter {:?} of somebody else has the place", other.name))
             }
-            Ok(_) => filter::put(&mut self.rtnetlink, (index, way), name, program).map_err(|e| e.to_string()),
+            Ok(_) => filter::put(&mut self.rtnetlink, (index, way), name, program.as_fd())
+                .map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
         };
         put.map_err(|reason| self.refused("TC", reason))?;

@@ -2,10 +2,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rvs_abi::map::Region;
-use rvs_abi::{LOOPBACK, Port, ServiceKey};
+use rvs_abi::{LOOPBACK, Port, ProgramSet, ServiceKey};
 use rvs_model::{Memory, MemoryError, records};
 
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::instance::{Instance, Options};
 use crate::journal::{JOURNAL, Journal};
 use crate::maps::Maps;
 use crate::netlink::{Interface, Rtnetlink};
-use crate::programs::{ProgramInfo, Programs, TestRun};
+use crate::programs::{First, ProgramInfo, Programs, TestRun};
 use crate::store::{self, Found};
 
 /// A data plane in the kernel, and the right to change it.
@@ -26,7 +26,7 @@ use crate::store::{self, Found};
 pub struct Kernel {
     instance: Instance,
     maps: Arc<Maps>,
-    programs: Programs,
+    programs: Arc<Mutex<Programs>>,
     hooks: Hooks,
     adopted: bool,
     warnings: Vec<String>,
@@ -59,11 +59,12 @@ impl Kernel {
         };
         warnings.extend(hooks.tidy()?);
         generations::tidy(&instance.directory())?;
+        let programs = Arc::new(Mutex::new(programs));
         Ok(Self { instance, maps: Arc::new(maps), programs, hooks, adopted, warnings })
     }
 
     fn load(instance: &Instance, options: &Options, found: &Found) -> Result<(Maps, Programs, Hooks)> {
-        let programs = Programs::load(&instance.directory(), &options.capacity)?;
+        let programs = Programs::open(&instance.directory(), &options.capacity)?;
         let hooks = Hooks::open(instance, options.tc)?;
         let maps = Maps::open(&instance.directory())?;
         if *found == Found::Nothing {
@@ -96,6 +97,12 @@ impl Kernel {
         Arc::clone(&self.maps)
     }
 
+    /// Its memory, for whoever changes what is balanced.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { maps: self.maps(), programs: Arc::clone(&self.programs) }
+    }
+
     /// Writes down what is about to be done to the maps, for whoever adopts them should this process not come
     /// to the end of it.
     ///
@@ -113,10 +120,11 @@ impl Kernel {
         Journal::find(&self.instance.directory(), self.directory().join(JOURNAL))
     }
 
-    /// What the kernel says about its programs.
+    /// What the kernel says about those of its programs that are loaded: for which there is an interface, or that something
+    /// needs ([`Memory::load`]).
     #[must_use]
-    pub fn programs(&self) -> &[ProgramInfo] {
-        self.programs.infos()
+    pub fn programs(&self) -> Vec<ProgramInfo> {
+        locked(&self.programs).infos().to_vec()
     }
 
     /// Attaches the programs to an interface. If it is attached already, they take the place of those that
@@ -145,7 +153,7 @@ impl Kernel {
     /// When the kernel refuses.
     pub fn attach_loopback(&mut self) -> Result<()> {
         let interface = Rtnetlink::open()?.interface(LOOPBACK)?;
-        self.hooks.attach_loopback(&interface, self.programs.descriptors()?)
+        self.hooks.attach_loopback(&interface, &mut locked(&self.programs))
     }
 
     fn attach_interface(&mut self, interface: &Interface, mode: AttachMode) -> Result<Attached> {
@@ -153,7 +161,7 @@ impl Kernel {
         // without loses redirected XDP frames in silence.
         let port = |takes_xdp| Port::new(interface.address, takes_xdp);
         records::write_port(&*self.maps, interface.index, port(false));
-        let attached = self.hooks.attach(interface, mode, self.programs.descriptors()?)?;
+        let attached = self.hooks.attach(interface, mode, &mut locked(&self.programs))?;
         records::write_port(&*self.maps, interface.index, port(attached.mode == Mode::Xdp));
         generations::tidy(&self.instance.directory())?;
         Ok(attached)
@@ -213,7 +221,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses: a frame of less than 14 bytes or more than a page holds, no such interface.
     pub fn run_xdp(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.programs.run_xdp(frame, ifindex, repeat)
+        locked(&self.programs).run_xdp(frame, ifindex, repeat)
     }
 
     /// As [`Kernel::run_xdp`], the program under TC. The frame is for this host if its destination is the
@@ -222,7 +230,7 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::run_xdp`].
     pub fn run_tc(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.programs.run_tc(frame, ifindex, repeat)
+        locked(&self.programs).run_classifier(First::Tc, frame, ifindex, 0, repeat)
     }
 
     /// As [`Kernel::run_tc`], once, for a packet that comes with a mark.
@@ -230,7 +238,7 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::run_xdp`].
     pub fn run_tc_marked(&self, frame: &[u8], ifindex: u32, mark: u32) -> Result<TestRun> {
-        self.programs.run_tc_marked(frame, ifindex, mark)
+        locked(&self.programs).run_classifier(First::Tc, frame, ifindex, mark, 1)
     }
 
     /// As [`Kernel::run_tc`], the program under TC on interfaces that have one under XDP too.
@@ -238,7 +246,7 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::run_xdp`].
     pub fn run_tc_after_xdp(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.programs.run_tc_after_xdp(frame, ifindex, repeat)
+        locked(&self.programs).run_classifier(First::TcAfterXdp, frame, ifindex, 0, repeat)
     }
 
     /// As [`Kernel::run_tc`], the program for what this host sends: the frame is one on its way out.
@@ -246,7 +254,7 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::run_xdp`].
     pub fn run_local(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.programs.run_local(frame, ifindex, repeat)
+        locked(&self.programs).run_classifier(First::Local, frame, ifindex, 0, repeat)
     }
 
     /// For tests: what limits the ICMP errors that are made sees so many nanoseconds go by at once.
@@ -254,7 +262,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses.
     pub fn age_error_budgets(&mut self, nanoseconds: u64) -> Result<()> {
-        self.programs.age_error_budgets(nanoseconds)
+        locked(&self.programs).age_error_budgets(nanoseconds)
     }
 }
 
@@ -270,6 +278,44 @@ impl Memory for Kernel {
     fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
         self.maps.service_keys()
     }
+
+    fn load(&self, programs: ProgramSet) -> Result<(), MemoryError> {
+        load(&self.programs, programs)
+    }
+}
+
+/// The memory of a data plane, with the right to have programs loaded: both are its [`Kernel`]'s. Valid as long as it is held.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    maps: Arc<Maps>,
+    programs: Arc<Mutex<Programs>>,
+}
+
+impl Memory for Handle {
+    fn region(&self, region: Region) -> &[AtomicU64] {
+        self.maps.region(region)
+    }
+
+    fn set_service_key(&self, key: &ServiceKey, id: Option<u32>) -> Result<(), MemoryError> {
+        self.maps.set_service_key(key, id)
+    }
+
+    fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
+        self.maps.service_keys()
+    }
+
+    fn load(&self, programs: ProgramSet) -> Result<(), MemoryError> {
+        load(&self.programs, programs)
+    }
+}
+
+fn load(programs: &Mutex<Programs>, on_demand: ProgramSet) -> Result<(), MemoryError> {
+    locked(programs).load(on_demand).map_err(|e| MemoryError::Program(e.to_string()))
+}
+
+/// A thread that died while it loaded programs left some of them unloaded, no more.
+fn locked(programs: &Mutex<Programs>) -> MutexGuard<'_, Programs> {
+    programs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Detaches everything of an instance and removes every pin, without loading anything: whatever layout its

@@ -47,6 +47,6 @@ pub use error::{Error, Result, VerifierLog};
 pub use hooks::{AttachMode, Attached, Attachment, Mode};
 pub use instance::{Options, TcHook, possible_cpus};
 pub use journal::Journal;
-pub use kernel::{Kernel, instances, remove};
+pub use kernel::{Handle, Kernel, instances, remove};
 pub use maps::Maps;
 pub use programs::{ProgramInfo, TestRun};

@@ -38,7 +38,7 @@ impl Maps {
     /// # Errors
     /// When the kernel refuses.
     pub fn service_key(&self, key: &ServiceKey) -> Result<Option<u32>, MemoryError> {
-        self.service_keys.get(key).map_err(|e| MemoryError { reason: e.to_string() })
+        self.service_keys.get(key).map_err(|e| MemoryError::Keys(e.to_string()))
     }
 }
 
@@ -59,16 +59,16 @@ impl Memory for Maps {
             Some(id) => self.service_keys.insert(key, id),
             None => self.service_keys.remove(key),
         };
-        result.map_err(|e| MemoryError {
-            reason: match e.raw_os_error() {
+        result.map_err(|e| {
+            MemoryError::Keys(match e.raw_os_error() {
                 Some(libc::E2BIG) => format!("full: {} keys", self.service_keys.max_entries()),
                 _ => e.to_string(),
-            },
+            })
         })
     }
 
     fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
-        self.service_keys.keys().map_err(|e| MemoryError { reason: e.to_string() })
+        self.service_keys.keys().map_err(|e| MemoryError::Keys(e.to_string()))
     }
 }
 

@@ -1,76 +1,126 @@
 //! The programs: loading them over pinned maps, what the kernel says about them, running them on one packet.
 
+use core::cmp::Reverse;
+use core::num::NonZero;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapError, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use rvs_abi::Program;
 use rvs_abi::map::{Region, SERVICE_KEYS};
+use rvs_abi::{Program, ProgramSet};
 use rvs_model::Capacity;
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result, VerifierLog};
-use crate::{generations, hooks};
+use crate::generations;
 
 /// The object as `cargo xtask ebpf` made it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../programs/director.bpf.o");
 
-/// Packets as a driver hands them in.
-const XDP: &str = "rvs_xdp";
-/// Packets of an interface without XDP.
-const TC: &str = "rvs_tc";
-/// What XDP passed on.
-const TC_AFTER_XDP: &str = "rvs_tc_after_xdp";
+/// The programs that interfaces have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Packets as a driver hands them in.
+    Xdp,
+    /// Packets of an interface without XDP.
+    Tc,
+    /// What XDP passed on.
+    TcAfterXdp,
+    /// What this host sends.
+    Local,
+}
 
-/// What this host sends.
-const LOCAL: &str = "rvs_local";
+impl First {
+    const ALL: [Self; 4] = [Self::Xdp, Self::Tc, Self::TcAfterXdp, Self::Local];
 
-/// Those that interfaces have.
-const FIRST: [&str; 4] = [XDP, TC, TC_AFTER_XDP, LOCAL];
-/// The programs behind the first under each hook: the array that they are called by, and they in the order of their numbers.
-const BEHIND: [(&str, [&str; Program::ALL.len()]); 2] = [
-    (
-        "PROGRAMS_XDP",
-        [
-            "rvs_xdp_begin",
-            "rvs_xdp_error",
-            "rvs_xdp_follow",
-            "rvs_xdp_tell",
-            "rvs_xdp_gather",
-            "rvs_xdp_cut",
-            NONE,
-            "rvs_xdp_xlate",
-            "rvs_xdp_listen",
-            "rvs_xdp_heard",
-            "rvs_xdp_past",
-            "rvs_xdp_mss",
-        ],
-    ),
-    (
-        "PROGRAMS_TC",
-        [
-            "rvs_tc_begin",
-            "rvs_tc_error",
-            "rvs_tc_follow",
-            "rvs_tc_tell",
-            "rvs_tc_gather",
-            "rvs_tc_cut_up",
-            "rvs_tc_here",
-            "rvs_tc_xlate",
-            "rvs_tc_listen",
-            "rvs_tc_heard",
-            "rvs_tc_past",
-            "rvs_tc_mss",
-        ],
-    ),
-];
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "rvs_xdp",
+            Self::Tc => "rvs_tc",
+            Self::TcAfterXdp => "rvs_tc_after_xdp",
+            Self::Local => "rvs_local",
+        }
+    }
+
+    /// Those behind it.
+    const fn behind(self) -> &'static Behind {
+        match self {
+            Self::Xdp => &BEHIND_XDP,
+            Self::Tc | Self::TcAfterXdp | Self::Local => &BEHIND_TC,
+        }
+    }
+}
+
+/// The programs behind the first under a hook.
+#[derive(Debug)]
+struct Behind {
+    /// The array that they are called by.
+    array: &'static str,
+    /// In the order of their numbers.
+    names: [&'static str; Program::ALL.len()],
+}
+
+static BEHIND_XDP: Behind = Behind {
+    array: "PROGRAMS_XDP",
+    names: [
+        "rvs_xdp_begin",
+        "rvs_xdp_error",
+        "rvs_xdp_follow",
+        "rvs_xdp_tell",
+        "rvs_xdp_gather",
+        "rvs_xdp_cut",
+        NONE,
+        "rvs_xdp_xlate",
+        "rvs_xdp_listen",
+        "rvs_xdp_heard",
+        "rvs_xdp_past",
+        "rvs_xdp_mss",
+    ],
+};
+static BEHIND_TC: Behind = Behind {
+    array: "PROGRAMS_TC",
+    names: [
+        "rvs_tc_begin",
+        "rvs_tc_error",
+        "rvs_tc_follow",
+        "rvs_tc_tell",
+        "rvs_tc_gather",
+        "rvs_tc_cut_up",
+        "rvs_tc_here",
+        "rvs_tc_xlate",
+        "rvs_tc_listen",
+        "rvs_tc_heard",
+        "rvs_tc_past",
+        "rvs_tc_mss",
+    ],
+};
 /// In the place of a program that there is under the other hook alone.
 const NONE: &str = "";
+
+/// The names of all, in the order in which they are told about.
+fn names_of_all() -> impl Iterator<Item = &'static str> {
+    First::ALL.into_iter().map(First::name).chain(BEHIND_XDP.names).chain(BEHIND_TC.names)
+}
+
+impl Behind {
+    /// Those that there are to be, and where in the array.
+    fn wanted(&self, on_demand: ProgramSet) -> impl Iterator<Item = (u32, &'static str)> {
+        let is_wanted =
+            move |program: &Program| !ProgramSet::ON_DEMAND.has(*program) || on_demand.has(*program);
+        Program::ALL
+            .into_iter()
+            .filter(is_wanted)
+            .map(|program| (program as u32, self.names[program as usize]))
+            .filter(|(_, name)| *name != NONE)
+    }
+}
 
 /// How many ICMP errors may be sent, for each CPU.
 const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
@@ -110,106 +160,154 @@ pub struct TestRun {
     pub duration: Duration,
 }
 
-/// The loaded programs.
+/// The programs: those that something needs are loaded, and stay.
 #[derive(Debug)]
 pub(crate) struct Programs {
     ebpf: Ebpf,
+    /// Where arrays are pinned.
+    directory: PathBuf,
+    /// By which they are called.
+    arrays: Vec<(&'static str, Map)>,
+    on_demand: ProgramSet,
     infos: Vec<ProgramInfo>,
 }
 
 impl Programs {
-    /// Loads them over the maps pinned in `directory`; maps that are not there are made and pinned.
-    pub(crate) fn load(directory: &Path, capacity: &Capacity) -> Result<Self> {
+    /// Reads them, over the maps pinned in `directory`; maps that are not there are made and pinned.
+    pub(crate) fn open(directory: &Path, capacity: &Capacity) -> Result<Self> {
         let mut ebpf = create(directory, capacity)?;
-        let behind = BEHIND.into_iter().flat_map(|(_, names)| names).filter(|name| *name != NONE);
-        let infos = FIRST
-            .into_iter()
-            .chain(behind)
-            .map(|name| load(&mut ebpf, name).map_err(|e| refusal(name, e)))
-            .collect::<Result<Vec<_>>>()?;
-        let mut programs = Self { ebpf, infos };
-        for (array, names) in BEHIND {
-            programs.fill(directory, array, names)?;
+        let mut arrays = Vec::new();
+        for Behind { array, .. } in [&BEHIND_XDP, &BEHIND_TC] {
+            arrays.push((*array, ebpf.take_map(array).ok_or_else(|| missing(array))?));
         }
-        Ok(programs)
+        let directory = directory.to_owned();
+        Ok(Self { ebpf, directory, arrays, on_demand: ProgramSet::NONE, infos: Vec::new() })
     }
 
-    /// Fills an array of programs, and pins it.
-    fn fill(
-        &mut self,
-        directory: &Path,
-        array: &'static str,
-        names: [&'static str; Program::ALL.len()],
-    ) -> Result<()> {
-        let failed = |e: MapError| Error::system(format!("fill map {array}"), io::Error::other(e));
-        let mut map = self.ebpf.take_map(array).ok_or_else(|| missing(array))?;
-        let Map::ProgramArray(data) = &map else { return Err(missing(array)) };
-        let callers: Vec<_> = self.infos.iter().take(FIRST.len()).map(|info| info.id).collect();
-        generations::pin(directory, array, &callers, data.fd().as_fd())?;
-        let mut programs = ProgramArray::try_from(&mut map).map_err(failed)?;
-        for (index, name) in (0..).zip(names).filter(|(_, name)| *name != NONE) {
-            let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
-            programs.set(index, program.fd().map_err(|e| refusal(name, e))?, 0).map_err(failed)?;
+    /// A program for an interface, with all behind it.
+    pub(crate) fn first(&mut self, first: First) -> Result<OwnedFd> {
+        if !self.is_loaded(first.name()) {
+            let behind = first.behind();
+            let mut names = vec![first.name()];
+            names.extend(behind.wanted(self.on_demand).map(|(_, name)| name));
+            self.load_all(&names)?;
+            self.fill(behind, self.on_demand)?;
+            self.pin(first)?;
         }
+        let name = first.name();
+        let fd = self.program(name)?.fd().map_err(|e| refusal(name, e))?;
+        fd.as_fd().try_clone_to_owned().map_err(|e| Error::system(format!("hold program {name}"), e))
+    }
+
+    /// Loads these behind those that are loaded, and from now on with each.
+    pub(crate) fn load(&mut self, on_demand: ProgramSet) -> Result<()> {
+        let all = self.on_demand.with(on_demand);
+        for behind in [&BEHIND_XDP, &BEHIND_TC] {
+            let is_called =
+                |first: &First| first.behind().array == behind.array && self.is_loaded(first.name());
+            if First::ALL.iter().any(is_called) {
+                let names: Vec<_> = behind.wanted(all).map(|(_, name)| name).collect();
+                self.load_all(&names)?;
+                self.fill(behind, all)?;
+            }
+        }
+        self.on_demand = all;
         Ok(())
     }
 
-    /// What the kernel says about each.
+    /// What the kernel says about each that is loaded.
     pub(crate) fn infos(&self) -> &[ProgramInfo] {
         &self.infos
     }
 
-    /// Their descriptors.
-    pub(crate) fn descriptors(&self) -> Result<hooks::Programs<'_>> {
-        let classifier =
-            |name| Ok::<_, Error>(self.classifier(name)?.fd().map_err(|e| refusal(name, e))?.as_fd());
-        let xdp: BorrowedFd<'_> = self.xdp()?.fd().map_err(|e| refusal(XDP, e))?.as_fd();
-        Ok(hooks::Programs {
-            xdp,
-            tc: classifier(TC)?,
-            tc_after_xdp: classifier(TC_AFTER_XDP)?,
-            local: classifier(LOCAL)?,
-        })
+    fn is_loaded(&self, name: &str) -> bool {
+        self.infos.iter().any(|info| info.name == name)
     }
 
-    fn xdp(&self) -> Result<&Xdp> {
-        let program = self.ebpf.program(XDP).ok_or_else(|| missing(XDP))?;
-        program.try_into().map_err(|e| refusal(XDP, e))
+    /// Loads those of the programs that are not. The kernel verifies several at the same time, each on a CPU.
+    fn load_all(&mut self, names: &[&'static str]) -> Result<()> {
+        let place = |name: &str| names.iter().position(|wanted| *wanted == name);
+        let is_loaded = |name: &str| self.infos.iter().any(|info| info.name == name);
+        let mut programs: Vec<_> = self
+            .ebpf
+            .programs_mut()
+            .filter(|(name, _)| !is_loaded(name))
+            .filter_map(|(name, program)| Some((place(name)?, program)))
+            .collect();
+        // What there are most of: the last is the first to be taken.
+        programs.sort_by_key(|(place, _)| Reverse(*place));
+        if programs.len() < names.iter().filter(|name| !is_loaded(name)).count() {
+            return Err(names
+                .iter()
+                .find(|name| !is_loaded(name))
+                .map_or_else(|| missing("programs"), |name| missing(name)));
+        }
+        let queue = Mutex::new(programs);
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = || {
+            let mut infos = Vec::new();
+            while let Some((place, program)) = next() {
+                infos.push(load(program, names[place]).map_err(|e| refusal(names[place], e))?);
+            }
+            Ok::<_, Error>(infos)
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(names.len());
+        let results: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
+        });
+        let mut refused = None;
+        for result in results {
+            match result {
+                Ok(Ok(infos)) => self.infos.extend(infos),
+                Ok(Err(e)) => refused = Some(e),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        let rank = |info: &ProgramInfo| names_of_all().position(|name| name == info.name);
+        self.infos.sort_by_key(rank);
+        refused.map_or(Ok(()), Err)
     }
 
-    fn classifier(&self, name: &'static str) -> Result<&SchedClassifier> {
-        let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
-        program.try_into().map_err(|e| refusal(name, e))
+    /// Puts into an array all that there are to be in it.
+    fn fill(&mut self, behind: &Behind, on_demand: ProgramSet) -> Result<()> {
+        let array = behind.array;
+        let failed = |e: MapError| Error::system(format!("fill map {array}"), io::Error::other(e));
+        let found = self.arrays.iter_mut().find(|(name, _)| *name == array);
+        let (_, map) = found.ok_or_else(|| missing(array))?;
+        let mut map = ProgramArray::try_from(map).map_err(failed)?;
+        for (index, name) in behind.wanted(on_demand) {
+            let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
+            map.set(index, program.fd().map_err(|e| refusal(name, e))?, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Pins the array by which a program calls those behind it, for as long as there is this program.
+    fn pin(&self, first: First) -> Result<()> {
+        let array = first.behind().array;
+        let caller = self.infos.iter().find(|info| info.name == first.name()).map(|info| info.id);
+        let map = self.arrays.iter().find(|(name, _)| *name == array);
+        let (Some(caller), Some((_, Map::ProgramArray(map)))) = (caller, map) else {
+            return Err(missing(array));
+        };
+        generations::pin(&self.directory, array, caller, map.fd().as_fd())
+    }
+
+    fn program(&self, name: &'static str) -> Result<&aya::programs::Program> {
+        self.ebpf.program(name).ok_or_else(|| missing(name))
     }
 
     /// Runs the program under XDP.
-    pub(crate) fn run_xdp(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+    pub(crate) fn run_xdp(&mut self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
+        let name = First::Xdp.name();
         let len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, len, 0, ifindex, 0, 0];
-        let program = self.xdp()?;
+        self.first(First::Xdp)?;
+        let program: &Xdp = self.program(name)?.try_into().map_err(|e| refusal(name, e))?;
         run(packet, context.as_bytes(), repeat, |options| program.test_run(options))
-            .map_err(|e| refusal(XDP, e))
-    }
-
-    /// Runs the program under TC.
-    pub(crate) fn run_tc(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.run_classifier(TC, packet, ifindex, 0, repeat)
-    }
-
-    /// Runs the program under TC, for a packet with a mark.
-    pub(crate) fn run_tc_marked(&self, packet: &[u8], ifindex: u32, mark: u32) -> Result<TestRun> {
-        self.run_classifier(TC, packet, ifindex, mark, 1)
-    }
-
-    /// Runs the program under TC behind XDP.
-    pub(crate) fn run_tc_after_xdp(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.run_classifier(TC_AFTER_XDP, packet, ifindex, 0, repeat)
-    }
-
-    /// Runs the program for what this host sends.
-    pub(crate) fn run_local(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun> {
-        self.run_classifier(LOCAL, packet, ifindex, 0, repeat)
+            .map_err(|e| refusal(name, e))
     }
 
     /// See [`crate::Kernel::age_error_budgets`].
@@ -229,9 +327,10 @@ impl Programs {
         Ok(())
     }
 
-    fn run_classifier(
-        &self,
-        name: &'static str,
+    /// Runs one of those under TC, for a packet with a mark.
+    pub(crate) fn run_classifier(
+        &mut self,
+        first: First,
         packet: &[u8],
         ifindex: u32,
         mark: u32,
@@ -241,7 +340,9 @@ impl Programs {
         let mut context = [0_u32; 11];
         context[2] = mark;
         context[10] = ifindex;
-        let program = self.classifier(name)?;
+        self.first(first)?;
+        let name = first.name();
+        let program: &SchedClassifier = self.program(name)?.try_into().map_err(|e| refusal(name, e))?;
         run(packet, context.as_bytes(), repeat, |options| program.test_run(options))
             .map_err(|e| refusal(name, e))
     }
@@ -296,8 +397,12 @@ pub(crate) fn refused_maps(e: &EbpfError) -> Error {
     }
 }
 
-pub(crate) fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramInfo, ProgramError> {
-    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+/// Loads the program of that name.
+pub(crate) fn load_of(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramInfo, ProgramError> {
+    load(ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?, name)
+}
+
+fn load(program: &mut aya::programs::Program, name: &'static str) -> Result<ProgramInfo, ProgramError> {
     let start = Instant::now();
     let info = match program {
         aya::programs::Program::Xdp(xdp) => {

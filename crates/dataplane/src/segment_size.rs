@@ -183,7 +183,7 @@ fn load(instance: &Instance, cgroup: &Cgroup, keys: &BTreeSet<Words>, mss: u16) 
     let mut ebpf = loader.load(OBJECT).map_err(|e| programs::refused_maps(&e))?;
     set_sizes(&mut ebpf, keys, mss)
         .map_err(|e| Error::system("write the sizes of listeners", io::Error::other(e)))?;
-    programs::load(&mut ebpf, PROGRAM).map_err(|e| programs::refusal(PROGRAM, e))?;
+    programs::load_of(&mut ebpf, PROGRAM).map_err(|e| programs::refusal(PROGRAM, e))?;
     let program = ebpf.program(PROGRAM).ok_or_else(|| programs::missing(PROGRAM))?;
     let program = <&SockOps>::try_from(program).and_then(SockOps::fd);
     let program = program.map_err(|e| programs::refusal(PROGRAM, e))?;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rvs_abi::{Dest, DestFlags, Service, ServiceFlags};
+use rvs_abi::{Dest, DestFlags, ProgramSet, Service, ServiceFlags};
 use rvs_config::{ServiceKey, Settings, Timeouts};
 
 use crate::carry::Carry;
@@ -28,6 +28,13 @@ impl fmt::Display for Block {
 /// One step. After each, packets find a consistent data plane, and a crash leaves one that can be adopted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Loads programs that packets are sent on to from now on. They stay if what comes next fails.
+    Programs {
+        /// The command of the list that they are needed for.
+        command: usize,
+        /// All that there are to be.
+        programs: ProgramSet,
+    },
     /// Writes a table into free words. Its state word is final for a new service, and set by `Switch` for others.
     Table {
         /// Where.
@@ -129,6 +136,7 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Programs { programs, .. } => write!(f, "load programs {:#x}", programs.0),
             Self::Table { at, words } => write!(f, "write a table of {} words at {at}", words.len()),
             Self::Zero { row } => write!(f, "zero the counters of {row}"),
             Self::Dest { id, old, new } => fmt_dest(f, *id, old, new),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rvs_abi::map::Region;
-use rvs_abi::{ABI_VERSION, Addr, Config, Dest, DestFlags, Service, ServiceFlags, limits};
+use rvs_abi::{ABI_VERSION, Addr, Config, Dest, DestFlags, ProgramSet, Service, ServiceFlags, limits};
 use rvs_config::{DestKey, ServiceKey, Timeouts};
 use rvs_model::{Memory, MemoryError, records};
 
@@ -19,6 +19,7 @@ use crate::filter;
 use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
 use crate::peers;
+use crate::programs;
 use crate::settings::{self, RealServers};
 use crate::space::Ranges;
 use crate::state::{DestId, Family, Live, LiveCounts, ServiceId, ServiceState, Space, State, Trashed};
@@ -28,7 +29,7 @@ use crate::tables;
 pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
     let config = records::config(memory);
     let space = check_shape(memory, &config)?;
-    let [tcp_s, tcp_fin_s, udp_s, _] = config.set_timeouts_s;
+    let [tcp_s, tcp_fin_s, udp_s] = config.set_timeouts_s;
     let settings = settings::from_word(config.settings);
     let settings =
         settings.ok_or_else(|| corrupt("CONFIG", format_args!("unknown settings {:#x}", config.settings)))?;
@@ -41,6 +42,8 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
             ids: BTreeMap::new(),
             live: LiveCounts::default(),
             special: Special::default(),
+            programs: ProgramSet(config.programs),
+            ftp_ports: programs::ftp_ports(&config),
             space,
             filter: BTreeMap::new(),
             timeouts: Timeouts { tcp_s, tcp_fin_s, udp_s },

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use rvs_config::{Command, CommandError, Setting};
-use rvs_model::{Memory, records};
+use rvs_model::{Memory, MemoryError, records};
 
 use crate::action::Action;
 use crate::adopt;
@@ -149,7 +149,11 @@ impl<M: Memory> Director<M> {
                 let undo = plan.actions[..done].iter().rev().filter_map(Action::undo);
                 // What can't be taken back either stays as an interrupted change would leave it.
                 undo.for_each(|action| drop(action.execute(&self.memory)));
-                let error = CommandError::LimitReached { what: error.to_string() };
+                let what = error.to_string();
+                let error = match error {
+                    MemoryError::Keys(_) => CommandError::LimitReached { what },
+                    MemoryError::Program(_) => CommandError::Invalid { what },
+                };
                 return Err(Refusal { index: action.command().unwrap_or(0), error });
             }
         }
@@ -159,13 +163,25 @@ impl<M: Memory> Director<M> {
 
     /// The state follows the memory.
     fn conclude(&mut self, outcome: Outcome, now: u64) {
-        let Outcome { services, live, space, retired, filter, timeouts, settings, special, rules, zeroed } =
-            outcome;
+        let Outcome {
+            services,
+            live,
+            space,
+            retired,
+            filter,
+            timeouts,
+            settings,
+            special,
+            programs,
+            rules,
+            zeroed,
+        } = outcome;
         let mut servers = BTreeSet::new();
         self.state.live = live;
         self.state.space = space;
         self.state.timeouts = timeouts;
         self.state.special = special;
+        self.state.programs = programs;
         self.state.rules = rules;
         for (bit, count) in filter {
             if count == 0 {

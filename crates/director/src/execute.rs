@@ -18,6 +18,7 @@ use crate::action::{Action, Block};
 use crate::carry::Carry;
 use crate::convert::key_record;
 use crate::filter;
+use crate::programs;
 use crate::row::{self, Row};
 use crate::settings;
 use crate::state::{DestId, Family, ServiceId};
@@ -33,9 +34,10 @@ impl Action {
     /// Carries it out.
     ///
     /// # Errors
-    /// Only `Key` can fail.
+    /// Only `Key` and `Programs` can fail.
     pub fn execute<M: Memory>(&self, memory: &M) -> Result<(), MemoryError> {
         match self {
+            Self::Programs { programs, .. } => return programs::load(memory, *programs),
             Self::Table { at, words } => write_table(memory, *at, words),
             Self::Zero { row } => zero(memory, *row),
             Self::Dest { id, old, new } => write_dest(memory, *id, old, new),
@@ -57,7 +59,7 @@ impl Action {
     /// The command of the list that asked for it, if it is one that can fail.
     pub(crate) const fn command(&self) -> Option<usize> {
         match self {
-            Self::Key { command, .. } => Some(*command),
+            Self::Key { command, .. } | Self::Programs { command, .. } => Some(*command),
             _ => None,
         }
     }
@@ -65,7 +67,7 @@ impl Action {
     /// The action that takes this one back. `None`: nothing finds what it wrote.
     pub(crate) fn undo(&self) -> Option<Self> {
         match self.clone() {
-            Self::Table { .. } | Self::Zero { .. } => None,
+            Self::Programs { .. } | Self::Table { .. } | Self::Zero { .. } => None,
             Self::Dest { id, old, new } => Some(Self::Dest { id, old: new, new: old }),
             Self::Service { id, old, new } => Some(Self::Service { id, old: new, new: old }),
             Self::Filter { bit, set } => Some(Self::Filter { bit, set: !set }),
@@ -191,7 +193,7 @@ pub(crate) fn write_timeouts<M: Memory>(memory: &M, new: &Timeouts) {
     const ESTABLISHED: usize = Timeout::Tcp as usize + 1;
     const FIN_WAIT: usize = Timeout::Tcp as usize + 4;
     let mut config = records::config(memory);
-    config.set_timeouts_s = [new.tcp_s, new.tcp_fin_s, new.udp_s, 0];
+    config.set_timeouts_s = [new.tcp_s, new.tcp_fin_s, new.udp_s];
     config.timeouts[ESTABLISHED] = ticks_u32(new.tcp_s.into());
     config.timeouts[FIN_WAIT] = ticks_u32(new.tcp_fin_s.into());
     config.timeouts[Timeout::Udp as usize] = ticks_u32(new.udp_s.into());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rvs_abi::{Dest, Service};
+use rvs_abi::{Dest, ProgramSet, Service};
 use rvs_config::{CommandError, MarkRule, Settings, Timeouts};
 
 use crate::action::{Action, Block};
@@ -14,6 +14,7 @@ use crate::filter;
 use crate::marks::{RuleList, Special};
 use crate::members::Member;
 use crate::plan::{Outcome, Plan, Retired};
+use crate::programs;
 use crate::row::Row;
 use crate::space::Ranges;
 use crate::state::{DestId, Family, LiveCounts, ServiceId, ServiceState, State};
@@ -42,7 +43,12 @@ pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
     let mut steps = Steps::default();
     let mut services = BTreeMap::new();
     let (mut live, mut special) = (actual.live, actual.special);
+    let mut programs = programs::needed(actual.programs, [], settings, &actual.ftp_ports);
+    steps.programs(0, actual.programs, programs);
     for (id, mut service) in touched {
+        let so_far = programs;
+        programs = programs::needed(so_far, [&service.state], settings, &actual.ftp_ports);
+        steps.programs(service.index, so_far, programs);
         let before = actual.services.get(&id);
         steps.table(id, &mut service, &mut space.words)?;
         steps.dests(id, before, &service.state);
@@ -66,8 +72,19 @@ pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
     let Steps { prepare, keys, switch, remove, retired, decisions, .. } = steps;
     let actions = [prepare, keys, switch, remove].into_iter().flatten().collect();
     let zeroed = zeroed.into_iter().collect();
-    let outcome =
-        Outcome { services, live, space, retired, filter, timeouts, settings, special, rules, zeroed };
+    let outcome = Outcome {
+        services,
+        live,
+        space,
+        retired,
+        filter,
+        timeouts,
+        settings,
+        special,
+        programs,
+        rules,
+        zeroed,
+    };
     Ok(Plan { actions, outcome, decisions, recounted })
 }
 
@@ -86,6 +103,13 @@ fn recounted(actual: &State, after: &BTreeMap<ServiceId, ServiceState>, zeroed: 
 }
 
 impl Steps {
+    /// The programs that packets are sent on to.
+    fn programs(&mut self, command: usize, before: ProgramSet, programs: ProgramSet) {
+        if programs != before {
+            self.prepare.push(Action::Programs { command, programs });
+        }
+    }
+
     /// The new table of a service, and the switch to it.
     fn table(
         &mut self,

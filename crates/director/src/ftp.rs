@@ -4,6 +4,7 @@ use rvs_abi::limits;
 use rvs_model::{Memory, records};
 
 use crate::director::Director;
+use crate::programs;
 
 impl<M: Memory> Director<M> {
     /// Tells the programs at which virtual ports FTP's control connections are listened to (ipvs.md §12.1): the first
@@ -15,6 +16,7 @@ impl<M: Memory> Director<M> {
             *place = port.to_be();
         }
         records::write_config(&self.memory, &config);
+        self.state.ftp_ports = programs::ftp_ports(&config);
     }
 }
 

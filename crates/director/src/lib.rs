@@ -37,6 +37,7 @@ mod marks;
 mod members;
 mod peers;
 mod plan;
+mod programs;
 mod routes;
 mod row;
 mod settings;

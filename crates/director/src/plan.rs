@@ -3,6 +3,7 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
+use rvs_abi::ProgramSet;
 use rvs_config::{Command, Settings, Timeouts};
 
 use crate::action::{Action, Block};
@@ -43,6 +44,7 @@ pub(crate) struct Outcome {
     pub(crate) timeouts: Timeouts,
     pub(crate) settings: Settings,
     pub(crate) special: Special,
+    pub(crate) programs: ProgramSet,
     pub(crate) rules: RuleList,
     pub(crate) zeroed: Vec<Row>,
 }

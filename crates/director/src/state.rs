@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
+use rvs_abi::ProgramSet;
 use rvs_config::{
     ClientAddress, DestKey, Scheduler, SchedulerFlags, ServiceKey, Settings, Timeouts, VirtualService,
 };
@@ -110,6 +111,10 @@ pub(crate) struct State {
     /// How many exist: `Config::services_v4` and `services_v6`.
     pub(crate) live: LiveCounts,
     pub(crate) special: Special,
+    /// Those of [`ProgramSet::ON_DEMAND`] that packets may be sent on to.
+    pub(crate) programs: ProgramSet,
+    /// Ports at which FTP's control connections are listened to.
+    pub(crate) ftp_ports: Vec<u16>,
     pub(crate) space: Space,
     /// How many addresses need each bit of the filter.
     pub(crate) filter: BTreeMap<u32, u32>,

@@ -56,12 +56,12 @@ impl Memory for Heap {
 
     fn set_service_key(&self, key: &ServiceKey, id: Option<u32>) -> Result<(), MemoryError> {
         let Ok(mut keys) = self.keys.lock() else {
-            return Err(MemoryError { reason: "a thread died while it held the map".into() });
+            return Err(MemoryError::Keys("a thread died while it held the map".into()));
         };
         match id {
             Some(id) => {
                 if keys.len() >= self.keys_max && !keys.contains_key(&key_words(key)) {
-                    return Err(MemoryError { reason: format!("full: {} keys", self.keys_max) });
+                    return Err(MemoryError::Keys(format!("full: {} keys", self.keys_max)));
                 }
                 keys.insert(key_words(key), id);
             }
@@ -75,7 +75,7 @@ impl Memory for Heap {
     fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError> {
         match self.keys.lock() {
             Ok(keys) => Ok(keys.keys().map(|words| zerocopy::transmute!(*words)).collect()),
-            Err(_) => Err(MemoryError { reason: "a thread died while it held the map".into() }),
+            Err(_) => Err(MemoryError::Keys("a thread died while it held the map".into())),
         }
     }
 }

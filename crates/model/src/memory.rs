@@ -6,8 +6,8 @@
 
 use core::sync::atomic::AtomicU64;
 
-use rvs_abi::ServiceKey;
 use rvs_abi::map::Region;
+use rvs_abi::{ProgramSet, ServiceKey};
 
 /// Memory of a data plane.
 pub trait Memory {
@@ -25,18 +25,32 @@ pub trait Memory {
     /// # Errors
     /// When the kernel refuses.
     fn service_keys(&self) -> Result<Vec<ServiceKey>, MemoryError>;
+
+    /// Makes sure that packets can be sent on to these of [`ProgramSet::ON_DEMAND`]. Memory that no packets are handled on has
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// When the kernel refuses one of them.
+    fn load(&self, _programs: ProgramSet) -> Result<(), MemoryError> {
+        Ok(())
+    }
 }
 
-/// The map of service keys could not be changed.
+/// The kernel refused something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemoryError {
-    /// What the system said.
-    pub reason: String,
+pub enum MemoryError {
+    /// To read or change the map of service keys: what it said.
+    Keys(String),
+    /// To load a program: which, and what it said.
+    Program(String),
 }
 
 impl core::fmt::Display for MemoryError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "map {}: {}", rvs_abi::map::SERVICE_KEYS, self.reason)
+        match self {
+            Self::Keys(reason) => write!(f, "map {}: {reason}", rvs_abi::map::SERVICE_KEYS),
+            Self::Program(reason) => f.write_str(reason),
+        }
     }
 }
 

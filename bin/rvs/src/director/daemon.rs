@@ -7,14 +7,13 @@ use anyhow::{Context as _, Result, anyhow};
 use rvs_config::{Command, CommandError};
 use rvs_control::api::{Applied, Failure, Request, Response, Stopped};
 use rvs_control::{Peer, Running};
-use rvs_dataplane::Kernel;
+use rvs_dataplane::{Handle, Kernel};
 use rvs_director::Director;
 use rvs_netlink::{Event, Netlink};
 
 use super::auditor::Auditor;
 use super::interfaces::Interfaces;
 use super::limits::{MESSAGES_PER_ROUND, ROUTES_REFRESH};
-use super::memory::Shared;
 use super::message::{End, Message};
 use super::neighbours::Neighbours;
 use super::routes::Routes;
@@ -32,7 +31,7 @@ pub(super) struct Daemon {
     pub(super) full_at_start: u64,
     /// `None` once it was taken down.
     pub(super) kernel: Option<Kernel>,
-    pub(super) director: Director<Shared>,
+    pub(super) director: Director<Handle>,
     pub(super) netlink: Netlink,
     pub(super) interfaces: Interfaces,
     pub(super) routes: Routes,

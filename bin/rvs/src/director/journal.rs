@@ -7,12 +7,11 @@ use anyhow::{Context as _, Result, anyhow};
 use rvs_config::Command;
 use rvs_control::Peer;
 use rvs_control::api::Failure;
-use rvs_dataplane::{Journal, Kernel};
+use rvs_dataplane::{Handle, Journal, Kernel};
 use rvs_director::{Change, Director, Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::daemon::Daemon;
-use super::memory::Shared;
 use super::{clock, log};
 use crate::output;
 
@@ -59,7 +58,7 @@ impl Daemon {
 
 /// Finishes what an earlier process began. A journal that can't be carried out is no reason not to start: the services
 /// are there, each as it was before or after.
-pub(super) fn finish(kernel: &Kernel, director: &mut Director<Shared>) {
+pub(super) fn finish(kernel: &Kernel, director: &mut Director<Handle>) {
     match kernel.journal() {
         Ok(None) => {}
         Ok(Some(journal)) => {
@@ -82,7 +81,7 @@ pub(super) fn finish(kernel: &Kernel, director: &mut Director<Shared>) {
 }
 
 /// `None`: nothing is written in it.
-fn carry_out(journal: &Journal, director: &mut Director<Shared>) -> Result<Option<Entry<Change>>> {
+fn carry_out(journal: &Journal, director: &mut Director<Handle>) -> Result<Option<Entry<Change>>> {
     let text = journal.text()?;
     if text.is_empty() {
         return Ok(None);

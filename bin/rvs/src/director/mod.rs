@@ -19,7 +19,6 @@ mod limits;
 mod listeners;
 mod log;
 mod loopback;
-mod memory;
 mod message;
 mod neighbours;
 mod reverse_path;

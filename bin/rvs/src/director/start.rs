@@ -21,7 +21,6 @@ use super::auditor::Auditor;
 use super::daemon::{Changes, Daemon};
 use super::interfaces::Interfaces;
 use super::limits::{END_OF_ANOTHER, RETRY, SOCKET_MODE};
-use super::memory::Shared;
 use super::message::End;
 use super::neighbours::Neighbours;
 use super::routes::Routes;
@@ -94,7 +93,7 @@ fn open(args: &Args) -> Result<Daemon> {
     let is_locked = |error: &rvs_dataplane::Error| matches!(error, rvs_dataplane::Error::Locked { .. });
     let mut kernel = patiently(|| Kernel::open(&options), is_locked).map_err(hint)?;
     kernel.warnings().iter().for_each(log::warning);
-    let memory = Shared(kernel.maps());
+    let memory = kernel.handle();
     let director = if kernel.adopted() { Director::adopt(memory) } else { Director::create(memory) };
     let mut director = director
         .map_err(|error| anyhow!("instance {instance}: {error}; 'rvs director --stop' removes it"))?;
@@ -103,6 +102,7 @@ fn open(args: &Args) -> Result<Daemon> {
     set.map_err(|error| anyhow!("--full-nat-sources: {error}"))?;
     director.set_tunnel_sources(sources_v4, sources_v6);
     director.set_ftp_ports(&args.ftp_ports.0);
+    director.load_programs().map_err(hint)?;
     let mut netlink = Netlink::new()?;
     let mut interfaces = Interfaces::new(args.interfaces.clone(), args.attach);
     if let Err(error) = interfaces.start(&mut kernel, &mut netlink) {

@@ -52,7 +52,8 @@ fn two_are_needed_by_every_kernel() {
         let kept: Vec<_> = ENOUGH.into_iter().filter(|&c| c != missing).collect();
         let refused = stage.director.enter(|| {
             keep(&kept);
-            Kernel::open(&options).unwrap_err().to_string()
+            let attached = |mut kernel: Kernel| kernel.attach(stage.d0, AttachMode::Tc);
+            Kernel::open(&options).and_then(attached).unwrap_err().to_string()
         });
         let refused = refused.unwrap();
         assert!(refused.contains("CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed"), "{refused}");

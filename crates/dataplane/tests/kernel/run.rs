@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use rvs_abi::Outcome;
 use rvs_abi::map::Region;
+use rvs_abi::{Outcome, Program, ProgramSet};
 use rvs_dataplane::Kernel;
 use rvs_model::Memory;
 
@@ -71,7 +71,22 @@ fn a_run_needs_a_frame_and_an_interface() {
 fn the_kernel_tells_about_each_program() {
     let stage = Stage::new();
     stage.with_kernel(|kernel| {
-        let names: Vec<_> = kernel.programs().iter().map(|program| program.name).collect();
+        assert!(kernel.programs().is_empty());
+        kernel.run_tc(&frame(), 0, 1).unwrap();
+        let names =
+            |kernel: &Kernel| kernel.programs().iter().map(|program| program.name).collect::<Vec<_>>();
+        let needed_always = ["begin", "error", "follow", "tell", "gather", "cut_up", "here"];
+        assert_eq!(names(kernel)[0], "rvs_tc");
+        assert_eq!(names(kernel)[1..], needed_always.map(|program| format!("rvs_tc_{program}")));
+        kernel.load(ProgramSet::of(&[Program::Bypass])).unwrap();
+        assert_eq!(names(kernel)[8..], ["rvs_tc_past"]);
+        // With those that are needed under the one hook already.
+        kernel.run_xdp(&frame(), 0, 1).unwrap();
+        assert!(names(kernel).contains(&"rvs_xdp_past"));
+        kernel.load(ProgramSet::ON_DEMAND).unwrap();
+        kernel.run_tc_after_xdp(&frame(), 0, 1).unwrap();
+        kernel.run_local(&frame(), 0, 1).unwrap();
+        let names = names(kernel);
         assert_eq!(names[..4], ["rvs_xdp", "rvs_tc", "rvs_tc_after_xdp", "rvs_local"]);
         let behind = |hook: &str, programs: &[&str]| {
             programs.iter().map(|program| format!("rvs_{hook}_{program}")).collect::<Vec<_>>()

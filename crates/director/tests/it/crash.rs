@@ -233,7 +233,7 @@ impl Memory for Refusing {
         let left = self.countdown.get();
         self.countdown.set(left.wrapping_sub(1));
         if left == 0 {
-            return Err(MemoryError { reason: "refused".into() });
+            return Err(MemoryError::Keys("refused".into()));
         }
         self.heap.set_service_key(key, id)
     }

@@ -1,0 +1,83 @@
+//! The programs that are loaded once there is something that takes them ([`ProgramSet::ON_DEMAND`]): most directors need none of
+//! them, and each takes the kernel's verifier a while.
+
+use rvs_abi::{Config, DestFlags, Program, ProgramSet};
+use rvs_config::{Protocol, Setting, Settings};
+use rvs_model::{Memory, MemoryError, records};
+
+use crate::convert::dest_record;
+use crate::director::Director;
+use crate::state::{ServiceId, ServiceState, State};
+
+const FTP: ProgramSet = ProgramSet::of(&[Program::Ftp, Program::Heard]);
+const TRANSLATE: ProgramSet = ProgramSet::of(&[Program::Translate]);
+const BYPASS: ProgramSet = ProgramSet::of(&[Program::Bypass]);
+const CLAMP: ProgramSet = ProgramSet::of(&[Program::Clamp]);
+
+/// What a service's packets may need.
+fn of_service(service: &ServiceState, ftp_ports: &[u16]) -> ProgramSet {
+    let trash = service.trash.values().map(|trashed| &trashed.member);
+    // Which service it is of makes no difference.
+    let is_translated =
+        |member| dest_record((ServiceId(0), &service.key), member, true).flags & DestFlags::TRANSLATED != 0;
+    let takes_any_port = service.key.port == 0 || service.key.mark().is_some();
+    let may_be_ftp = match service.key.protocol {
+        Protocol::Tcp | Protocol::Mark => {
+            !ftp_ports.is_empty() && (takes_any_port || ftp_ports.contains(&service.key.port))
+        }
+        _ => false,
+    };
+    let lowers_segments = service.live.as_ref().is_some_and(|live| live.mss != 0);
+    [
+        (service.members().chain(trash).any(is_translated), TRANSLATE),
+        (may_be_ftp, FTP),
+        (lowers_segments, CLAMP),
+    ]
+    .into_iter()
+    .filter(|(is_needed, _)| *is_needed)
+    .fold(ProgramSet::NONE, |set, (_, programs)| set.with(programs))
+}
+
+/// What these may need together, beside those that were needed before.
+pub(crate) fn needed<'a>(
+    before: ProgramSet,
+    services: impl IntoIterator<Item = &'a ServiceState>,
+    settings: Settings,
+    ftp_ports: &[u16],
+) -> ProgramSet {
+    let of_settings = if settings.is_on(Setting::CacheBypass) { BYPASS } else { ProgramSet::NONE };
+    let of_services = services.into_iter().map(|service| of_service(service, ftp_ports));
+    of_services.fold(before.with(of_settings), ProgramSet::with)
+}
+
+/// Loads them, and writes down that packets may be sent on to them.
+pub(crate) fn load<M: Memory>(memory: &M, programs: ProgramSet) -> Result<(), MemoryError> {
+    memory.load(programs)?;
+    let mut config = records::config(memory);
+    config.programs = programs.0;
+    records::write_config(memory, &config);
+    Ok(())
+}
+
+/// The ports at which FTP's control connections are listened to.
+pub(crate) fn ftp_ports(config: &Config) -> Vec<u16> {
+    config.ftp_ports.iter().map(|port| u16::from_be(*port)).filter(|port| *port != 0).collect()
+}
+
+impl State {
+    /// What all that is there may need.
+    fn programs_needed(&self) -> ProgramSet {
+        needed(self.programs, self.services.values(), self.settings, &self.ftp_ports)
+    }
+}
+
+impl<M: Memory> Director<M> {
+    /// Loads the programs that what is there may need: after a start, before packets come.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load_programs(&mut self) -> Result<(), MemoryError> {
+        self.state.programs = self.state.programs_needed();
+        load(&self.memory, self.state.programs)
+    }
+}
