@@ -61,7 +61,9 @@ fn nginx_says_who_the_client_is(attach: Attach) {
         let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split(' ').collect()).collect();
         assert_eq!(lines.len(), 2, "{service}: {said}");
         for line in lines {
-            let [address, port, vip, vport, local, local_port] = line[..] else { panic!("{service}: {said}") };
+            let [address, port, vip, vport, local, local_port] = line[..] else {
+                panic!("{service}: {said}")
+            };
             assert_eq!((address, port), (local, local_port), "{service}");
             let called = SocketAddr::new(vip.parse::<IpAddr>().unwrap(), vport.parse().unwrap());
             assert_eq!(called, service);
