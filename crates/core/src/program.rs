@@ -216,18 +216,14 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
             }
         }
     }
+    if is_translated(outcome) {
+        outcome = tables.proxy(packet, outcome);
+    }
     if !is_translated(outcome) {
         return match behind(outcome) {
             Some(program) => tables.go_on(packet, program, outcome),
             None => end_without_link(outcome),
         };
-    }
-    let is_proxied = tables.with_scratch(|scratch| scratch.way.is_proxied != 0);
-    if is_proxied == Some(true) {
-        let outcome = tables.proxy(packet, outcome);
-        if !is_translated(outcome) {
-            return end_without_link(outcome);
-        }
     }
     if tables.become_other(packet) {
         end(tables, outcome, true)

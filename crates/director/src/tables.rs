@@ -201,7 +201,7 @@ mod tests {
         assert!(change(1, u64::from(u32::MAX)).is_err(), "length");
         assert!(change(3, 99).is_err(), "scheduler");
         let kind = good[3];
-        assert!(change(3, kind | 2 << 32).is_err() && change(3, kind | 1 << 40).is_err(), "options");
+        assert!(change(3, kind | 3 << 32).is_err() && change(3, kind | 1 << 40).is_err(), "options");
         let way = good[7];
         assert!(change(7, way & !0xff | 0x11).is_err(), "method");
         assert!(change(7, way & !0xff00 | 0x300).is_err(), "tunnel");

@@ -126,9 +126,14 @@ fn services(mask: u32) -> impl Strategy<Value = Services> {
         services
             .into_iter()
             .map(|(key, (attributes, dests))| {
-                let (scheduler, flags, ops, (mss, client_address)): (_, _, _, (u16, _)) = attributes;
+                let (scheduler, flags, ops, (mss, client_address)): (_, _, _, (u16, ClientAddress)) =
+                    attributes;
                 let one_packet = ops && key.protocol == Protocol::Udp;
                 let mss = if key.protocol == Protocol::Tcp { mss } else { 0 };
+                let client_address = match client_address {
+                    ClientAddress::Proxy if key.protocol != Protocol::Tcp => ClientAddress::Option,
+                    any => any,
+                };
                 let flags = SchedulerFlags(flags);
                 let service = VirtualService { key, scheduler, flags, one_packet, mss, client_address };
                 let dests: Vec<Destination> = dests;

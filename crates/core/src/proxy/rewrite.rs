@@ -6,26 +6,35 @@
 )]
 
 use rvs_abi::{Addr, Event, Outcome};
-use rvs_wire::{eth, ipv4, proxy, tcp};
+use rvs_wire::{eth, ipv4, ipv6, proxy, tcp};
 
-use crate::conn::Found;
+use crate::conn::{Bucket, Found};
 use crate::parse::Signal;
 use crate::pipeline::Scratch;
 use crate::proxy::state::{DUE, Numbers, Plan, SENT, UNKNOWN};
 use crate::segment::{Renumber, finish, renumber};
-use crate::{Packet, Parsed, Tables, sum};
+use crate::{Packet, Parsed, Tables, state, sum};
 
-/// A packet of so many bytes fits any way (RFC 8200 §5). A header that would make it longer is sent alone.
-const FITS: u32 = 1280;
+/// A packet of so many bytes fits any way (RFC 8200 §5), also if it becomes one of IPv6. A header that would make it longer
+/// is sent alone.
+const FITS: u32 = 1280 - (ipv6::LEN - ipv4::LEN) as u32;
 
 /// The stage before full NAT's own, and before translation. The packet is still as it came; it goes on as
-/// [`Outcome::FullNat`], [`Outcome::FullNatReply`], or by the translation it came for.
+/// [`Outcome::FullNat`], [`Outcome::FullNatReply`], or by the translation it came for: that comes with all its packets.
 #[inline(always)]
 pub fn rewrite<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) -> Outcome {
     let is_request = matches!(step, Outcome::Proxied | Outcome::ForwardTranslated);
     let outcome = tables.with_scratch(|scratch| {
-        let Scratch { parsed, found, .. } = scratch;
+        let Scratch { parsed, found, way, .. } = scratch;
+        let is_translated = !matches!(step, Outcome::Proxied | Outcome::ProxiedReply);
+        if is_translated && (way.is_proxied == 0 || parsed.is(Signal::LATER)) {
+            return step;
+        }
         let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
+        // It ended in this very moment: what is noted is another's, or soon.
+        if !found.now().same_live(found.word()) {
+            return Outcome::ConnContended;
+        }
         let Some(segment) = Segment::of(packet, tables, parsed) else { return Outcome::TruncatedTransport };
         let done = if is_request {
             request(packet, tables, parsed, &found, &segment)
@@ -90,8 +99,8 @@ impl Segment {
     }
 
     #[inline(always)]
-    const fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
+    const fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
     }
 }
 
@@ -113,12 +122,14 @@ fn request<P: Packet, T: Tables>(
     found: &Found<T::Bucket>,
     segment: &Segment,
 ) -> Result<i32, Outcome> {
+    let numbers = numbers::<T>(found);
     if segment.has(tcp::SYN) {
-        found.set_syn(segment.sequence);
-        found.set_proxied(DUE);
+        // Only of a connection that has just been made: whether another begins in its place, its server says.
+        if numbers.stage == UNKNOWN && found.now().state() == state::tcp::SYN_RECV {
+            begin(found, segment.sequence);
+        }
         return Ok(0);
     }
-    let numbers = numbers::<T>(found);
     match numbers.plan(segment.sequence, segment.has(tcp::RST)) {
         // A fragment's data can't be moved. It comes again.
         Plan::Insert if !parsed.is(Signal::FRAGMENT) => insert(packet, tables, parsed, found, segment),
@@ -133,6 +144,16 @@ fn request<P: Packet, T: Tables>(
             Ok(0)
         }
     }
+}
+
+/// From now on the header is due, behind a SYN of that number.
+#[inline(always)]
+fn begin<B: Bucket>(found: &Found<B>, syn: u32) {
+    let (known, _) = found.proxied();
+    if known != syn {
+        found.set_syn(syn);
+    }
+    found.set_proxied(DUE);
 }
 
 /// Puts the header in front of its data, if they then fit any way; else in their place. How much longer it became.
@@ -192,7 +213,7 @@ fn make_room<P: Packet, T: Tables>(
 
 /// Writes the header at an offset.
 #[inline(always)]
-fn write<P: Packet, B: crate::conn::Bucket>(packet: &mut P, found: &Found<B>, at: usize) -> Option<()> {
+fn write<P: Packet, B: Bucket>(packet: &mut P, found: &Found<B>, at: usize) -> Option<()> {
     let (vip, (client, [a, b])) = (found.vip(), found.client());
     let ([c, d], _) = found.ports();
     let is_v4 = client.is_v4();
@@ -223,6 +244,10 @@ fn reply<P: Packet, T: Tables>(
     found: &Found<T::Bucket>,
     segment: &Segment,
 ) -> Result<i32, Outcome> {
+    if segment.has(tcp::SYN | tcp::ACK) {
+        begin(found, segment.acknowledgement.wrapping_sub(1));
+        return Ok(0);
+    }
     let numbers = numbers::<T>(found);
     if numbers.stage == UNKNOWN || !segment.has(tcp::ACK) {
         return Ok(0);

@@ -22,7 +22,7 @@ pub(crate) const UNKNOWN: u16 = 0;
 pub(crate) const DUE: u16 = 0x0100;
 /// One got it.
 pub(crate) const SENT: u16 = 0x0200;
-/// The server has it.
+/// The server has it. From here on all numbers are shifted, also those that have come round (2^31 bytes and more behind).
 pub(crate) const THERE: u16 = 0x0300;
 
 /// What becomes of a client's segment.
@@ -61,12 +61,14 @@ impl Numbers {
     #[inline(always)]
     pub(crate) const fn acknowledged(self, seen: u32) -> (u32, u16) {
         let place = seen.wrapping_sub(self.first()).cast_signed();
-        if self.stage == UNKNOWN || place < 0 {
+        if self.stage == THERE {
+            (seen.wrapping_sub(self.len), THERE)
+        } else if self.stage == UNKNOWN || place < 0 {
             (seen, self.stage)
         } else if place >= self.len.cast_signed() {
-            (seen.wrapping_sub(self.len), if self.stage == SENT { THERE } else { self.stage })
+            (seen.wrapping_sub(self.len), THERE)
         } else {
-            (self.first(), if self.stage == SENT { DUE } else { self.stage })
+            (self.first(), DUE)
         }
     }
 
@@ -109,9 +111,20 @@ mod tests {
         assert_eq!(sent.acknowledged(1028), (1001, DUE));
         assert_eq!(sent.acknowledged(1029), (1001, THERE));
         assert_eq!(sent.acknowledged(1039), (1011, THERE));
-        let there = Numbers { stage: THERE, ..NEW };
-        assert_eq!(there.acknowledged(1001), (1001, THERE));
         assert_eq!(NEW.acknowledged(1001), (1001, DUE));
+        // Sent again for nothing: it was there.
+        assert_eq!(NEW.acknowledged(1029), (1001, THERE));
+    }
+
+    /// Numbers come round every 2^32 bytes, and are half of the time nearer from the other side.
+    #[test]
+    fn numbers_of_long_connections_are_shifted_too() {
+        let there = Numbers { stage: THERE, ..NEW };
+        for sent in (0..32).map(|i: u32| i << 27) {
+            let sequence = there.first().wrapping_add(sent);
+            assert_eq!(there.plan(sequence, false), Plan::Shift);
+            assert_eq!(there.acknowledged(sequence.wrapping_add(28)), (sequence, THERE));
+        }
     }
 
     /// A receiver: what it has of the stream, and what it acknowledges.

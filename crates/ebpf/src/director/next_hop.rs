@@ -81,7 +81,7 @@ pub(crate) fn find<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow) -> Result
     }
     let mut hop = cached.next_hop();
     if !XDP {
-        // It may have been looked up under XDP. Here the kernel is to write the addresses.
+        // Here the kernel sends by its neighbour table, which keeps the neighbour fresh.
         hop.link.resolved = 0;
     }
     Ok(hop)
@@ -139,7 +139,7 @@ fn look_up<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow, cached: &mut Cach
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
             let known = result as u32 == BPF_FIB_LKUP_RET_SUCCESS;
-            answered::<XDP>(query, known, cached);
+            answered(query, known, cached);
             limit_to_route(tables, flow, cached);
             Ok(())
         }
@@ -158,11 +158,10 @@ fn no_route<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow) -> Outcome {
     if is_here && XDP { Outcome::HandOverRoute } else { Outcome::NoRoute }
 }
 
-/// Takes over the kernel's answer; `known`: with the neighbour's link address.
+/// Takes over the kernel's answer, for either hook: packets of both meet here; `known`: with the neighbour's link address.
 #[inline(always)]
-fn answered<const XDP: bool>(query: &bpf_fib_lookup, known: bool, cached: &mut Cached) {
-    // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
-    cached.resolved = u32::from(known && XDP && tables::port(query.ifindex).takes_xdp());
+fn answered(query: &bpf_fib_lookup, known: bool, cached: &mut Cached) {
+    cached.resolved = u32::from(known && tables::port(query.ifindex).takes_xdp());
     cached.ifindex = query.ifindex;
     // SAFETY: plain integers.
     unsafe {

@@ -292,12 +292,46 @@ fn until_it_is_sent_xdp_hands_over() {
     }
 }
 
-/// A client that comes again from the same port begins anew.
+/// A client that comes again from the same port begins anew, if its server says so.
 #[test]
 fn another_syn_is_another_beginning() {
     let site = Site::opened(v4());
     site.client(ACK, 1001, 5001, b"");
     assert_eq!(site.client(SYN, 77_000, 0, b"").seq, 77_000);
+    assert_eq!(site.server(SYN | ACK, 9000, 77_001, b"").ack, 77_001);
     let first = site.client(ACK, 77_001, 9001, b"");
     assert_eq!((first.seq, first.data), (77_001, site.header()));
+}
+
+/// Nobody breaks a connection by a SYN that its server has no use for (RFC 5961 §4).
+#[test]
+fn a_syn_that_is_not_answered_is_none() {
+    let site = Site::opened(v4());
+    let len = site.len();
+    site.client(ACK, 1001, 5001, b"");
+    assert_eq!(site.server(ACK, 5001, 1001 + len, b"").ack, 1001);
+    assert_eq!(site.client(SYN, 77_000, 0, b"").seq, 77_000);
+    // What the server asks by this, the client that it was answers by a reset.
+    assert_eq!(site.server(ACK, 5001, 1001 + len, b"").ack, 1001);
+    assert_eq!(site.client(RST, 1001, 0, b"").seq, 1001 + len);
+    let site = Site::opened(v4());
+    site.client(ACK, 1001, 5001, b"");
+    assert_eq!(site.client(SYN, 77_000, 0, b"").seq, 77_000);
+    assert_eq!(site.client(ACK, 1001, 5001, b"x").seq, 1001 + len);
+    assert_eq!(site.server(ACK, 5001, 1002 + len, b"").ack, 1002);
+}
+
+/// A SYN-ACK that comes late is no reason to send it for ever.
+#[test]
+fn a_late_answer_does_no_harm() {
+    let site = Site::opened(v6());
+    let len = site.len();
+    site.client(ACK, 1001, 5001, b"");
+    assert_eq!(site.client(ACK, 1001, 5001, b"abc").seq, 1001 + len);
+    assert_eq!(site.server(ACK, 5001, 1004 + len, b"").ack, 1004);
+    assert_eq!(site.server(SYN | ACK, 5000, 1001, b"").ack, 1001);
+    assert_eq!(site.client(ACK, 1004, 5001, b"d").seq, 1004 + len);
+    assert_eq!(site.server(ACK, 5001, 1005 + len, b"").ack, 1005);
+    assert_eq!(site.client(ACK, 1001, 5001, b"a").seq, 1001 + len);
+    assert_eq!(site.events(Event::ProxySent), 1);
 }
