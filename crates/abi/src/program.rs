@@ -28,11 +28,13 @@ pub enum Program {
     Bypass = 10,
     /// For TCP segments whose service lowers the maximum segment size that they announce.
     Clamp = 11,
+    /// For segments of connections whose data begin with a header that says who the client is.
+    Head = 12,
 }
 
 impl Program {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::Error,
         Self::Fragment,
@@ -45,6 +47,7 @@ impl Program {
         Self::Heard,
         Self::Bypass,
         Self::Clamp,
+        Self::Head,
     ];
 }
 
@@ -56,8 +59,14 @@ impl ProgramSet {
     /// None.
     pub const NONE: Self = Self(0);
     /// Those that only services, destinations or settings of one kind send packets to: they are loaded once there is one.
-    pub const ON_DEMAND: Self =
-        Self::of(&[Program::Translate, Program::Ftp, Program::Heard, Program::Bypass, Program::Clamp]);
+    pub const ON_DEMAND: Self = Self::of(&[
+        Program::Translate,
+        Program::Ftp,
+        Program::Heard,
+        Program::Bypass,
+        Program::Clamp,
+        Program::Head,
+    ]);
 
     /// These.
     #[must_use]

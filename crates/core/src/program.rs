@@ -30,6 +30,7 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         | Outcome::ReplyTranslated => Some(Program::Translate),
         Outcome::Bypass => Some(Program::Bypass),
         Outcome::Clamp => Some(Program::Clamp),
+        Outcome::Proxied | Outcome::ProxiedReply => Some(Program::Head),
         outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
@@ -177,6 +178,10 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         }
         Program::Translate => translate(packet, tables, outcome),
         Program::Clamp => clamp_size(packet, tables),
+        Program::Head => {
+            let outcome = tables.proxy(packet, outcome);
+            go_on(packet, tables, outcome)
+        }
     }
 }
 
@@ -260,9 +265,6 @@ fn clamp_size<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 fn send<P: Packet, T: Tables>(packet: &mut P, tables: &T, mut outcome: Outcome) -> Outcome {
     if outcome == Outcome::Tunnel {
         outcome = tables.tunnel(packet);
-    }
-    if matches!(outcome, Outcome::Proxied | Outcome::ProxiedReply) {
-        outcome = tables.proxy(packet, outcome);
     }
     if matches!(outcome, Outcome::FullNat | Outcome::FullNatReply) {
         outcome = tables.full_nat_stage(packet, outcome);

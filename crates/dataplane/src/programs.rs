@@ -82,6 +82,7 @@ static BEHIND_XDP: Behind = Behind {
         "rvs_xdp_heard",
         "rvs_xdp_past",
         "rvs_xdp_mss",
+        "rvs_xdp_head",
     ],
 };
 static BEHIND_TC: Behind = Behind {
@@ -99,6 +100,7 @@ static BEHIND_TC: Behind = Behind {
         "rvs_tc_heard",
         "rvs_tc_past",
         "rvs_tc_mss",
+        "rvs_tc_head",
     ],
 };
 /// In the place of a program that there is under the other hook alone.

@@ -2,7 +2,7 @@
 //! them, and each takes the kernel's verifier a while.
 
 use rvs_abi::{Config, DestFlags, Program, ProgramSet};
-use rvs_config::{Protocol, Setting, Settings};
+use rvs_config::{ClientAddress, Protocol, Setting, Settings};
 use rvs_model::{Memory, MemoryError, records};
 
 use crate::convert::dest_record;
@@ -13,6 +13,7 @@ const FTP: ProgramSet = ProgramSet::of(&[Program::Ftp, Program::Heard]);
 const TRANSLATE: ProgramSet = ProgramSet::of(&[Program::Translate]);
 const BYPASS: ProgramSet = ProgramSet::of(&[Program::Bypass]);
 const CLAMP: ProgramSet = ProgramSet::of(&[Program::Clamp]);
+const HEAD: ProgramSet = ProgramSet::of(&[Program::Head]);
 
 /// What a service's packets may need.
 fn of_service(service: &ServiceState, ftp_ports: &[u16]) -> ProgramSet {
@@ -27,11 +28,14 @@ fn of_service(service: &ServiceState, ftp_ports: &[u16]) -> ProgramSet {
         }
         _ => false,
     };
-    let lowers_segments = service.live.as_ref().is_some_and(|live| live.mss != 0);
+    let live = service.live.as_ref();
+    let lowers_segments = live.is_some_and(|live| live.mss != 0);
+    let begins_with_header = live.is_some_and(|live| live.client_address == ClientAddress::Proxy);
     [
         (service.members().chain(trash).any(is_translated), TRANSLATE),
         (may_be_ftp, FTP),
         (lowers_segments, CLAMP),
+        (begins_with_header, HEAD),
     ]
     .into_iter()
     .filter(|(is_needed, _)| *is_needed)

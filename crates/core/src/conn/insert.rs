@@ -351,8 +351,9 @@ fn scan_slots<B: Bucket>(bucket: B, preferred: u64, now: u64) -> u64 {
         let word = bucket.word(slot);
         let w = word.0;
         let remaining = word.remaining(now);
-        let busy = (B::opaque(w >> 16 | w >> 18 | w >> 19) & 1).wrapping_neg();
-        let hard = (B::opaque(w >> 17 | w >> 18 | w >> 19) & 1).wrapping_neg();
+        // Bits behind veils: of a mask that is one bit negated the compiler would make a jump.
+        let busy = B::opaque(B::opaque(w >> 16 | w >> 18 | w >> 19) & 1).wrapping_neg();
+        let hard = B::opaque(B::opaque(w >> 17 | w >> 18 | w >> 19) & 1).wrapping_neg();
         let over = B::opaque((remaining >> 63) as u64);
         let unproven = (EXPIRED + 1).wrapping_add(remaining as u64);
         let rank = busy & ((over & EXPIRED) | (!over & ((hard & HARD) | (!hard & unproven))));

@@ -91,11 +91,13 @@ fn the_kernel_tells_about_each_program() {
         let behind = |hook: &str, programs: &[&str]| {
             programs.iter().map(|program| format!("rvs_{hook}_{program}")).collect::<Vec<_>>()
         };
-        let under_xdp =
-            ["begin", "error", "follow", "tell", "gather", "cut", "xlate", "listen", "heard", "past", "mss"];
+        let under_xdp = [
+            "begin", "error", "follow", "tell", "gather", "cut", "xlate", "listen", "heard", "past", "mss",
+            "head",
+        ];
         let under_tc = [
             "begin", "error", "follow", "tell", "gather", "cut_up", "here", "xlate", "listen", "heard",
-            "past", "mss",
+            "past", "mss", "head",
         ];
         assert_eq!(names[4..], [behind("xdp", &under_xdp), behind("tc", &under_tc)].concat());
         for program in kernel.programs() {

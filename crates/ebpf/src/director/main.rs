@@ -103,6 +103,7 @@ behind! {
     Heard: rvs_xdp_heard, rvs_tc_heard;
     Bypass: rvs_xdp_past, rvs_tc_past;
     Clamp: rvs_xdp_mss, rvs_tc_mss;
+    Head: rvs_xdp_head, rvs_tc_head;
 }
 
 /// The program behind the first for what is from or for this host's own stack.

@@ -573,6 +573,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             Program::Heard => self.tail_call(Program::Heard),
             Program::Bypass => self.tail_call(Program::Bypass),
             Program::Clamp => self.tail_call(Program::Clamp),
+            Program::Head => self.tail_call(Program::Head),
         }
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
