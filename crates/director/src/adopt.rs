@@ -42,7 +42,7 @@ pub(crate) fn read<M: Memory>(memory: &M) -> Result<State, AdoptError> {
             ids: BTreeMap::new(),
             live: LiveCounts::default(),
             special: Special::default(),
-            programs: ProgramSet(config.programs),
+            programs: ProgramSet(config.programs & ProgramSet::ON_DEMAND.0),
             ftp_ports: programs::ftp_ports(&config),
             space,
             filter: BTreeMap::new(),

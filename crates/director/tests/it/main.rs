@@ -10,6 +10,7 @@ mod limits;
 mod marks;
 mod packet;
 mod peers;
+mod programs;
 mod properties;
 mod redo;
 mod reference;
