@@ -207,6 +207,9 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
     let mut outcome = came;
     if came == Outcome::TranslateError {
         outcome = tables.translate_error(packet);
+        if outcome == Outcome::IcmpToClient {
+            tables.proxy_quoted(packet);
+        }
         if outcome.class() == Class::Forward && !tables.error_becomes_other(packet) {
             outcome = Outcome::RewriteFailed;
         }
@@ -360,6 +363,9 @@ fn past<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
 #[inline(always)]
 fn error<P: Packet, T: Tables>(packet: &mut P, tables: &T, begun: Outcome) -> Outcome {
     let mut outcome = tables.icmp(packet);
+    if outcome == Outcome::IcmpToClient {
+        tables.proxy_quoted(packet);
+    }
     if outcome == Outcome::TunnelError {
         outcome = tables.tunnel_error(packet);
         if outcome == Outcome::NoConnection {

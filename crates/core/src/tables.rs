@@ -342,6 +342,15 @@ pub trait Tables {
         proxy::rewrite(packet, self, step)
     }
 
+    /// [`proxy::quoted`], likewise.
+    #[inline(always)]
+    fn proxy_quoted<P: Packet>(&self, packet: &mut P)
+    where
+        Self: Sized,
+    {
+        proxy::quoted(packet, self);
+    }
+
     /// [`ftp::find`], likewise.
     #[inline(always)]
     fn ftp_find(&self, step: Outcome) -> bool

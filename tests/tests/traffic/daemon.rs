@@ -107,6 +107,13 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// How often that took place beside what packets end in.
+    pub(crate) fn noted(&self, event: &str) -> u64 {
+        let status = self.status();
+        let noted = status["events"].as_array().unwrap().iter().find(|known| known["name"] == event);
+        noted.unwrap_or_else(|| panic!("no event {event}: {status}"))["count"].as_u64().unwrap()
+    }
+
     /// How many packets had that outcome.
     pub(crate) fn dropped(&self, outcome: &str) -> u64 {
         let output = self.command("status").args(["--drops", "--json"]).output().unwrap();

@@ -6,6 +6,7 @@
 //! TC: until then XDP hands the client's segments over. Those behind are only renumbered, under both hooks. When the header is
 //! due, and again, is in [`state`].
 
+mod error;
 mod rewrite;
 mod state;
 
@@ -15,6 +16,7 @@ use crate::conn::{Bucket, Found};
 use crate::parse::Signal;
 use crate::{Parsed, ServiceRecord, Tables};
 
+pub use error::quoted;
 pub use rewrite::rewrite;
 
 /// What a connection has of [`ConnFlags`] if its service asks for it.

@@ -9,6 +9,7 @@ use rvs_abi::{Addr, Event, Outcome};
 use rvs_wire::{eth, ipv4, ipv6, proxy, tcp};
 
 use crate::conn::{Bucket, Found};
+use crate::forward::check;
 use crate::parse::Signal;
 use crate::pipeline::Scratch;
 use crate::proxy::state::{DUE, Numbers, Plan, SENT, UNKNOWN};
@@ -30,6 +31,12 @@ pub fn rewrite<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) 
         if is_translated && (way.is_proxied == 0 || parsed.is(Signal::LATER)) {
             return step;
         }
+        // As full NAT does behind this: what it drops, and an error about it quotes, is as it came.
+        if step == Outcome::Proxied
+            && let Err(outcome) = check(packet, parsed, &way.hop, 0)
+        {
+            return outcome;
+        }
         let Some(found) = found.get(tables) else { return Outcome::Inconsistent };
         // It ended in this very moment: what is noted is another's, or soon.
         if !found.now().same_live(found.word()) {
@@ -37,7 +44,7 @@ pub fn rewrite<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) 
         }
         let Some(segment) = Segment::of(packet, tables, parsed) else { return Outcome::TruncatedTransport };
         let done = if is_request {
-            request(packet, tables, parsed, &found, &segment)
+            request(packet, tables, parsed, &found, &Segment { most: most(way.hop.mtu), ..segment })
         } else {
             reply(packet, tables, parsed, &found, &segment)
         };
@@ -73,6 +80,14 @@ struct Segment {
     /// Where the header ends in the frame, and the segment.
     header_end: u32,
     end: u32,
+    /// Of a client's: bytes of the packet that it may be made longer to.
+    most: u32,
+}
+
+/// Bytes that fit, on a way that takes packets of `mtu` bytes; 0: of any.
+#[inline(always)]
+const fn most(mtu: u32) -> u32 {
+    if mtu != 0 && mtu < FITS { mtu } else { FITS }
 }
 
 impl Segment {
@@ -95,6 +110,7 @@ impl Segment {
             flags: veiled(u32::from(flags)) as u8,
             header_end: veiled(header_end),
             end: veiled(end),
+            most: 0,
         })
     }
 
@@ -106,7 +122,7 @@ impl Segment {
 
 /// What is noted of its connection.
 #[inline(always)]
-fn numbers<T: Tables>(found: &Found<T::Bucket>) -> Numbers {
+pub(super) fn numbers<T: Tables>(found: &Found<T::Bucket>) -> Numbers {
     let (syn, stage) = found.proxied();
     let (client, _) = found.client();
     let len = if client.is_v4() { proxy::LEN_V4 } else { proxy::LEN_V6 } as u32;
@@ -170,7 +186,7 @@ fn insert<P: Packet, T: Tables>(
         return Err(Outcome::ProxyBundle);
     }
     packet.reach(segment.end);
-    let has_room = parsed.len + len <= FITS;
+    let has_room = parsed.len + len <= segment.most;
     let rest = if has_room { segment.end.wrapping_sub(segment.header_end) } else { 0 };
     let rest = tables.veiled(u64::from(rest)) as u32;
     let before =

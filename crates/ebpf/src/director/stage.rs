@@ -293,6 +293,24 @@ pub extern "C" fn rvs_tc_proxy(context: *mut __sk_buff, step: u32) -> u32 {
     proxy::rewrite(&mut Skb::new(context), &tables, outcome(step)) as u32
 }
 
+/// The stage for errors about their segments, under XDP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_xdp_proxy_quoted(context: *mut xdp_md) -> u32 {
+    let Some(tables) = Tables::of_xdp(context) else { return 0 };
+    proxy::quoted(&mut Xdp::new(context), &tables);
+    1
+}
+
+/// The stage for errors about their segments, under TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_tc_proxy_quoted(context: *mut __sk_buff) -> u32 {
+    let Some(tables) = Tables::of_skb(context, 0) else { return 0 };
+    proxy::quoted(&mut Skb::new(context), &tables);
+    1
+}
+
 /// The stage for segments whose size is lowered, under XDP.
 #[unsafe(no_mangle)]
 #[inline(never)]

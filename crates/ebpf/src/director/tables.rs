@@ -671,6 +671,15 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
     }
 
     #[inline(always)]
+    fn proxy_quoted<P: Packet>(&self, _packet: &mut P) {
+        let _done = if XDP {
+            stage::rvs_xdp_proxy_quoted(self.context.cast())
+        } else {
+            stage::rvs_tc_proxy_quoted(self.context.cast())
+        };
+    }
+
+    #[inline(always)]
     fn ftp_find(&self, step: Outcome) -> bool {
         stage::rvs_ftp_find(step as u32) != 0
     }

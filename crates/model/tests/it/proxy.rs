@@ -9,7 +9,7 @@ use rvs_abi::{Addr, ClientTold, Event, Method, Outcome, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
 use rvs_model::{Capacity, Heap, Memory as _, Model, records};
-use rvs_wire::builder::{Ipv4, Ipv6, Payload, Tcp, ethernet};
+use rvs_wire::builder::{Ipv4, Ipv6, Payload, Tcp, checksums_ok, ethernet};
 use rvs_wire::tcp::{ACK, FIN, RST, SYN};
 use rvs_wire::{checksum, eth};
 
@@ -99,16 +99,34 @@ impl Site {
     }
 
     fn send(&self, from: (Addr, u16), to: (Addr, u16), segment: Tcp) -> Left {
-        let segment = Payload::Tcp(segment);
-        let (kind, packet) = if from.0.is_v4() {
-            (eth::TYPE_IPV4, Ipv4::new(from.0.v4_bytes(), to.0.v4_bytes()).packet(&segment))
-        } else {
-            (eth::TYPE_IPV6, Ipv6::new(from.0.to_bytes(), to.0.to_bytes()).packet(&segment))
-        };
+        let packet = packet(from.0, to.0, &Payload::Tcp(segment));
+        let (outcome, frame) = self.ingress(&packet);
+        left(outcome, &frame)
+    }
+
+    /// What becomes of an IP packet.
+    fn ingress(&self, packet: &[u8]) -> (Outcome, Vec<u8>) {
+        let kind = if packet[0] >> 4 == 4 { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
         let mut frame =
-            Frame::<2000>::new(&ethernet([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], kind, &packet)).unwrap();
+            Frame::<2000>::new(&ethernet([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], kind, packet)).unwrap();
         let outcome = self.model.ingress(&mut frame, 11).outcome;
-        left(outcome, frame.bytes())
+        (outcome, frame.bytes().to_vec())
+    }
+
+    /// What the client is told of a segment of its own that left with those ends and that number, quoted by so many bytes.
+    fn told(&self, sequence: u32, quoted: usize) -> Vec<u8> {
+        let (server, router) = (self.net.server, self.net.server);
+        let sent = Payload::Tcp(Tcp { sequence, data: b"data".to_vec(), ..Tcp::new(self.seen.1, 8080, ACK) });
+        let sent = packet(self.seen.0, server, &sent);
+        let head = if server.is_v4() { 20 } else { 40 };
+        let quote = [&[0; 4], &sent[..head + quoted]].concat();
+        // Host unreachable, address unreachable.
+        let error = if server.is_v4() { Payload::Icmp(3, 1, quote) } else { Payload::Icmp6(1, 3, quote) };
+        let (outcome, frame) = self.ingress(&packet(router, self.seen.0, &error));
+        assert_eq!(outcome, Outcome::IcmpToClient);
+        assert_eq!(checksums_ok(&frame), Ok(()));
+        let quote = eth::LEN + if self.net.client.is_v4() { 28 } else { 48 };
+        frame[quote..].to_vec()
     }
 
     fn client(&self, flags: u8, sequence: u32, acknowledgement: u32, data: &[u8]) -> Left {
@@ -154,6 +172,14 @@ impl Site {
 
     fn len(&self) -> u32 {
         u32::try_from(self.header().len()).unwrap()
+    }
+}
+
+fn packet(from: Addr, to: Addr, payload: &Payload) -> Vec<u8> {
+    if from.is_v4() {
+        Ipv4::new(from.v4_bytes(), to.v4_bytes()).packet(payload)
+    } else {
+        Ipv6::new(from.to_bytes(), to.to_bytes()).packet(payload)
     }
 }
 
@@ -334,4 +360,71 @@ fn a_late_answer_does_no_harm() {
     assert_eq!(site.server(ACK, 5001, 1005 + len, b"").ack, 1005);
     assert_eq!(site.client(ACK, 1001, 5001, b"a").seq, 1001 + len);
     assert_eq!(site.events(Event::ProxySent), 1);
+}
+
+/// Fragments behind the first have no number, whatever stands there.
+#[test]
+fn fragments_behind_the_first_are_left_alone() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let len = site.len();
+        site.client(ACK, 1001, 5001, b"");
+        assert_eq!(site.server(ACK, 5001, 1001 + len, b"").ack, 1001);
+        let data = (0..1200).map(|n: u16| n.to_be_bytes()[1]).collect();
+        let segment = Tcp { sequence: 1001, acknowledgement: 5001, data, ..Tcp::new(CPORT, 80, ACK) };
+        let (segment, client, vip) = (Payload::Tcp(segment), net.client, net.vip);
+        let fragments = if client.is_v4() {
+            Ipv4::new(client.v4_bytes(), vip.v4_bytes()).fragments(&segment, 800)
+        } else {
+            Ipv6::new(client.to_bytes(), vip.to_bytes()).fragments(&segment, 800, 7)
+        };
+        let (old, new) = (headers(client), headers(net.server));
+        let outcome = |is_translated| match is_translated {
+            true => Outcome::ForwardTranslated,
+            false => Outcome::ForwardFullNat,
+        };
+        for (fragment, at) in fragments.iter().zip([0, 1]) {
+            let (left, frame) = site.ingress(fragment);
+            assert_eq!(left, outcome(client.is_v4() != net.server.is_v4()));
+            let (came, left) = (&fragment[old..], &frame[eth::LEN + new..]);
+            if at == 0 {
+                assert_eq!(left[4..8], (1001 + len).to_be_bytes());
+                assert_eq!((&left[8..16], &left[18..]), (&came[8..16], &came[18..]));
+            } else {
+                assert_eq!(left, came);
+            }
+        }
+    }
+}
+
+/// Bytes of a fragment's headers.
+const fn headers(of: Addr) -> usize {
+    if of.is_v4() { 20 } else { 48 }
+}
+
+/// A host takes an error for true if it quotes a number of its own (RFC 5927 §4.1).
+#[test]
+fn errors_quote_the_numbers_of_the_client() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let len = site.len();
+        let sequence = |quote: Vec<u8>| {
+            let at = if net.client.is_v4() { 20 } else { 40 } + 4;
+            u32::from_be_bytes(quote[at..at + 4].try_into().unwrap())
+        };
+        // Before the header is sent, of it, and behind it; eight bytes as in old times, and all.
+        assert_eq!(sequence(site.told(1000, 24)), 1000);
+        site.client(ACK, 1001, 5001, b"");
+        for quoted in [8, 24] {
+            assert_eq!(sequence(site.told(1001, quoted)), 1001);
+            assert_eq!(sequence(site.told(1005 + len, quoted)), 1005);
+        }
+        let quote = site.told(1001 + len, 24);
+        let sent = Payload::Tcp(Tcp { sequence: 1001, data: b"data".to_vec(), ..Tcp::new(CPORT, 80, ACK) });
+        let sent = packet(net.client, net.vip, &sent);
+        let at = if net.client.is_v4() { 20 } else { 40 };
+        // IPVS leaves the checksum that is quoted as it is (ipvs.md §2.8), translation does not.
+        let end = if net.client.is_v4() == net.server.is_v4() { at + 16 } else { at + 24 };
+        assert_eq!(quote[at..end], sent[at..end]);
+    }
 }

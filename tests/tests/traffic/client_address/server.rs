@@ -81,6 +81,14 @@ impl Nginx {
         self.read("access.log")
     }
 
+    /// A file below its folder, which is gone afterwards.
+    pub(crate) fn take(&self, name: &str) -> Vec<u8> {
+        let path = self.folder.join(name);
+        let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{name}: {e}: {}", self.read("error.log")));
+        fs::remove_file(path).unwrap();
+        bytes
+    }
+
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder.join(name)).unwrap_or_default()
     }
