@@ -106,7 +106,7 @@ impl<T: Tables> Context<'_, T> {
             return Err(Outcome::HandOverFragment);
         }
         let (vport, _) = found.ports();
-        self.note_reply(parsed, found)?;
+        self.note_reply(parsed, found);
         if parsed.is(Signal::FRAGMENT) {
             way.keep.write(parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
             way.keep.set_other_end(client);
