@@ -162,7 +162,7 @@ fn no_route<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow) -> Outcome {
 #[inline(always)]
 fn answered<const XDP: bool>(query: &bpf_fib_lookup, known: bool, cached: &mut Cached) {
     // Under TC the kernel sends by its neighbour table, which keeps the neighbour fresh.
-    cached.resolved = u32::from(known && XDP && tables::port(query.ifindex).takes_xdp());
+    cached.resolved = if known && XDP { tables::port(query.ifindex).xdp() } else { 0 };
     cached.ifindex = query.ifindex;
     // SAFETY: plain integers.
     unsafe {
