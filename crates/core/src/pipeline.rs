@@ -502,11 +502,7 @@ impl<'a, T: Tables> Context<'a, T> {
             way.keep.write(parsed, (dest_id, service_id), method, (Addr::default(), self.now));
         }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
-        // A first packet that was handed over comes again: the connection is in the state after it already.
-        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
-        if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
-            found.count_packet();
-        }
+        self.note_request(parsed, found, direction);
         if self.is_near {
             if is_here {
                 way.local.request(method, dest.addr(), dport);
@@ -582,6 +578,16 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> bool {
         let event = state::Event::new(parsed.row, direction);
         found.touch(self.tables, Event::new(event, repeated), self.now)
+    }
+
+    /// Moves a connection along by a packet of the client's, and counts that there.
+    #[inline(always)]
+    pub(crate) fn note_request(&self, parsed: &Parsed, found: &mut Found<T::Bucket>, direction: Direction) {
+        // A first packet that was handed over comes again: the connection is in the state after it already.
+        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
+        if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
+            found.count_packet();
+        }
     }
 
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
@@ -773,9 +779,7 @@ impl<'a, T: Tables> Context<'a, T> {
         let (dest_id, service_id) = found.ids();
         // Past the real servers there is none that it could count for.
         if self.tables.dest(dest_id).is_some_and(|dest| dest.flags() & DestFlags::AVAILABLE != 0) {
-            let bytes =
-                if parsed.is(Signal::FRAGMENT) { fragment::bytes(parsed) } else { u64::from(parsed.len) };
-            let delta = Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() };
+            let delta = Stats { out_packets: 1, out_bytes: fragment::counted(parsed), ..Stats::default() };
             self.tables.count(service_id, dest_id, &delta);
         }
         self.advance(found, parsed, Direction::Output, true)
