@@ -138,11 +138,7 @@ impl<T: Tables> Context<'_, T> {
         if method(found.flags()) != Method::BYPASS {
             return Err(Outcome::ConnContended);
         }
-        let is_repeated = found.packets() != 0;
-        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && !is_repeated;
-        if is_first || self.advance(&mut found, parsed, Direction::Input, is_repeated) {
-            found.count_packet();
-        }
+        self.note_request(parsed, &mut found, Direction::Input);
         Ok(())
     }
 }

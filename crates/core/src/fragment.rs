@@ -164,6 +164,12 @@ pub(crate) fn bytes(parsed: &Parsed) -> u64 {
     u64::from(parsed.len - own)
 }
 
+/// Bytes that a packet counts for, which may be a first fragment.
+#[inline(always)]
+pub(crate) fn counted(parsed: &Parsed) -> u64 {
+    if parsed.is(Signal::FRAGMENT) { bytes(parsed) } else { u64::from(parsed.len) }
+}
+
 /// What becomes of a fragment of which no first one is known. [`Outcome::FragmentHeld`]: it is to be held.
 #[inline(always)]
 fn unknown<T: Tables>(context: &Context<'_, T>, parsed: &Parsed) -> Outcome {

@@ -180,7 +180,7 @@ impl<T: Tables> Context<'_, T> {
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);
         }
-        self.note_reply(parsed, found)?;
+        self.note_reply(parsed, found);
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP {
                 return Err(Outcome::FragmentedSctp);

@@ -110,7 +110,7 @@ impl<T: Tables> Context<'_, T> {
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         if method(found.flags()) != Method::MASQ {
-            self.note_unchanged(parsed, found)?;
+            self.note_unchanged(parsed, found);
             return Err(Outcome::ReplyUnchanged);
         }
         // Another one than the first program found: that has ended meanwhile.
@@ -119,7 +119,7 @@ impl<T: Tables> Context<'_, T> {
         }
         clamp::check(parsed, found.flags(), way, clamp::REPLY_HERE)?;
         let (vip, (vport, _)) = (found.vip(), found.ports());
-        self.note_reply(parsed, found)?;
+        self.note_reply(parsed, found);
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP && vport != parsed.sport {
                 return Err(Outcome::FragmentedSctp);

@@ -25,6 +25,13 @@ pub(crate) fn concerns<T: Tables>(tables: &T, parsed: &Parsed, outcome: Outcome,
     NONE
 }
 
+/// Whether a packet may be a reply of a connection that was made by mark: such a service has no address that the filter could
+/// know, but its replies come from where requests went, unless by NAT.
+#[inline(always)]
+pub(crate) fn may_answer<T: Tables>(tables: &T, parsed: &Parsed) -> bool {
+    tables.mark_services(parsed.is_v4()) != 0 && filter::is_learned(tables, parsed.source)
+}
+
 /// It is for none.
 pub(crate) const NONE: u32 = 0;
 /// It may be of a connection that was made by mark.

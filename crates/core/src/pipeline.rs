@@ -210,7 +210,7 @@ fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
         {
             return Outcome::NoServices;
         }
-        let from_server = filter::has(tables, parsed.source);
+        let from_server = filter::has(tables, parsed.source) || mark::may_answer(tables, parsed);
         // Who sends an ICMP error may be any router on the way (ipvs.md §2.8).
         let mut concern = mark::KNOWN;
         if !from_server && outcome != Outcome::IcmpError && !filter::has(tables, parsed.destination) {
@@ -497,11 +497,7 @@ impl<'a, T: Tables> Context<'a, T> {
             way.keep.write(parsed, (dest_id, service_id), method, (Addr::default(), self.now));
         }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
-        // A first packet that was handed over comes again: the connection is in the state after it already.
-        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
-        if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
-            found.count_packet();
-        }
+        self.note_request(parsed, found, direction);
         if self.is_near {
             if is_here {
                 way.local.request(method, dest.addr(), dport);
@@ -571,6 +567,16 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> bool {
         let event = state::Event::new(parsed.row, direction);
         found.touch(self.tables, Event::new(event, repeated), self.now)
+    }
+
+    /// Moves a connection along by a packet of the client's, and counts that there.
+    #[inline(always)]
+    pub(crate) fn note_request(&self, parsed: &Parsed, found: &mut Found<T::Bucket>, direction: Direction) {
+        // A first packet that was handed over comes again: the connection is in the state after it already.
+        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
+        if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
+            found.count_packet();
+        }
     }
 
     /// Finds the service of a packet and asks its scheduler: ids of service and destination (ipvs.md §2.4).
@@ -703,7 +709,7 @@ impl<'a, T: Tables> Context<'a, T> {
     ) -> Result<Outcome, Outcome> {
         let flags = found.flags();
         if method(flags) != Method::MASQ {
-            self.note_unchanged(parsed, found)?;
+            self.note_unchanged(parsed, found);
             return Err(Outcome::ReplyUnchanged);
         }
         ftp::divert(self.tables, parsed, flags, Outcome::FtpReply)?;
@@ -729,7 +735,7 @@ impl<'a, T: Tables> Context<'a, T> {
             return Err(Outcome::HandOverFragment);
         }
         let (vport, _) = found.ports();
-        self.note_reply(parsed, found)?;
+        self.note_reply(parsed, found);
         if parsed.is(Signal::FRAGMENT) {
             if parsed.protocol == proto::SCTP && vport != parsed.sport {
                 return Err(Outcome::FragmentedSctp);
@@ -742,16 +748,11 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Counts a reply that is passed on unchanged.
     #[inline(always)]
-    pub(crate) fn note_unchanged(
-        &self,
-        parsed: &Parsed,
-        found: &mut Found<T::Bucket>,
-    ) -> Result<(), Outcome> {
+    pub(crate) fn note_unchanged(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) {
         // Under TC after XDP it has been seen already.
-        if !self.tables.is_second_look() && self.note_reply(parsed, found)? {
+        if !self.tables.is_second_look() && self.note_reply(parsed, found) {
             found.clear_no_output();
         }
-        Ok(())
     }
 
     /// The address that a reply is routed from (`snat_reroute`, ipvs.md §2.7.1): with rules for sources it makes a difference.
@@ -768,16 +769,14 @@ impl<'a, T: Tables> Context<'a, T> {
 
     /// Counts a reply and moves its connection along; `false` if that ended in this very moment.
     #[inline(always)]
-    pub(crate) fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> Result<bool, Outcome> {
+    pub(crate) fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> bool {
         let (dest_id, service_id) = found.ids();
-        let dest = self.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
-        if dest.flags() & DestFlags::AVAILABLE != 0 {
-            let bytes =
-                if parsed.is(Signal::FRAGMENT) { fragment::bytes(parsed) } else { u64::from(parsed.len) };
-            let delta = Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() };
+        // Past the real servers there is none that it could count for.
+        if self.tables.dest(dest_id).is_some_and(|dest| dest.flags() & DestFlags::AVAILABLE != 0) {
+            let delta = Stats { out_packets: 1, out_bytes: fragment::counted(parsed), ..Stats::default() };
             self.tables.count(service_id, dest_id, &delta);
         }
-        Ok(self.advance(found, parsed, Direction::Output, true))
+        self.advance(found, parsed, Direction::Output, true)
     }
 }
 

@@ -663,7 +663,7 @@ pub struct NextHop {
 pub struct Link {
     /// By this interface; 0: it does not leave.
     pub ifindex: u32,
-    /// 1: `macs` are known. 0: the kernel is to resolve `gateway`.
+    /// 0: the kernel is to resolve `gateway`. Otherwise `macs` are known; under XDP it is what [`rvs_abi::Port::xdp`] says.
     pub resolved: u32,
     /// The first twelve bytes of the Ethernet header (destination, then source) as words in memory order.
     pub macs: [u32; 3],

@@ -162,7 +162,11 @@ impl Kernel {
         let port = |takes_xdp| Port::new(interface.address, takes_xdp);
         records::write_port(&*self.maps, interface.index, port(false));
         let attached = self.hooks.attach(interface, mode, &mut locked(&self.programs))?;
-        records::write_port(&*self.maps, interface.index, port(attached.mode == Mode::Xdp));
+        let is_veth = interface.kind.as_deref() == Some("veth");
+        let port = port(attached.mode == Mode::Xdp);
+        // A veth wakes its other end for frames that are sent back only if there is an XDP program.
+        let port = if is_veth { port.losing_turned() } else { port };
+        records::write_port(&*self.maps, interface.index, port);
         generations::tidy(&self.instance.directory())?;
         Ok(attached)
     }
@@ -170,8 +174,8 @@ impl Kernel {
     /// Follows the Ethernet address of an interface that is attached. Until then, frames to a new address are taken under
     /// TC.
     pub fn follow_address(&self, ifindex: u32, address: [u8; 6]) {
-        let takes_xdp = records::port(&*self.maps, ifindex).takes_xdp();
-        records::write_port(&*self.maps, ifindex, Port::new(Some(address), takes_xdp));
+        let port = records::port(&*self.maps, ifindex).with_address(address);
+        records::write_port(&*self.maps, ifindex, port);
     }
 
     /// Takes the programs off an interface, which may be gone; tells whether any were there.

@@ -89,9 +89,7 @@ fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, mtu
         packet,
         head: ipv4::Header::from_bytes(&head),
         base: u64::from(base & 0x1fff) * 8,
-        at: 0,
-        left: u64::from(frame_len - DATA),
-        size: u64::from(mtu.saturating_sub(ipv4::LEN as u32) & !7),
+        rest: Rest::new(frame_len - DATA, mtu.saturating_sub(ipv4::LEN as u32)),
         more: u64::from(base & 0x2000 != 0),
         state: Cut::<P>::FAILED,
     };
@@ -158,19 +156,61 @@ fn fragment(head: &ipv4::Header, offset: u16, len: u32) -> [u32; 5] {
     [first, second, u32::from_ne_bytes([x, y, p, q]), d, e]
 }
 
-/// A packet that is being cut. Numbers are words, as rounds of a loop hand them on.
+/// What is left of a packet's data. Numbers are words, as rounds of a loop hand them on.
+struct Rest {
+    /// Where those of the next fragment begin.
+    at: u64,
+    /// Bytes that are left.
+    left: u64,
+    /// Bytes of each fragment but the last: whole words of eight. 0: the MTU has no room for one.
+    size: u64,
+}
+
+/// The data of one fragment.
+#[derive(Clone, Copy)]
+struct Piece {
+    at: u32,
+    len: u32,
+    /// Bytes that are left with it. Not asked for again: what the verifier was kept from knowing, it need not know behind it.
+    left: u32,
+    is_last: bool,
+}
+
+impl Rest {
+    /// Of so many bytes, for fragments that have room for `size` at most.
+    #[inline(always)]
+    fn new(len: u32, size: u32) -> Self {
+        Self { at: 0, left: u64::from(len), size: u64::from(size & !7) }
+    }
+
+    /// The next fragment's.
+    #[inline(always)]
+    fn next<T: Tables>(&self, tables: &T) -> Option<Piece> {
+        let (at, left) = (tables.veiled(self.at) as u32, tables.veiled(self.left) as u32);
+        let size = tables.veiled(self.size) as u32;
+        if size == 0 {
+            return None;
+        }
+        let is_last = left <= size;
+        Some(Piece { at, len: if is_last { left } else { size }, left, is_last })
+    }
+
+    /// Goes on behind it.
+    #[inline(always)]
+    fn take(&mut self, piece: Piece) {
+        self.at = u64::from(piece.at + piece.len);
+        self.left = u64::from(piece.left - piece.len);
+    }
+}
+
+/// A packet that is being cut. Numbers are words, as in [`Rest`].
 struct Cut<'a, P> {
     packet: &'a mut P,
     /// The header that it came with.
     head: ipv4::Header,
     /// Where its data begin in the packet that it is a fragment of, if it is one.
     base: u64,
-    /// Where those of the next fragment begin in its own.
-    at: u64,
-    /// Bytes that are left.
-    left: u64,
-    /// Bytes of each fragment but the last.
-    size: u64,
+    rest: Rest,
     /// 1: the packet is itself a fragment, and others follow.
     more: u64,
     state: u32,
@@ -182,7 +222,7 @@ impl<P: Packet> Cut<'_, P> {
 
     /// Becomes a fragment of so many bytes.
     #[inline(always)]
-    fn store<T: Tables>(&mut self, tables: &T, at: u32, len: u32, more: bool) -> Option<()> {
+    fn store<T: Tables>(&mut self, tables: &T, Piece { at, len, .. }: Piece, more: bool) -> Option<()> {
         let offset = (self.base as u32 + at) / 8;
         let offset = offset as u16 & 0x1fff | if more { 0x2000 } else { 0 };
         self.packet.resize(DATA + len)?;
@@ -196,25 +236,17 @@ impl<P: Packet> Cut<'_, P> {
 impl<P: Packet, T: Tables> Step<T> for Cut<'_, P> {
     #[inline(always)]
     fn step(&mut self, tables: &T, _round: u32) -> bool {
-        let (at, left) = (tables.veiled(self.at) as u32, tables.veiled(self.left) as u32);
-        let size = tables.veiled(self.size) as u32;
-        // All but the last are of whole words of eight bytes; 0: the MTU has no room for one.
-        if size == 0 {
-            return true;
-        }
-        let is_last = left <= size;
-        let len = if is_last { left } else { size };
-        let more = !is_last || tables.veiled(self.more) != 0;
-        if self.store(tables, at, len, more).is_none() || self.packet.resend().is_none() {
+        let Some(piece) = self.rest.next(tables) else { return true };
+        let more = !piece.is_last || tables.veiled(self.more) != 0;
+        if self.store(tables, piece, more).is_none() || self.packet.resend().is_none() {
             return true;
         }
         tables.note(Event::PieceMade);
-        if is_last {
+        if piece.is_last {
             self.state = Self::DONE;
             return true;
         }
-        self.at = u64::from(at + len);
-        self.left = u64::from(left - len);
+        self.rest.take(piece);
         false
     }
 }

@@ -11,7 +11,7 @@
 use rvs_abi::{Event, Outcome, Settings, limits};
 use rvs_wire::{eth, ipv4, ipv6};
 
-use super::{Sum, complete, fragment};
+use super::{Piece, Rest, Sum, complete, fragment};
 use crate::forward::macs;
 use crate::packet::Encap;
 use crate::pipeline::Way;
@@ -63,9 +63,10 @@ fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, way
         next_header: u64::from(head[6]),
         id: u64::from(tables.random()),
         is_v6,
-        at: 0,
-        left: u64::from(frame_len - eth::LEN as u32) - data as u64,
-        size: u64::from(way.hop.mtu.saturating_sub(headers as u32) & !7),
+        rest: Rest::new(
+            frame_len - eth::LEN as u32 - data as u32,
+            way.hop.mtu.saturating_sub(headers as u32),
+        ),
         ifindex: if is_known { u64::from(link.ifindex) } else { 0 },
         state: Pieces::<P>::FAILED,
     };
@@ -73,7 +74,7 @@ fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, way
     Some(pieces.state)
 }
 
-/// A tunnel's packet that is being cut. Numbers are words, as rounds of a loop hand them on.
+/// A tunnel's packet that is being cut. Numbers are words, as in [`Rest`].
 struct Pieces<'a, P> {
     packet: &'a mut P,
     /// The outer header, of IPv4.
@@ -82,12 +83,7 @@ struct Pieces<'a, P> {
     next_header: u64,
     id: u64,
     is_v6: u64,
-    /// Where the data of the next fragment begin.
-    at: u64,
-    /// Bytes that are left.
-    left: u64,
-    /// Bytes of each fragment but the last.
-    size: u64,
+    rest: Rest,
     /// Where they leave; 0: the neighbour is not known.
     ifindex: u64,
     state: u32,
@@ -110,13 +106,14 @@ impl<P: Packet> Pieces<'_, P> {
 
     /// Becomes a fragment of so many bytes.
     #[inline(always)]
-    fn store<T: Tables>(&mut self, tables: &T, at: u32, len: u32, more: bool) -> Option<()> {
+    fn store<T: Tables>(&mut self, tables: &T, piece: Piece) -> Option<()> {
         if tables.veiled(self.is_v6) != 0 {
-            return self.store_v6(tables, at, len, more);
+            return self.store_v6(tables, piece);
         }
         const DATA: u32 = (eth::LEN + ipv4::LEN) as u32;
+        let Piece { at, len, is_last, .. } = piece;
         self.resize(DATA + len)?;
-        let offset = (at / 8) as u16 | if more { 0x2000 } else { 0 };
+        let offset = (at / 8) as u16 | if is_last { 0 } else { 0x2000 };
         for (i, word) in fragment(&self.head, offset, len).into_iter().enumerate() {
             self.packet.set(eth::LEN + i * 4, &word.to_ne_bytes())?;
         }
@@ -124,7 +121,7 @@ impl<P: Packet> Pieces<'_, P> {
     }
 
     #[inline(always)]
-    fn store_v6<T: Tables>(&mut self, tables: &T, at: u32, len: u32, more: bool) -> Option<()> {
+    fn store_v6<T: Tables>(&mut self, tables: &T, Piece { at, len, is_last, .. }: Piece) -> Option<()> {
         const WAS: u32 = (eth::LEN + ipv6::LEN) as u32;
         const DATA: u32 = WAS + ipv6::fragment::LEN as u32;
         self.resize(DATA + len)?;
@@ -134,7 +131,7 @@ impl<P: Packet> Pieces<'_, P> {
         let payload = (len + ipv6::fragment::LEN as u32) as u16;
         self.packet.set(eth::LEN + 4, &payload.to_be_bytes())?;
         self.packet.set(eth::LEN + 6, &[ipv6::next::FRAGMENT])?;
-        let [p, q] = (at as u16 | u16::from(more)).to_be_bytes();
+        let [p, q] = (at as u16 | u16::from(!is_last)).to_be_bytes();
         let [a, b, c, d] = (self.id as u32).to_ne_bytes();
         self.packet.set(WAS as usize, &[self.next_header as u8, 0, p, q, a, b, c, d])?;
         tables.with_saved(|frame| self.packet.fill(frame, WAS + at, DATA, len))?
@@ -144,19 +141,12 @@ impl<P: Packet> Pieces<'_, P> {
 impl<P: Packet, T: Tables> Step<T> for Pieces<'_, P> {
     #[inline(always)]
     fn step(&mut self, tables: &T, _round: u32) -> bool {
-        let (at, left) = (tables.veiled(self.at) as u32, tables.veiled(self.left) as u32);
-        let size = tables.veiled(self.size) as u32;
-        // All but the last are of whole words of eight bytes; 0: the MTU has no room for one.
-        if size == 0 {
-            return true;
-        }
-        let is_last = left <= size;
-        let len = if is_last { left } else { size };
-        if self.store(tables, at, len, !is_last).is_none() {
+        let Some(piece) = self.rest.next(tables) else { return true };
+        if self.store(tables, piece).is_none() {
             return true;
         }
         tables.note(Event::PieceMade);
-        if is_last {
+        if piece.is_last {
             self.state = Self::DONE;
             return true;
         }
@@ -164,8 +154,7 @@ impl<P: Packet, T: Tables> Step<T> for Pieces<'_, P> {
         if ifindex != 0 && self.packet.send_to(ifindex).is_none() {
             return true;
         }
-        self.at = u64::from(at + len);
-        self.left = u64::from(left - len);
+        self.rest.take(piece);
         false
     }
 }

@@ -1,6 +1,6 @@
 //! Errors about balanced packets, sent on to the end they are for (ipvs.md §2.8).
 
-use rvs_abi::{ConnFlags, Method, Outcome, Stats};
+use rvs_abi::{ConnFlags, Method, NO_DEST, Outcome, Stats};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp, ipv6};
 
@@ -66,9 +66,9 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
 /// An error about a request that was sent on as it was: it is the stack's, and counted.
 #[inline(always)]
 fn unchanged<T: Tables>(context: &Context<'_, T>, outer: &Parsed, found: &Found<T::Bucket>) -> Outcome {
-    // Under TC after XDP it has been seen already.
-    if !context.tables.is_second_look() {
-        let (dest, service) = found.ids();
+    let (dest, service) = found.ids();
+    // Under TC after XDP it has been seen already. Past the real servers there is none that it could count for.
+    if !context.tables.is_second_look() && dest != NO_DEST {
         let bytes = u64::from(outer.len);
         context.tables.count(service, dest, &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
     }

@@ -57,7 +57,9 @@ impl<T: Tables> Context<'_, T> {
         if hold::is_handed_over(self.tables, parsed, self.now) {
             return Err(Outcome::HandOverFragment);
         }
-        self.note_request(parsed, found, ids);
+        let in_bytes = fragment::counted(parsed);
+        self.tables.count(ids.1, ids.0, &Stats { in_packets: 1, in_bytes, ..Stats::default() });
+        self.note_request(parsed, found, Direction::Input);
         if routed != Outcome::Balanced {
             return Err(routed);
         }
@@ -78,19 +80,6 @@ impl<T: Tables> Context<'_, T> {
         Ok(Outcome::ForwardTranslated)
     }
 
-    /// Counts a request and moves its connection along.
-    #[inline(always)]
-    fn note_request(&self, parsed: &Parsed, found: &mut Found<T::Bucket>, (dest, service): (u32, u32)) {
-        let in_bytes =
-            if parsed.is(Signal::FRAGMENT) { fragment::bytes(parsed) } else { u64::from(parsed.len) };
-        self.tables.count(service, dest, &Stats { in_packets: 1, in_bytes, ..Stats::default() });
-        // A first packet that was handed over comes again: the connection is in the state after it already.
-        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
-        if is_first || self.advance(found, parsed, Direction::Input, found.packets() != 0) {
-            found.count_packet();
-        }
-    }
-
     #[inline(always)]
     fn translate_reply<P: Packet>(
         &self,
@@ -108,7 +97,7 @@ impl<T: Tables> Context<'_, T> {
             return Err(Outcome::HandOverFragment);
         }
         let (vport, _) = found.ports();
-        self.note_reply(parsed, found)?;
+        self.note_reply(parsed, found);
         if parsed.is(Signal::FRAGMENT) {
             way.keep.write(parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
             way.keep.set_other_end(client);

@@ -16,7 +16,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use rvs_abi::{Class, LOOPBACK, Outcome, Program};
+use rvs_abi::{Class, LOOPBACK, Outcome, Port, Program};
 use rvs_core::program;
 use rvs_core::{Link, Verdict, pipeline};
 use rvs_ebpf::skb::Skb;
@@ -118,17 +118,23 @@ pub fn rvs_tc_here(context: TcContext) -> i32 {
 #[inline(always)]
 fn leave_xdp(tables: &Tables<true>, verdict: &Verdict) -> u32 {
     tables.count_outcome(verdict.outcome);
-    // A dropped packet may leave too: as the error about it. Most leave where they came from, which a veth does only with a
-    // program at its other end, unless told to redirect.
+    // A dropped packet may leave too: as the error about it.
     let is_error = verdict.outcome.class() == Class::Drop;
-    let redirects = is_error && tables::port(tables.ingress).takes_xdp();
     match verdict.link.ifindex {
         0 if is_error => xdp_action::XDP_DROP,
         0 => xdp_action::XDP_PASS,
-        ifindex if ifindex == tables.ingress && !redirects => xdp_action::XDP_TX,
+        ifindex if ifindex == tables.ingress && turns(verdict, is_error) => xdp_action::XDP_TX,
         // SAFETY: a helper that takes numbers.
         ifindex => unsafe { bpf_redirect(ifindex, 0) as u32 },
     }
+}
+
+/// Whether a packet that leaves where it came in is sent back, which not every driver does. The link of an error does not say
+/// so if it was taken from the packet.
+#[inline(always)]
+fn turns(verdict: &Verdict, is_error: bool) -> bool {
+    let way = if is_error { tables::port(verdict.link.ifindex).xdp() } else { verdict.link.resolved };
+    way != Port::BY_REDIRECTION
 }
 
 #[inline(always)]

@@ -161,7 +161,7 @@ fn no_route<const XDP: bool>(tables: &Tables<XDP>, flow: &Flow) -> Outcome {
 /// Takes over the kernel's answer, for either hook: packets of both meet here; `known`: with the neighbour's link address.
 #[inline(always)]
 fn answered(query: &bpf_fib_lookup, known: bool, cached: &mut Cached) {
-    cached.resolved = u32::from(known && tables::port(query.ifindex).takes_xdp());
+    cached.resolved = if known { tables::port(query.ifindex).xdp() } else { 0 };
     cached.ifindex = query.ifindex;
     // SAFETY: plain integers.
     unsafe {

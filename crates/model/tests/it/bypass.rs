@@ -1,19 +1,20 @@
 //! `cache_bypass`: packets of services by mark that have no destination (ipvs.md §2.6, §3.7).
 
-use rvs_abi::{Method, NO_DEST, Outcome, ServiceFlags, Settings};
-use rvs_core::{Flow, Frame, Link, NextHop};
+use rvs_abi::{Method, NO_DEST, Outcome, ServiceFlags, Settings, proto, sched};
+use rvs_core::{Flow, Frame, Link, NextHop, state};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
-use rvs_model::{Capacity, Heap, Model, records};
+use rvs_model::{Capacity, Conn, Heap, Model, for_each_conn, records};
 use rvs_wire::builder::{Ipv4, Payload, Tcp, Udp};
 use rvs_wire::{eth, tcp};
 
-const CAPACITY: Capacity = Capacity { services: 1, dests: 64, conns: 64, cpus: 1 };
+const CAPACITY: Capacity = Capacity { services: 2, dests: 128, conns: 64, cpus: 1 };
 const CLIENT: [u8; 4] = [192, 0, 2, 2];
 const OWN: [u8; 4] = [192, 168, 9, 1];
 const OTHER: [u8; 4] = [203, 0, 113, 7];
 const RS: [u8; 4] = [192, 168, 9, 2];
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const MARK: u32 = 7;
+const NOW: u64 = 1 << 40;
 
 type Routes = fn(&Flow) -> Result<NextHop, Outcome>;
 type Large = Frame<2048>;
@@ -29,14 +30,18 @@ fn route(flow: &Flow) -> Result<NextHop, Outcome> {
 
 /// A service by mark, for packets that come with one, under TC.
 fn model(dests: Vec<DestSetup>, settings: u32) -> Model<Routes> {
+    with_services(&[ServiceSetup::by_mark(MARK, true, dests)], settings)
+}
+
+fn with_services(services: &[ServiceSetup], settings: u32) -> Model<Routes> {
     let heap = Heap::new(&CAPACITY);
-    install(&heap, &[ServiceSetup::by_mark(MARK, true, dests)]);
+    install(&heap, services);
     let config = rvs_abi::Config { settings, ..records::config(&heap) };
     records::write_config(&heap, &config);
     let mut model = Model::new(heap, route as Routes);
     model.set_tc(true);
     model.set_packet_mark(MARK);
-    model.set_now_ns(1 << 40);
+    model.set_now_ns(NOW);
     model
 }
 
@@ -50,6 +55,14 @@ fn frame(ip: &Ipv4, payload: &Payload) -> Large {
 
 fn segment(from: [u8; 4], to: [u8; 4], flags: u8) -> Large {
     frame(&Ipv4::new(from, to), &Payload::Tcp(Tcp::new(40_000, 80, flags)))
+}
+
+/// The one connection.
+fn conn(model: &Model<Routes>) -> Conn {
+    let mut conns = Vec::new();
+    for_each_conn(model.heap(), rvs_core::conn::ticks(NOW), |conn| conns.push(*conn));
+    assert_eq!(conns.len(), 1);
+    conns[0]
 }
 
 /// Whether that is the packet as it came, one hop on.
@@ -88,6 +101,44 @@ fn addresses_of_the_director_and_of_groups_are_not_gone_on_to() {
     for to in [OWN, [224, 0, 0, 1]] {
         let mut packet = segment(CLIENT, to, tcp::SYN);
         assert_eq!(bypassing().ingress(&mut packet, 3).outcome, Outcome::NoDestination, "{to:?}");
+    }
+}
+
+/// Replies move its connection along (ipvs.md §2.7 step 4) and go on as they are, whether the filter knows their source or not.
+#[test]
+fn replies_move_the_connection_along_and_count_for_none() {
+    let other = ServiceSetup {
+        vip: [10, 0, 0, 1].into(),
+        port: 80,
+        protocol: proto::TCP,
+        scheduler: sched::id::RR,
+        sched_flags: 0,
+        dests: vec![DestSetup::new(OTHER, 80, Method::MASQ)],
+    };
+    let by_mark = ServiceSetup::by_mark(MARK, true, vec![]);
+    for services in [&[by_mark.clone()][..], &[by_mark, other]] {
+        let mut model = with_services(services, Settings::DEFAULT | Settings::CACHE_BYPASS);
+        for flags in [tcp::SYN, tcp::ACK] {
+            let went = model.ingress(&mut segment(CLIENT, OTHER, flags), 3);
+            assert_eq!(went.outcome, Outcome::ForwardBypass);
+        }
+        assert_eq!(conn(&model).state, state::tcp::ESTABLISHED);
+        model.set_packet_mark(0);
+        let asked = Ipv4::new(CLIENT, OTHER).packet(&Payload::Tcp(Tcp::new(40_000, 80, tcp::ACK)));
+        let replies = [
+            (Payload::Icmp(3, 1, [vec![0; 4], asked].concat()), state::tcp::ESTABLISHED),
+            (Payload::Tcp(Tcp::new(80, 40_000, tcp::FIN | tcp::ACK)), state::tcp::FIN_WAIT),
+            (Payload::Tcp(Tcp::new(80, 40_000, tcp::RST)), state::tcp::CLOSE),
+        ];
+        for (payload, state) in replies {
+            let mut packet = frame(&Ipv4::new(OTHER, CLIENT), &payload);
+            let came = packet.clone();
+            assert_eq!(model.ingress(&mut packet, 3).outcome, Outcome::ReplyUnchanged);
+            assert_eq!(packet.bytes(), came.bytes());
+            assert_eq!(conn(&model).state, state);
+        }
+        let config = records::config(model.heap());
+        assert_eq!(records::stats_part(model.heap(), &config, 0, 0), rvs_abi::Stats::default());
     }
 }
 

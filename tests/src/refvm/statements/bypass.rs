@@ -16,6 +16,7 @@ use crate::refvm::tests_of_both;
 
 tests_of_both![
     without_a_destination_packets_go_on,
+    replies_move_them_along,
     connections_stay_past_the_real_servers,
     past_the_real_servers_without_connections,
     errors_of_and_about_packets_that_go_on,
@@ -111,10 +112,41 @@ fn without_a_destination_packets_go_on(scene: &mut Scene<'_>) -> Result<()> {
             goes_on(&scene.client(flow.tcp(flags))?, flow)?;
             conns(scene, flow, 1)?;
         }
-        // Replies do not come by the director's connections.
+        // What the host says itself goes on as well.
         let reply = flow.at(NUMBER, flow.vport).tcp(tcp::ACK);
         only_to_client(&scene.server(reply)?).map(drop)
     })
+}
+
+/// Replies that come by the director are of these connections, whether a service has their source for a real server or not.
+fn replies_move_them_along(scene: &mut Scene<'_>) -> Result<()> {
+    with_service(scene, "", |scene, Marked { flow, name, .. }| {
+        is_moved_along(scene, flow, NUMBER)?;
+        scene.rules(&format!("-A -t VIP:81 -s rr\n-a -t VIP:81 -r RS{NUMBER}:81 -m"))?;
+        is_moved_along(scene, &flow.with_client_port(flow.cport + 5000), NUMBER)?;
+        // They are no destination's, and count for no service.
+        scene.numbers("-Ln --stats", |numbers| numbers.iter().all(|number| *number == 0))?;
+        // The same for a real server that answers as the host that it is one for.
+        scene.rules(&format!("-a {name} -r RS4 -g"))?;
+        is_moved_along(scene, &flow.with_client_port(flow.cport + 10000), 4)
+    })
+}
+
+/// Segments of the host's, which came by the director, move a connection along.
+fn is_moved_along(scene: &mut Scene<'_>, flow: &Flow, to: u8) -> Result<()> {
+    only(&scene.client(flow.syn())?, to)?;
+    let host = flow.at(NUMBER, flow.vport);
+    only_to_client(&scene.server(host.tcp(tcp::SYN | tcp::ACK))?)?;
+    only(&scene.client(flow.ack())?, to)?;
+    for (flags, state) in [(tcp::ACK, "ESTABLISHED"), (tcp::FIN | tcp::ACK, "FIN_WAIT"), (tcp::RST, "CLOSE")]
+    {
+        only_to_client(&scene.server(host.tcp(flags))?)?;
+        let client = format!("{}:{}", bracketed(flow.cip), flow.cport);
+        let to = format!("{}:{}", bracketed(flow.vip), flow.vport);
+        let is_there = |conn: &Conn| conn.client == client && conn.state == state;
+        scene.conns_to(&to, |conns| conns.iter().any(is_there))?;
+    }
+    Ok(())
 }
 
 /// When there is a destination again, only new connections go to it; the others outlive the setting too.

@@ -20,10 +20,10 @@ mod statistics;
 mod tool;
 mod tunnels;
 
-use super::Test;
 use super::world::Part;
+use super::{Test, random};
 
-/// All of them, with the directors that take part: where packets are looked at, those of all places.
+/// All of them, and the random histories, with the directors that take part: where packets are looked at, those of all places.
 pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::One(0), objects::TESTS),
     (Part::All, path::TESTS),
@@ -46,6 +46,8 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::One(0), tool::TESTS),
     (Part::One(0), agent::TESTS),
     (Part::One(0), links::TESTS),
+    (Part::One(0), random::TESTS),
+    // Last: their module of IPVS stays, and drops what it can't follow in connections to port 21.
     (Part::All, ftp::TESTS),
     (Part::All, ftp::TESTS_OF_BOTH),
 ];
