@@ -58,6 +58,8 @@ fn stalls(world: &World, service: SocketAddr) {
     let stalled = try_upload(world.client(), service, LEN, STALLED_S);
     assert!(stalled.as_ref().is_err_and(|said| said.contains("timed out")), "{service}: {stalled:?}");
     assert!(world.daemon.counted("too_big") > before, "{service}");
+    // What curl left behind would go on trying.
+    output(world.client(), "ss", &["--kill", "dst", &service.to_string()]);
 }
 
 fn by_nat(way: Way, attach: Attach) {
