@@ -152,26 +152,7 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             let outcome = ftp::send(packet, tables, outcome);
             go_on(packet, tables, outcome)
         }
-        Program::Gather if outcome == Outcome::FragmentHeld => match tables.hold(packet) {
-            // Its first fragment has come at this very moment.
-            Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, Outcome::LaterFragment),
-            outcome => end_without_link(outcome),
-        },
-        Program::Gather => {
-            // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
-            tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
-            // Of what this host makes, the first comes first.
-            if tables.holds() && !tables.is_local() && !tables.release(packet) {
-                return end_without_link(Outcome::RewriteFailed);
-            }
-            if outcome == Outcome::Tunnel {
-                return tables.go_on(packet, Program::Fragment, outcome);
-            }
-            if is_translated(outcome) {
-                return tables.go_on(packet, Program::Translate, outcome);
-            }
-            end(tables, outcome, outcome.class() == Class::Forward)
-        }
+        Program::Gather => gather(packet, tables, outcome),
         Program::Answer => {
             let sent = tables.answer(packet, outcome);
             end(tables, outcome, sent)
@@ -183,6 +164,32 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             go_on(packet, tables, outcome)
         }
     }
+}
+
+/// A fragment that comes before the first of its packet, which is held; or a first one that is ready, behind which those go that
+/// are held.
+#[inline(always)]
+fn gather<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if outcome == Outcome::FragmentHeld {
+        return match tables.hold(packet) {
+            // Its first fragment has come at this very moment.
+            Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, Outcome::LaterFragment),
+            outcome => end_without_link(outcome),
+        };
+    }
+    // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
+    tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
+    // Of what this host makes, the first comes first.
+    if tables.holds() && !tables.is_local() && !tables.release(packet) {
+        return end_without_link(Outcome::RewriteFailed);
+    }
+    if outcome == Outcome::Tunnel {
+        return tables.go_on(packet, Program::Fragment, outcome);
+    }
+    if is_translated(outcome) {
+        return tables.go_on(packet, Program::Translate, outcome);
+    }
+    end(tables, outcome, outcome.class() == Class::Forward)
 }
 
 /// The outcome of a reply whose connection was there a moment ago.

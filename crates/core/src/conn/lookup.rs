@@ -370,7 +370,7 @@ fn scan<T: Tables, M: Matcher<T>>(
 fn any_slot<B: Bucket>(slot: usize, live: Word) -> usize {
     // Behind veils: the compiler would see that the bit is 0, or make a mask of it, for whose two values kernels from 6.18 on
     // verify what follows twice, with constants again.
-    let zero = B::opaque(live.0) / TENTATIVE & 1;
+    let zero = (B::opaque(live.0) / TENTATIVE) & 1;
     let zeroes = zero | B::opaque(zero << 1) | B::opaque(zero << 2);
     // The veil keeps the check of the index a comparison of order, which older kernels need.
     B::opaque(slot as u64 ^ zeroes) as usize

@@ -4,7 +4,7 @@
 //!
 //! The first segment behind the SYN gets the header, most often a bare acknowledgement, which becomes a segment with data. Under
 //! TC: until then XDP hands the client's segments over. Those behind are only renumbered, under both hooks. When the header is
-//! due, and again, is in [`state`].
+//! due, and again, is in `proxy/state.rs`.
 
 mod error;
 mod rewrite;

@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+mod behind;
 mod bucket;
 mod maps;
 mod next_hop;

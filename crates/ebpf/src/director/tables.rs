@@ -13,7 +13,7 @@ use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
 use crate::records::{DestPointer, RulePointer, ServicePointer};
-use crate::{maps, next_hop, stage};
+use crate::{behind, maps, next_hop, stage};
 
 /// What is told to stages under TC: XDP has looked at the packet before.
 pub(crate) const AFTER_XDP: u8 = 1;
@@ -98,14 +98,6 @@ impl<const XDP: bool> Tables<XDP> {
     #[inline(always)]
     pub(crate) fn count_outcome(&self, outcome: Outcome) {
         Self::count_at(outcome as u32);
-    }
-
-    /// Goes on in another program; comes back only if that was not loaded.
-    #[inline(always)]
-    fn tail_call(&self, program: Program) {
-        let programs = if XDP { &maps::PROGRAMS_XDP } else { &maps::PROGRAMS_TC };
-        // SAFETY: the context is that of this program, and the map holds programs of its kind.
-        let _missing = unsafe { programs.tail_call(self, program as u32) };
     }
 
     #[inline(always)]
@@ -559,22 +551,7 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
             // SAFETY: the kernel's context is valid for the program's whole run; it lets programs under TC write this field.
             unsafe { (*skb).tc_index = SEEN };
         }
-        // One call for each: with a number that is known, the kernel makes it a jump.
-        match program {
-            Program::Connect => self.tail_call(Program::Connect),
-            Program::Error => self.tail_call(Program::Error),
-            Program::Fragment => self.tail_call(Program::Fragment),
-            Program::Answer => self.tail_call(Program::Answer),
-            Program::Gather => self.tail_call(Program::Gather),
-            Program::Cut => self.tail_call(Program::Cut),
-            Program::Here => self.tail_call(Program::Here),
-            Program::Translate => self.tail_call(Program::Translate),
-            Program::Ftp => self.tail_call(Program::Ftp),
-            Program::Heard => self.tail_call(Program::Heard),
-            Program::Bypass => self.tail_call(Program::Bypass),
-            Program::Clamp => self.tail_call(Program::Clamp),
-            Program::Head => self.tail_call(Program::Head),
-        }
+        behind::call(self, program);
         Verdict { outcome: Outcome::Inconsistent, link: Link::default() }
     }
 
