@@ -3,6 +3,7 @@
 #![no_main]
 
 mod bucket;
+mod hooks;
 mod maps;
 mod next_hop;
 mod records;
