@@ -4,6 +4,7 @@
 
 mod behind;
 mod bucket;
+mod hooks;
 mod maps;
 mod next_hop;
 mod records;

@@ -12,6 +12,7 @@ use rvs_core::{fragment, hold};
 use rvs_ebpf::atomic;
 
 use crate::bucket::Bucket;
+use crate::hooks::{stages, under_tc};
 use crate::records::{DestPointer, RulePointer, ServicePointer};
 use crate::{behind, maps, next_hop, stage};
 
@@ -158,33 +159,6 @@ struct Loop<'a, const XDP: bool, S> {
 pub(crate) fn outcome(number: u32) -> Outcome {
     // SAFETY: stages return, and programs hand over, nothing but numbers of outcomes.
     unsafe { core::mem::transmute::<u32, Outcome>(number) }
-}
-
-/// Stages under both hooks, each a function of its own for either.
-macro_rules! stages {
-    ($($name:ident: $under_xdp:ident, $under_tc:ident $(($look:ident))?;)*) => {$(
-        #[inline(always)]
-        fn $name<P: Packet>(&self, _packet: &mut P) -> Outcome {
-            outcome(if XDP {
-                stage::$under_xdp(self.context.cast())
-            } else {
-                stage::$under_tc(self.context.cast() $(, u32::from(self.$look))?)
-            })
-        }
-    )*};
-}
-
-/// Stages under TC alone, to which XDP has handed over before.
-macro_rules! under_tc {
-    ($($name:ident: $under_tc:ident $(($look:ident))?;)*) => {$(
-        #[inline(always)]
-        fn $name<P: Packet>(&self, _packet: &mut P) -> Outcome {
-            if XDP {
-                return Outcome::Inconsistent;
-            }
-            outcome(stage::$under_tc(self.context.cast() $(, u32::from(self.$look))?))
-        }
-    )*};
 }
 
 impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
