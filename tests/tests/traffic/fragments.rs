@@ -29,7 +29,7 @@ const LENGTHS: [u32; 5] = [16, 1472, 1473, 4000, 30_000];
 pub(crate) const SMALL: u32 = 1400;
 pub(crate) const CUT_LENGTHS: [u32; 6] = [16, 1372, 1373, 1472, 4000, 30_000];
 /// A length that is none of them and is cut too.
-const UNASKED: usize = 3000;
+pub(crate) const UNASKED: usize = 3000;
 /// Bytes of a datagram whose fragments are sent one by one, and of each of these.
 const LEN: usize = 4000;
 const SIZE: usize = 1024;
@@ -261,7 +261,8 @@ pub(crate) fn let_packets_be_cut(world: &World) {
     }
 }
 
-/// Gives the way to `server` a route with a small MTU, and waits until the director knows of it: it counts `outcome`.
+/// Gives the way to `server` a route with a small MTU, and waits until the director knows of it: datagrams of [`UNASKED`] bytes
+/// are cut, and counted as `outcome`.
 pub(crate) fn make_way_small(world: &mut World, server: IpAddr, service: SocketAddr, outcome: &str) {
     let link = world.cluster.director().interface("to-servers").index;
     let route = Route::to(Prefix::host(server)).dev(link).mtu(SMALL);
