@@ -140,6 +140,7 @@ fn script() -> String {
     script.extend(block(TUNNELS, "# Tunnels"));
     script.extend(block(FULL_NAT, "# Full NAT"));
     script.extend(block(NAT64, "# NAT64 and NAT46"));
+    script.extend(block(crate::client_address::PAGE, "## The PROXY protocol"));
     script.extend([stop, "wait", "echo ended"]);
     script.join("\n")
 }
@@ -174,10 +175,10 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the five of the script, that of random histories, and those that the
+    // Nor is there another block with commands, but the six of the script, that of random histories, and those that the
     // tests of the agent and of `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 8);
+    assert_eq!(shown, blocks.len() + 9);
 }
 
 #[test]
