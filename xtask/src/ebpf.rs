@@ -107,10 +107,7 @@ fn rust_flags() -> Result<OsString> {
     linker_flag.push(linker);
     let mut flags = vec![OsString::from("-C"), linker_flag];
     // BTF, which needs the debug information of level 2: maps, callbacks and global functions are declared in it.
-    // Without the last, LLVM leaves every small memory of zeroes and every copy to a loop over single bytes.
-    let link =
-        ["-C", "link-arg=--btf", "-C", "debuginfo=2", "-C", "link-arg=--disable-expand-memcpy-in-order"];
-    flags.extend(link.map(OsString::from));
+    flags.extend(["-C", "link-arg=--btf", "-C", "debuginfo=2"].map(OsString::from));
     // v3: atomics that return a value. Not v4, which kernel 6.1 doesn't know.
     flags.extend(["-C", "target-cpu=v3"].map(OsString::from));
     // Headers are not aligned in a frame, and the kernel allows such reads; without this LLVM reads byte by byte (DR: 124
