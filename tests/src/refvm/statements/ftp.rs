@@ -180,18 +180,19 @@ fn s171_active_data_come_from_the_service(scene: &mut Scene<'_>) -> Result<()> {
         scene.cluster("-t VIP:21 -s rr", "-m")?;
         let flow = open(scene, 21)?;
         let command = format!("PORT {}\r\n", address(flow.cip, 1801));
-        active(scene, &flow, &command)
+        active(scene, &flow, &command, 1801)
     })
 }
 
-/// A client names its port 1801, to which the server connects.
-fn active(scene: &mut Scene<'_>, flow: &Flow, command: &str) -> Result<()> {
+/// A client names its port, to which the server connects. Each test has one of its own: the connection of another to the same one
+/// may still be there, and of two with the same ends one is found.
+fn active(scene: &mut Scene<'_>, flow: &Flow, command: &str, port: u16) -> Result<()> {
     let seen = client(scene, flow, ACK, (1001, 5000), command)?;
     let is = said(only(&seen, 4)?)?;
     ensure!(is == command, "{is:?}");
     let conns = scene.conns(2)?;
     ensure!(conns.iter().any(|conn| conn.state == "LISTEN" && conn.vip.ends_with(":20")), "{conns:?}");
-    let data = flow.to_port(20).with_client_port(1801);
+    let data = flow.to_port(20).with_client_port(port);
     only_to_client(&server(scene, &data, SYN, (1, 0), "")?)?;
     only(&client(scene, &data, SYN_ACK, (1, 2), "")?, 4)?;
     only_to_client(&server(scene, &data, ACK, (2, 2), "data")?)?;
@@ -203,8 +204,8 @@ fn extended_active_mode(scene: &mut Scene<'_>) -> Result<()> {
         scene.cluster("-t VIP:21 -s rr", "-m")?;
         let flow = open(scene, 21)?;
         let family = if scene.family == Family::V4 { 1 } else { 2 };
-        let command = format!("EPRT |{family}|{}|1801|\r\n", flow.cip);
-        active(scene, &flow, &command)
+        let command = format!("EPRT |{family}|{}|1802|\r\n", flow.cip);
+        active(scene, &flow, &command, 1802)
     })
 }
 
