@@ -34,6 +34,8 @@ pub enum Action {
         command: usize,
         /// All that there are to be.
         programs: ProgramSet,
+        /// At which ports FTP is listened to, if they can.
+        ftp_ports: Vec<u16>,
     },
     /// Writes a table into free words. Its state word is final for a new service, and set by `Switch` for others.
     Table {

@@ -37,7 +37,9 @@ impl Action {
     /// Only `Key` and `Programs` can fail.
     pub fn execute<M: Memory>(&self, memory: &M) -> Result<(), MemoryError> {
         match self {
-            Self::Programs { programs, .. } => return programs::load(memory, *programs),
+            Self::Programs { programs, ftp_ports, .. } => {
+                return programs::load(memory, *programs, ftp_ports);
+            }
             Self::Table { at, words } => write_table(memory, *at, words),
             Self::Zero { row } => zero(memory, *row),
             Self::Dest { id, old, new } => write_dest(memory, *id, old, new),

@@ -44,11 +44,11 @@ pub(crate) fn finish(draft: Draft<'_>) -> Result<Plan, Refusal> {
     let mut services = BTreeMap::new();
     let (mut live, mut special) = (actual.live, actual.special);
     let mut programs = programs::needed(actual.programs, [], settings, &actual.ftp_ports);
-    steps.programs(0, actual.programs, programs);
+    steps.programs(0, actual.programs, programs, &actual.ftp_ports);
     for (id, mut service) in touched {
         let so_far = programs;
         programs = programs::needed(so_far, [&service.state], settings, &actual.ftp_ports);
-        steps.programs(service.index, so_far, programs);
+        steps.programs(service.index, so_far, programs, &actual.ftp_ports);
         let before = actual.services.get(&id);
         steps.table(id, &mut service, &mut space.words)?;
         steps.dests(id, before, &service.state);
@@ -104,9 +104,10 @@ fn recounted(actual: &State, after: &BTreeMap<ServiceId, ServiceState>, zeroed: 
 
 impl Steps {
     /// The programs that packets are sent on to.
-    fn programs(&mut self, command: usize, before: ProgramSet, programs: ProgramSet) {
+    fn programs(&mut self, command: usize, before: ProgramSet, programs: ProgramSet, ftp_ports: &[u16]) {
         if programs != before {
-            self.prepare.push(Action::Programs { command, programs });
+            let ftp_ports = ftp_ports.to_vec();
+            self.prepare.push(Action::Programs { command, programs, ftp_ports });
         }
     }
 

@@ -29,7 +29,6 @@ mod estimator;
 mod execute;
 mod filter;
 mod finish;
-mod ftp;
 mod full_nat_sources;
 pub mod limits;
 mod listing;

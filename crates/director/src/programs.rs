@@ -1,7 +1,7 @@
 //! The programs that are loaded once there is something that takes them ([`ProgramSet::ON_DEMAND`]): most directors need none of
 //! them, and each takes the kernel's verifier a while.
 
-use rvs_abi::{Config, DestFlags, Program, ProgramSet};
+use rvs_abi::{Config, DestFlags, Program, ProgramSet, limits};
 use rvs_config::{ClientAddress, Protocol, Setting, Settings};
 use rvs_model::{Memory, MemoryError, records};
 
@@ -54,16 +54,27 @@ pub(crate) fn needed<'a>(
     of_services.fold(before.with(of_settings), ProgramSet::with)
 }
 
-/// Loads them, and writes down that packets may be sent on to them.
-pub(crate) fn load<M: Memory>(memory: &M, programs: ProgramSet) -> Result<(), MemoryError> {
+/// Loads them, and writes down that packets may be sent on to them. FTP's ports count only with its programs: without them
+/// no packet has to be looked up as the first of a data connection.
+pub(crate) fn load<M: Memory>(
+    memory: &M,
+    programs: ProgramSet,
+    ftp_ports: &[u16],
+) -> Result<(), MemoryError> {
     memory.load(programs)?;
     let mut config = records::config(memory);
     config.programs = programs.0;
+    config.ftp_ports = [0; limits::FTP_PORTS];
+    if programs.has(Program::Ftp) {
+        for (place, port) in config.ftp_ports.iter_mut().zip(ftp_ports) {
+            *place = port.to_be();
+        }
+    }
     records::write_config(memory, &config);
     Ok(())
 }
 
-/// The ports at which FTP's control connections are listened to.
+/// The ports at which FTP's control connections are listened to now.
 pub(crate) fn ftp_ports(config: &Config) -> Vec<u16> {
     config.ftp_ports.iter().map(|port| u16::from_be(*port)).filter(|port| *port != 0).collect()
 }
@@ -76,12 +87,19 @@ impl State {
 }
 
 impl<M: Memory> Director<M> {
+    /// Sets at which virtual ports FTP's control connections are listened to (ipvs.md §12.1): the first
+    /// [`limits::FTP_PORTS`] of them, from the next [`load_programs`](Self::load_programs) on. Connections that are there
+    /// already stay as they are.
+    pub fn set_ftp_ports(&mut self, ports: &[u16]) {
+        self.state.ftp_ports = ports.iter().copied().take(limits::FTP_PORTS).collect();
+    }
+
     /// Loads the programs that what is there may need: after a start, before packets come.
     ///
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_programs(&mut self) -> Result<(), MemoryError> {
         self.state.programs = self.state.programs_needed();
-        load(&self.memory, self.state.programs)
+        load(&self.memory, self.state.programs, &self.state.ftp_ports)
     }
 }

@@ -17,13 +17,17 @@ const FOLDERS: &[&str] = &[
     "/sys/fs/cgroup/unified",
 ];
 
+/// What the kernel puts into a BPF file system when it is mounted, which `setup` does.
+const OF_THE_KERNEL: &[&str] = &["/sys/fs/bpf/maps.debug", "/sys/fs/bpf/progs.debug"];
+
 /// What is there at one moment.
 pub(crate) struct Residue(BTreeSet<PathBuf>);
 
 impl Residue {
     pub(crate) fn now() -> Self {
         let entries = FOLDERS.iter().filter_map(|folder| fs::read_dir(Path::new(folder)).ok());
-        Self(entries.flatten().flatten().map(|entry| entry.path()).collect())
+        let paths = entries.flatten().flatten().map(|entry| entry.path());
+        Self(paths.filter(|path| !OF_THE_KERNEL.iter().any(|own| path == Path::new(own))).collect())
     }
 
     /// Names what has come since, and fails if anything has.

@@ -144,6 +144,26 @@ fn other_ports_of_ftp_count_from_the_next_start_on() {
 }
 
 #[test]
+fn ftp_is_listened_to_once_there_is_a_service_for_it() {
+    let mut director = loading(None);
+    director.load_programs().unwrap();
+    // As they stand in a packet.
+    let ports = |director: &Director<Loading>| {
+        records::config(&director.memory().heap).ftp_ports.map(u16::to_ne_bytes)
+    };
+    assert_eq!(ports(&director), [[0; 2]; 2]);
+    director.apply(&three(Scheduler::Rr, [1, 1, 1]), 0).unwrap();
+    assert_eq!(ports(&director), [[0; 2]; 2]);
+    director.apply(&[add_service(at_port(21), Scheduler::Rr)], 0).unwrap();
+    assert_eq!(ports(&director), [[0, 21], [8, 73]]);
+    director.apply(&[Command::Clear], 0).unwrap();
+    let mut director = Director::adopt(director.into_memory()).unwrap();
+    director.set_ftp_ports(&[2121]);
+    director.load_programs().unwrap();
+    assert_eq!(ports(&director), [[8, 73], [0; 2]]);
+}
+
+#[test]
 fn a_command_whose_programs_are_refused_changes_nothing() {
     let mut director = loading(Some(Program::Heard));
     director.apply(&three(Scheduler::Rr, [1, 1, 1]), 0).unwrap();
