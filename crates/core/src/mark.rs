@@ -6,6 +6,7 @@
 
 use rvs_abi::{Addr, Event, Outcome, limits, mark};
 
+use crate::parse::Signal;
 use crate::reuse::may_begin;
 use crate::{Parsed, RuleRecord, Step, Tables, filter};
 
@@ -18,11 +19,16 @@ pub(crate) fn concerns<T: Tables>(tables: &T, parsed: &Parsed, outcome: Outcome,
     if filter::is_learned(tables, parsed.destination) {
         return KNOWN;
     }
-    let begins = outcome == Outcome::Balanced && may_begin(tables, parsed);
-    if begins && (own != 0 || filter::is_ruled(tables, parsed.destination)) {
-        return MAYBE;
+    if own == 0 && !filter::is_ruled(tables, parsed.destination) {
+        return NONE;
     }
-    NONE
+    // Fragments behind the first have no ports that could be asked about: they wait for what is decided about that, and so
+    // something is, whether it may begin a connection or not.
+    if outcome == Outcome::LaterFragment {
+        return KNOWN;
+    }
+    let begins = parsed.is(Signal::FRAGMENT) || may_begin(tables, parsed);
+    if outcome == Outcome::Balanced && begins { MAYBE } else { NONE }
 }
 
 /// Whether a packet may be a reply of a connection that was made by mark: such a service has no address that the filter could
@@ -34,7 +40,7 @@ pub(crate) fn may_answer<T: Tables>(tables: &T, parsed: &Parsed) -> bool {
 
 /// It is for none.
 pub(crate) const NONE: u32 = 0;
-/// It may be of a connection that was made by mark.
+/// It may be of a connection that was made by mark, or is a fragment behind the first of a packet that may be.
 pub(crate) const KNOWN: u32 = 1;
 /// It is not, but may have a mark.
 pub(crate) const MAYBE: u32 = 2;
@@ -48,8 +54,10 @@ pub fn classify<T: Tables>(tables: &T) -> Outcome {
         Search::new(&scratch.parsed, may_begin(tables, &scratch.parsed))
     });
     let Some(mut search) = search else { return Outcome::Inconsistent };
+    // Fragments of a packet go where the first goes, and of this one that has to be kept.
+    let none = if search.is_first == 0 { Outcome::NotOurs } else { Outcome::NoService };
     if search.begins == 0 {
-        return Outcome::NotOurs;
+        return none;
     }
     let is_v4 = search.destination.is_v4();
     // Before the loop, behind which the compiler no longer knows on which hook this is: there is no such field under XDP.
@@ -70,7 +78,7 @@ pub fn classify<T: Tables>(tables: &T) -> Outcome {
     if mark != 0 && tables.service_id(&mark::key(mark, is_v4)).is_some() {
         Outcome::NoConnection
     } else {
-        Outcome::NotOurs
+        none
     }
 }
 
@@ -83,6 +91,8 @@ struct Search {
     protocol: u8,
     family: u8,
     begins: u16,
+    /// 1: it is the first fragment of a packet.
+    is_first: u16,
     first: u32,
     /// Of the rule that was found; 0: none.
     mark: u32,
@@ -99,6 +109,7 @@ impl Search {
             protocol: parsed.protocol,
             family: parsed.family,
             begins: begins as u16,
+            is_first: parsed.is(Signal::FRAGMENT) as u16,
             first: 0,
             mark: 0,
         }

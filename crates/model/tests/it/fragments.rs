@@ -4,12 +4,13 @@ use std::net::Ipv6Addr;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::id;
-use rvs_abi::{Event, Method, Outcome, limits, proto};
+use rvs_abi::{Event, Method, Outcome, Rule, limits, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
-use rvs_model::testing::{DestSetup, ServiceSetup, install};
+use rvs_model::testing::{DestSetup, ServiceSetup, install, write_rules};
 use rvs_model::{Capacity, Heap, Memory as _, Model};
-use rvs_wire::builder::{Ipv4, Ipv6, Payload, Udp, ethernet};
+use rvs_wire::builder::{Ipv4, Ipv6, Payload, Tcp, Udp, ethernet};
 use rvs_wire::eth;
+use rvs_wire::tcp::ACK;
 
 pub(crate) const CAPACITY: Capacity = Capacity { services: 4, dests: 256, conns: 100, cpus: 1 };
 pub(crate) const CLIENT: [u8; 4] = [192, 0, 2, 2];
@@ -154,6 +155,42 @@ fn fragments_of_what_is_passed_on_are_passed_on() {
     assert_eq!(run(&model, &fragments[0]).0, Outcome::NoService);
     assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
     assert_eq!(model.outcomes(Outcome::Fragment), 2, "the held one too");
+}
+
+/// By a mark alone no address tells that there is a service, and what comes before the first has no ports for a rule.
+#[test]
+fn fragments_by_mark_in_any_order_arrive() {
+    let by_mark = |ports| {
+        let heap = Heap::new(&CAPACITY);
+        let service = ServiceSetup::by_mark(7, true, vec![DestSetup::new(RS, 0, Method::MASQ)]);
+        install(&heap, &[service]);
+        write_rules(
+            &heap,
+            &[Rule { source_ports: [0, u16::MAX], destination_ports: ports, mark: 7, ..Rule::default() }],
+        );
+        let mut model = Model::new(heap, route as Route);
+        model.set_now_ns(1 << 40);
+        model.set_tc(true);
+        model
+    };
+    let fragments = request(5).fragments(&datagram(53, 100), 48);
+    let model = by_mark([53, 53]);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::FragmentHeld);
+    let (outcome, left) = run(&model, &fragments[0]);
+    assert_eq!((outcome, left.len()), (Outcome::ForwardMasq, 3));
+    // Those of a packet that no rule is for go where their first goes.
+    let model = by_mark([54, 54]);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[0]).0, Outcome::NoService);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
+    assert_eq!(model.outcomes(Outcome::Fragment), 2, "the held one too");
+    // So does one that begins nothing.
+    let segment = Tcp { data: vec![7; 100], ..Tcp::new(40_000, 54, ACK) };
+    let fragments = request(6).fragments(&Payload::Tcp(segment), 48);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[0]).0, Outcome::NoService);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
 }
 
 /// The second fragment of a packet from that client.

@@ -1,6 +1,7 @@
 //! Services by firewall mark. IPVS's packets get theirs from the kernel's firewall, rvs's from the classifier.
 
 use anyhow::{Result, ensure};
+use rvs_wire::builder::{Payload, Udp};
 use rvs_wire::tcp;
 
 use crate::refvm::frames::{self, Family, SYN_ACK};
@@ -16,6 +17,7 @@ tests_of_both![
     a_connection_outlives_its_mark,
     a_mark_covers_ports_and_protocols,
     direct_routing_by_mark,
+    fragments_by_mark_in_any_order,
 ];
 
 /// The mark of a test's packets: its own.
@@ -121,5 +123,19 @@ fn a_mark_covers_ports_and_protocols(scene: &mut Scene<'_>) -> Result<()> {
 fn direct_routing_by_mark(scene: &mut Scene<'_>) -> Result<()> {
     marked(scene, 0, "-g")?;
     arrives(scene, 8080, 4, 8080)?;
+    end(scene)
+}
+
+/// Before there is a connection nothing but the mark tells that fragments behind the first are for a service.
+fn fragments_by_mark_in_any_order(scene: &mut Scene<'_>) -> Result<()> {
+    marked(scene, 0, "-m")?;
+    for (id, order) in [(0x400, [2, 1, 0]), (0x401, [1, 0, 2])] {
+        let flow = scene.flow(6000 + id);
+        let payload = Payload::Udp(Udp::new(flow.cport, flow.vport, &[7; 1200]));
+        let frames = flow.in_frames(&flow.ip().fragments(&payload, 480, id));
+        let sent: Vec<_> = order.iter().filter_map(|index| frames.get(*index).cloned()).collect();
+        let seen = scene.clients(&sent)?;
+        ensure!(seen.to_servers.len() == 3 && seen.to_clients.is_empty(), "{order:?}: {seen:?}");
+    }
     end(scene)
 }
