@@ -154,6 +154,7 @@ outcomes! {
     FullNatProtocol = 75, Drop, "full_nat_protocol", "full NAT of a protocol without ports";
     HandOverProxy = 63, HandOver, "hand_over_proxy", "segment that may need a PROXY header before its data: taken up under TC";
     ProxyBundle = 64, Drop, "proxy_bundle", "PROXY: first data of a connection, bundled with others before the header was sent; they come again alone";
+    ProxyPlace = 66, Drop, "proxy_place", "PROXY: data, or a fragment, that a server without the header yet would take for part of it";
 
     FtpFull = 77, Drop, "ftp_full", "FTP: no room to note what a client asked its server for";
     FtpBundle = 93, Drop, "ftp_bundle", "FTP: an address in a segment that is too long, or bundled with others; it comes again alone";
@@ -162,6 +163,7 @@ outcomes! {
     TranslateChecksum = 120, Drop, "translate_checksum", "translation: fragments of a UDP datagram without a checksum, which IPv6 needs";
     TranslateIcmp = 121, Drop, "translate_icmp", "translation: an ICMP error that says what the other family has no word for";
     TranslateMtu = 122, Drop, "translate_mtu", "translation: too large for an IPv4 way with an MTU below 1260, and too small to be made smaller in IPv6";
+    TranslateLocal = 56, Drop, "translate_local", "translation: client or destination is this director itself";
     ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";
     BadIcmpChecksum = 60, Drop, "bad_icmp_checksum", "ICMP error with a wrong checksum";
     LoopbackAddress = 67, Drop, "loopback_address", "a packet that would carry a loopback address from one host to another";

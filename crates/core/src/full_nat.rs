@@ -66,7 +66,9 @@ pub fn full_nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome)
         }
         let sent = forward::rewrite(packet, parsed, &way.ends).and_then(|()| address(packet, &way.hop.link));
         match sent {
-            Ok(()) if is_request && way.tells_client != 0 => Outcome::ClientOption,
+            Ok(()) if is_request && option::concerns(packet, parsed, way.tells_client) => {
+                Outcome::ClientOption
+            }
             Ok(()) if is_request => Outcome::ForwardFullNat,
             Ok(()) => Outcome::ReplyFullNat,
             Err(outcome) => outcome,
@@ -79,9 +81,10 @@ pub fn full_nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome)
 #[inline(always)]
 pub fn client_option<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let outcome = tables.with_scratch(|scratch| {
-        match option::add(packet, tables, &scratch.parsed, scratch.way.service) {
-            Some(()) => Outcome::ForwardFullNat,
-            None => Outcome::RewriteFailed,
+        let Scratch { parsed, way, .. } = scratch;
+        match option::add(packet, tables, parsed, (way.service, way.tells_client)) {
+            Ok(()) => Outcome::ForwardFullNat,
+            Err(outcome) => outcome,
         }
     });
     outcome.unwrap_or(Outcome::Inconsistent)
@@ -141,8 +144,7 @@ impl<T: Tables> Context<'_, T> {
             way.keep.set_other_end(local);
         }
         // Its packet is counted.
-        let is_early = found.packets() <= option::SEGMENTS;
-        way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+        way.tells_client = option::of(parsed, found);
         (_, way.service) = found.ids();
         way.ends.source = local;
         way.ends.sport = found.lport();

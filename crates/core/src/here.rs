@@ -84,6 +84,13 @@ impl<T: Tables> Context<'_, T> {
         }
     }
 
+    /// Full NAT leaves clients and destinations on this host their addresses, so there is none of the other family for them.
+    #[inline(always)]
+    pub(crate) fn stays_in_family(&self, parsed: &Parsed, dest: T::Dest, method: u8) -> Result<(), Outcome> {
+        let changes = method == Method::MASQ && dest.addr().is_v4() != parsed.is_v4();
+        if self.is_near && changes { Err(Outcome::TranslateLocal) } else { Ok(()) }
+    }
+
     /// What becomes of a packet to a destination on this host. Under XDP there is no way to its stack.
     #[inline(always)]
     pub(crate) fn to_stack(&self) -> Outcome {

@@ -81,6 +81,7 @@ pub(crate) fn send<P: Packet, T: Tables>(
     let (dest_id, service) = (request.entry.dest, request.entry.service);
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
     let method = method(request.entry.flags);
+    context.stays_in_family(parsed, dest, method)?;
     let mut found = context.find_way(dest, dest_id, true, way);
     if found == Outcome::Balanced
         && let Err(outcome) = cut::check(packet, context.tables, parsed, &way.hop, method)

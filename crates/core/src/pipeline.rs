@@ -81,7 +81,7 @@ pub struct Way {
     pub local: Local,
     /// Of full NAT, and of an error's quoted packet: the ends that it leaves with.
     pub ends: NewEnds,
-    /// Of full NAT, 1: it tells the server who the client is.
+    /// Of full NAT: what becomes of the option that tells the server who the client is, see `forward/client_option.rs`.
     pub tells_client: u64,
     /// Of one that is translated, 1: its connection's data begin with a header.
     pub is_proxied: u64,
@@ -466,6 +466,7 @@ impl<'a, T: Tables> Context<'a, T> {
         if method(found.flags()) == Method::FULL_NAT && dest.addr().is_v4() != parsed.is_v4() {
             return Err(Outcome::Translate);
         }
+        self.stays_in_family(parsed, dest, method(found.flags()))?;
         // Before anything is counted or changed: a packet that is handed over is counted where it is taken up. One that has
         // no route is counted here all the same (ipvs.md §2.2).
         let begins = self.is_fresh || parsed.is(Signal::RENEWS);

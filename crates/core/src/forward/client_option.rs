@@ -2,21 +2,33 @@
 //! segments without data, where the header is the packet's end: nothing has to be moved, and nothing becomes too large for
 //! the way. The first segments of a connection are such: SYN and ACK.
 //!
-//! What a client says there itself is made blank in all of its first segments: a server is to believe the director only.
+//! What a client says there itself is made blank in all of its segments: a server is to believe the director only, and may
+//! wait for a word until the connection ends.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "offsets and lengths in a frame are below 2^17; a TCP header has at most 60 bytes"
 )]
 
-use rvs_abi::{Addr, ClientTold, Event};
+use rvs_abi::{Addr, ClientTold, ConnFlags, Event, Outcome, proto};
 use rvs_wire::checksum::Delta;
 use rvs_wire::tcp::{OPTION_END as END, OPTION_NOP as NO_OPERATION};
 use rvs_wire::{eth, ipv6, tcp, toa};
 
+use crate::conn::{Bucket, Found};
+use crate::parse::Signal;
 use crate::{Packet, Parsed, ServiceRecord, Step, Tables};
 
 /// Segments of a connection that may tell the server: the SYN, the ACK behind it, and some that are sent again.
-pub(crate) const SEGMENTS: u32 = 8;
+const SEGMENTS: u32 = 8;
+/// What becomes of a request: nothing, as it is no segment.
+pub(crate) const NOTHING: u64 = 0;
+/// The option is made blank, if it is there.
+const BLANK: u64 = 1;
+/// And added.
+const ADD: u64 = 2;
+/// How the options of most segments begin that have any: timestamps, and nothing else in a header of this length.
+const USUAL: [u8; 4] = [NO_OPERATION, NO_OPERATION, 8, 10];
+const USUAL_LEN: usize = tcp::LEN + 12;
 /// Offset of the byte with the header's length in the TCP header.
 const OFFSET: usize = 12;
 /// Offsets in the IPv4 header.
@@ -25,29 +37,74 @@ const CHECKSUM: usize = 10;
 /// Offset of the payload's length in the IPv6 header.
 const PAYLOAD_LEN: usize = 4;
 
-/// Adds the option to a request whose addresses have been rewritten, if its service wants that; `parsed` is as it came. `None`: a part of the packet
-/// that was there is not, or the kernel made no room.
+/// What becomes of a request of a connection, with which it is counted. FTP's servers are told nothing: they compare who
+/// they are told with the address in a command, which is the director's, and with that of the data connection.
+#[inline(always)]
+pub(crate) fn of<B: Bucket>(parsed: &Parsed, found: &Found<B>) -> u64 {
+    let is_ftp = found.flags() & ConnFlags::FTP != 0 || found.control() != 0;
+    match (parsed.protocol == proto::TCP, !is_ftp && found.packets() <= SEGMENTS) {
+        (false, _) => NOTHING,
+        (true, false) => BLANK,
+        (true, true) => ADD,
+    }
+}
+
+/// Whether something is to be done with it, or looked for.
+#[inline(always)]
+pub(crate) fn concerns<P: Packet>(packet: &P, parsed: &Parsed, what: u64) -> bool {
+    if what != BLANK {
+        return what == ADD;
+    }
+    let l4 = parsed.transport();
+    let Some([offset]) = packet.get::<1>(l4 + OFFSET) else { return true };
+    match usize::from(offset >> 4) * 4 {
+        tcp::LEN => false,
+        USUAL_LEN => packet.get::<4>(l4 + tcp::LEN) != Some(USUAL),
+        _ => true,
+    }
+}
+
+/// Makes what the client says blank in a request whose addresses have been rewritten, and adds the option if it is early and
+/// its service wants that; `parsed` is as it came.
+///
+/// # Errors
+/// A part of the packet that was there is not, or the kernel made no room; of a first fragment, that options are in the next.
 #[inline(always)]
 pub(crate) fn add<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     parsed: &Parsed,
-    service: u32,
-) -> Option<()> {
+    (service, what): (u32, u64),
+) -> Result<(), Outcome> {
     let l4 = parsed.transport();
-    let [offset] = packet.get::<1>(l4 + OFFSET)?;
+    let [offset] = packet.get::<1>(l4 + OFFSET).ok_or(Outcome::RewriteFailed)?;
     let header_len = u32::from(offset >> 4) * 4;
+    let (header_end, end) = (l4 as u32 + header_len, eth::LEN as u32 + parsed.len);
+    if parsed.is(Signal::FRAGMENT) && header_end > end {
+        return Err(Outcome::TruncatedTransport);
+    }
+    packet.reach(header_end);
     let fields = blank(packet, tables, l4, header_len);
     let option_len = if parsed.source.is_v4() { toa::LEN_V4 } else { toa::LEN_V6 } as u32;
     let is_told = tables.service(service).is_none_or(|s| s.client_address() == ClientTold::OPTION);
-    let is_bare = is_told && eth::LEN as u32 + parsed.len == parsed.l4 as u32 + header_len;
+    let is_bare = is_told && what == ADD && end == header_end && !parsed.is(Signal::FRAGMENT);
     let has_room = header_len + option_len <= tcp::LEN_MAX as u32;
     if is_bare && !has_room {
         tables.note(Event::ClientOptionNoRoom);
     }
-    if !is_bare || !has_room {
-        return packet.update_tcp_checksum(l4 + tcp::CHECKSUM, Delta::new(), fields);
-    }
+    let done = if is_bare && has_room {
+        append(packet, parsed, offset, fields)
+    } else {
+        packet.update_tcp_checksum(l4 + tcp::CHECKSUM, Delta::new(), fields)
+    };
+    done.ok_or(Outcome::RewriteFailed)
+}
+
+/// Adds it behind the header of a segment that has `offset` there; `fields` is what has been changed of that so far.
+#[inline(always)]
+fn append<P: Packet>(packet: &mut P, parsed: &Parsed, offset: u8, fields: Delta) -> Option<()> {
+    let l4 = parsed.transport();
+    let option_len = if parsed.source.is_v4() { toa::LEN_V4 } else { toa::LEN_V6 } as u32;
     let end = eth::LEN as u32 + parsed.len;
     packet.resize(end + option_len)?;
     let fields = fields.and(write(packet, parsed, end as usize)?);

@@ -146,10 +146,13 @@ fn request<P: Packet, T: Tables>(
         }
         return Ok(0);
     }
-    match numbers.plan(segment.sequence, segment.has(tcp::RST)) {
-        // A fragment's data can't be moved. It comes again.
-        Plan::Insert if !parsed.is(Signal::FRAGMENT) => insert(packet, tables, parsed, found, segment),
-        Plan::Leave | Plan::Insert => Ok(0),
+    let is_first = parsed.is(Signal::FRAGMENT);
+    let has_data = is_first || segment.end != segment.header_end;
+    match numbers.plan(segment.sequence, has_data, segment.has(tcp::RST)) {
+        // A fragment's data can't be moved, and may not take the header's place.
+        Plan::Insert if !is_first => insert(packet, tables, parsed, found, segment),
+        Plan::Insert | Plan::Drop => Err(Outcome::ProxyPlace),
+        Plan::Leave => Ok(0),
         Plan::Shift => {
             let sequence = segment.sequence.wrapping_add(numbers.len);
             let before = sum::bytes(packet, tables, u32::from(parsed.l4), segment.header_end);

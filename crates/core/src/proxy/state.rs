@@ -34,6 +34,8 @@ pub(crate) enum Plan {
     Shift,
     /// The header is put in front of its data.
     Insert,
+    /// It is dropped: its data would stand where the header does.
+    Drop,
 }
 
 impl Numbers {
@@ -43,12 +45,17 @@ impl Numbers {
         self.syn.wrapping_add(1)
     }
 
-    /// What becomes of a segment of the client that is no SYN.
+    /// What becomes of a segment of the client that is no SYN. One that begins before the first byte has no data, unless
+    /// the client wants to be taken for another: until the server has the header, they would be taken for part of it.
     #[inline(always)]
-    pub(crate) const fn plan(self, sequence: u32, is_reset: bool) -> Plan {
+    pub(crate) const fn plan(self, sequence: u32, has_data: bool, is_reset: bool) -> Plan {
         let place = sequence.wrapping_sub(self.first()).cast_signed();
         let is_due = self.stage == DUE;
-        if self.stage == UNKNOWN || is_due && (place < 0 || place == 0 && is_reset) {
+        if self.stage == UNKNOWN {
+            Plan::Leave
+        } else if self.stage != THERE && place < 0 && has_data {
+            Plan::Drop
+        } else if is_due && (place < 0 || place == 0 && is_reset) {
             Plan::Leave
         } else if is_due && place == 0 {
             Plan::Insert
@@ -94,14 +101,27 @@ mod tests {
 
     #[test]
     fn the_first_segment_behind_the_syn_gets_the_header() {
-        assert_eq!(NEW.plan(1001, false), Plan::Insert);
+        assert_eq!(NEW.plan(1001, true, false), Plan::Insert);
         // Those that came before it, and a reset without it.
-        assert_eq!((NEW.plan(1002, false), NEW.plan(1000, false)), (Plan::Shift, Plan::Leave));
-        assert_eq!(NEW.plan(1001, true), Plan::Leave);
+        assert_eq!((NEW.plan(1002, true, false), NEW.plan(1000, false, false)), (Plan::Shift, Plan::Leave));
+        assert_eq!(NEW.plan(1001, true, true), Plan::Leave);
         let sent = Numbers { stage: SENT, ..NEW };
-        assert_eq!((sent.plan(1001, false), sent.plan(1001, true)), (Plan::Shift, Plan::Shift));
+        assert_eq!((sent.plan(1001, true, false), sent.plan(1001, true, true)), (Plan::Shift, Plan::Shift));
         let unknown = Numbers { stage: UNKNOWN, ..NEW };
-        assert_eq!((unknown.plan(1001, false), unknown.acknowledged(5)), (Plan::Leave, (5, UNKNOWN)));
+        assert_eq!((unknown.plan(1001, true, false), unknown.acknowledged(5)), (Plan::Leave, (5, UNKNOWN)));
+    }
+
+    /// A keepalive has the number before the first.
+    #[test]
+    fn no_data_stand_where_the_header_does() {
+        for (stage, without) in [(DUE, Plan::Leave), (SENT, Plan::Shift), (THERE, Plan::Shift)] {
+            let numbers = Numbers { stage, ..NEW };
+            assert_eq!(numbers.plan(1000, false, false), without);
+            let with = if stage == THERE { Plan::Shift } else { Plan::Drop };
+            assert_eq!(numbers.plan(1000, true, false), with);
+            assert_eq!(numbers.plan(1001_u32.wrapping_sub(28), true, false), with);
+            assert_eq!(numbers.plan(1001 + (1 << 31), true, true), with);
+        }
     }
 
     #[test]
@@ -122,7 +142,7 @@ mod tests {
         let there = Numbers { stage: THERE, ..NEW };
         for sent in (0..32).map(|i: u32| i << 27) {
             let sequence = there.first().wrapping_add(sent);
-            assert_eq!(there.plan(sequence, false), Plan::Shift);
+            assert_eq!(there.plan(sequence, true, false), Plan::Shift);
             assert_eq!(there.acknowledged(sequence.wrapping_add(28)), (sequence, THERE));
         }
     }
@@ -170,8 +190,9 @@ mod tests {
                 let at = if which * 10 >= DATA { had } else { (had + which * 10).min(DATA) };
                 let payload = if which == 0 { &[] } else { &data[at..(at + 10).min(DATA)] };
                 let sequence = first.wrapping_add(u32::try_from(at).unwrap());
-                let sent = match numbers.plan(sequence, false) {
+                let sent = match numbers.plan(sequence, true, false) {
                     Plan::Leave => (sequence, payload.to_vec()),
+                    Plan::Drop => return Err(TestCaseError::fail("nothing of this client's is dropped")),
                     Plan::Shift => (sequence.wrapping_add(28), payload.to_vec()),
                     Plan::Insert => {
                         numbers.stage = SENT;

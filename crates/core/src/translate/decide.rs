@@ -21,7 +21,7 @@ impl<T: Tables> Context<'_, T> {
         found: &mut Found<T::Bucket>,
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
-        way.tells_client = 0;
+        way.tells_client = client_option::NOTHING;
         if found.client().0.is_v4() == parsed.is_v4() {
             return self.translate_request(packet, parsed, found, way);
         }
@@ -69,8 +69,7 @@ impl<T: Tables> Context<'_, T> {
             way.keep.set_other_end(local);
         }
         // Its packet is counted.
-        let is_early = found.packets() <= client_option::SEGMENTS;
-        way.tells_client = u64::from(parsed.protocol == proto::TCP && is_early);
+        way.tells_client = client_option::of(parsed, found);
         way.is_proxied = u64::from(proxy::is_on(found));
         way.service = ids.1;
         way.ends.source = local;

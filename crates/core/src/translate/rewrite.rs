@@ -27,9 +27,9 @@ pub(super) fn packet<P: Packet, T: Tables>(
         if parsed.is(Signal::CLAMPED) {
             clamp::lower(packet, tables, parsed, way.service)?;
         }
-        if way.tells_client != 0 {
+        if client_option::concerns(packet, parsed, way.tells_client) {
             let before = packet_len(packet, parsed)?;
-            client_option::add(packet, tables, parsed, way.service)?;
+            client_option::add(packet, tables, parsed, (way.service, way.tells_client)).ok()?;
             more = packet_len(packet, parsed)?.wrapping_sub(before);
         }
     }

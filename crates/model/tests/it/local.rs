@@ -12,6 +12,9 @@ const VIP: [u8; 4] = [10, 0, 0, 1];
 const CLIENT: [u8; 4] = [192, 0, 2, 2];
 const OWN: [u8; 4] = [192, 168, 9, 1];
 const FAR: [u8; 4] = [192, 168, 9, 2];
+/// Of the other family: one elsewhere, and one of this host.
+const FAR6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+const OWN6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 type Routes = fn(&Flow) -> Result<NextHop, Outcome>;
@@ -27,18 +30,19 @@ fn route(flow: &Flow) -> Result<NextHop, Outcome> {
 }
 
 /// A service at TCP port 80 with one destination at port 8080.
-fn model(to: [u8; 4], method: u8) -> Model<Routes> {
+fn model(to: impl Into<Addr>, method: u8) -> Model<Routes> {
     model_of(proto::TCP, to, method)
 }
 
-fn model_of(protocol: u8, to: [u8; 4], method: u8) -> Model<Routes> {
+fn model_of(protocol: u8, to: impl Into<Addr>, method: u8) -> Model<Routes> {
+    let to: Addr = to.into();
     let heap = Heap::new(&Capacity { services: 1, dests: 64, conns: 64, cpus: 1 });
     let dests = vec![DestSetup::new(to, 8080, method)];
     install(
         &heap,
         &[ServiceSetup { vip: VIP.into(), port: 80, protocol, scheduler: id::RR, sched_flags: 0, dests }],
     );
-    if to != FAR {
+    if to != Addr::from(FAR) && to != Addr::from(FAR6) {
         let mut record = records::dest(&heap, 0).unwrap();
         record.flags |= DestFlags::LOCAL;
         records::write_dest(&heap, 0, &record);
@@ -213,4 +217,29 @@ fn a_fragment_of_this_host_behind_an_unknown_first_one_is_not_held() {
         Frame::<128>::new(&later.frame(MAC, MAC, &Payload::Udp(Udp::new(40_000, 80, b"question")))).unwrap();
     assert_eq!(model.egress(&mut packet).outcome, Outcome::Fragment);
     assert_eq!(model.outcomes(Outcome::FragmentHeld), 0);
+}
+
+/// There is no translation at this host itself: nothing leaves that is half of each family.
+#[test]
+fn nothing_is_translated_for_a_client_or_a_destination_on_this_host() {
+    for protocol in [proto::TCP, proto::UDP] {
+        let model = model_of(protocol, FAR6, Method::FULL_NAT);
+        let mut packet = request(protocol, OWN);
+        let before = packet.clone();
+        assert_eq!(model.egress(&mut packet).outcome, Outcome::TranslateLocal);
+        assert_eq!(packet.bytes(), before.bytes());
+        let model = model_of(protocol, OWN6, Method::FULL_NAT);
+        let mut packet = request(protocol, CLIENT);
+        let before = packet.clone();
+        assert_eq!(model.ingress(&mut packet, 3).outcome, Outcome::TranslateLocal);
+        assert_eq!(packet.bytes(), before.bytes());
+    }
+}
+
+fn request(protocol: u8, from: [u8; 4]) -> Frame<128> {
+    if protocol == proto::TCP {
+        frame((from, 40_000), (VIP, 80), tcp::SYN)
+    } else {
+        datagram((from, 40_000), (VIP, 80))
+    }
 }

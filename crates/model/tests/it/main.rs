@@ -10,6 +10,7 @@
 mod audit;
 mod bypass;
 mod clamp;
+mod client_option;
 mod fill;
 mod fragments;
 mod ftp;

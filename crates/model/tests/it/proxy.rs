@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::id;
-use rvs_abi::{Addr, ClientTold, Event, Method, Outcome, proto};
+use rvs_abi::{Addr, Class, ClientTold, Event, Method, Outcome, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
 use rvs_model::{Capacity, Heap, Memory as _, Model, records};
@@ -426,5 +426,57 @@ fn errors_quote_the_numbers_of_the_client() {
         // IPVS leaves the checksum that is quoted as it is (ipvs.md §2.8), translation does not.
         let end = if net.client.is_v4() == net.server.is_v4() { at + 16 } else { at + 24 };
         assert_eq!(quote[at..end], sent[at..end]);
+    }
+}
+
+/// What a server gets at the number of the connection's first byte by a segment, if anything.
+fn at_first(left: &Left) -> &[u8] {
+    let place = 1001_u32.wrapping_sub(left.seq);
+    let is_sent = left.outcome.class() == Class::Forward && place < 1 << 31;
+    if is_sent { left.data.get(place as usize..).unwrap_or_default() } else { &[] }
+}
+
+/// Receivers trim what is old of a segment and take the rest (RFC 9293 §3.4, §3.10.7.4).
+#[test]
+fn a_client_cant_put_data_before_the_header_by_a_segment_that_overlaps_its_syn() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let forged = site.client(ACK, 1000, 5001, b"\0PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\nGET /");
+        assert_eq!((at_first(&forged), forged.outcome), (&[][..], Outcome::ProxyPlace), "{net:?}");
+        // What keeps a connection alive has none.
+        assert_eq!(site.client(ACK, 1000, 5001, b"").seq, 1000);
+    }
+}
+
+/// Whoever can have the header lost behind the director, by a time to live that ends there.
+#[test]
+fn a_client_cant_put_data_in_the_place_of_a_header_that_was_lost() {
+    for net in nets() {
+        let site = Site::opened(net);
+        assert_eq!(site.client(ACK, 1001, 5001, b"").data, site.header());
+        let header = vec![0x41; site.header().len()];
+        for begin in [1001 - site.len(), 1000] {
+            let forged = site.client(ACK, begin, 5001, &[&header[..], b"GET /"].concat());
+            assert_eq!((at_first(&forged), forged.outcome), (&[][..], Outcome::ProxyPlace), "{net:?}");
+        }
+    }
+}
+
+/// The numbers of a fragment's data can be changed, but nothing can be put before them.
+#[test]
+fn a_client_cant_put_data_before_the_header_by_fragments() {
+    for net in nets() {
+        for sequence in [1000, 1001] {
+            let site = Site::opened(net);
+            let data: Vec<u8> = [&b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n"[..], &[0x41; 1000]].concat();
+            let segment = Tcp { sequence, acknowledgement: 5001, data, ..Tcp::new(CPORT, 80, ACK) };
+            let (segment, client, vip) = (Payload::Tcp(segment), net.client, net.vip);
+            let fragments = if client.is_v4() {
+                Ipv4::new(client.v4_bytes(), vip.v4_bytes()).fragments(&segment, 800)
+            } else {
+                Ipv6::new(client.to_bytes(), vip.to_bytes()).fragments(&segment, 800, 7)
+            };
+            assert_eq!(site.ingress(&fragments[0]).0, Outcome::ProxyPlace);
+        }
     }
 }
