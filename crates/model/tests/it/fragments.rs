@@ -74,7 +74,8 @@ pub(crate) fn model(addr: [u8; 4], method: u8) -> Model<Route> {
 }
 
 pub(crate) fn frame(packet: &[u8]) -> Large {
-    Frame::new(&ethernet(MACS[0], MACS[1], eth::TYPE_IPV4, packet)).unwrap()
+    let kind = if packet[0] >> 4 == 4 { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
+    Frame::new(&ethernet(MACS[0], MACS[1], kind, packet)).unwrap()
 }
 
 /// A request that may be fragmented, of so many bytes of data.
@@ -237,8 +238,7 @@ fn an_ipv6_network_has_one_share() {
     let held = (0..200).filter(|host| {
         let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, *host, 0, 0, 9);
         let packet = Ipv6::new(client.octets(), VIP6.octets()).fragments(&datagram(53, 100), 48, 7).remove(1);
-        let frame = Frame::new(&ethernet(MACS[0], MACS[1], eth::TYPE_IPV6, &packet)).unwrap();
-        handle(&model, frame).0 == Outcome::FragmentHeld
+        run(&model, &packet).0 == Outcome::FragmentHeld
     });
     assert_eq!(held.count(), limits::HOLD_SHARE as usize);
 }
@@ -374,4 +374,30 @@ fn first_fragments_that_are_passed_on_are_known_one_after_the_other() {
             assert_eq!(outcome, if more { Outcome::NoService } else { Outcome::Fragment }, "{id}");
         }
     }
+}
+
+/// RFC 1122 §3.2.2, RFC 1812 §4.3.2.7, and the same in IPv6.
+#[test]
+fn no_error_is_sent_about_a_fragment_behind_the_first() {
+    for method in [Method::MASQ, Method::DR, Method::TUNNEL, Method::FULL_NAT] {
+        let model = model(RS, method);
+        let fragments = request(3).fragments(&datagram(53, 100), 48);
+        assert_eq!(run(&model, &fragments[0]).1.len(), 1);
+        let dying = Ipv4 { ttl: 1, ..request(3) }.fragments(&datagram(53, 100), 48);
+        assert_eq!(run(&model, &dying[1]), (Outcome::TtlExceeded, vec![]), "method {method}");
+        assert_eq!(run(&model, &dying[0]).1.len(), 1, "about the first");
+    }
+}
+
+#[test]
+fn no_error_is_sent_about_a_fragment_behind_the_first_in_ipv6() {
+    let model = model(RS, Method::DR);
+    let fragments = |hop_limit| {
+        let ip = Ipv6::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 2).octets(), VIP6.octets());
+        Ipv6 { hop_limit, ..ip }.fragments(&datagram(53, 100), 48, 7)
+    };
+    assert_eq!(run(&model, &fragments(64)[0]).1.len(), 1);
+    let dying = fragments(1);
+    assert_eq!(run(&model, &dying[1]), (Outcome::TtlExceeded, vec![]));
+    assert_eq!(run(&model, &dying[0]).1.len(), 1, "about the first");
 }
