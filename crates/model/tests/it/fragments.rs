@@ -8,9 +8,9 @@ use rvs_abi::{Event, Method, Outcome, Rule, limits, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install, write_rules};
 use rvs_model::{Capacity, Heap, Memory as _, Model};
-use rvs_wire::builder::{Ipv4, Ipv6, Payload, Tcp, Udp, ethernet};
-use rvs_wire::eth;
-use rvs_wire::tcp::ACK;
+use rvs_wire::builder::{Chunk, Ipv4, Ipv6, Payload, Sctp, Tcp, Udp, ethernet};
+use rvs_wire::tcp::{ACK, SYN};
+use rvs_wire::{eth, sctp};
 
 pub(crate) const CAPACITY: Capacity = Capacity { services: 4, dests: 256, conns: 100, cpus: 1 };
 pub(crate) const CLIENT: [u8; 4] = [192, 0, 2, 2];
@@ -400,4 +400,41 @@ fn no_error_is_sent_about_a_fragment_behind_the_first_in_ipv6() {
     let dying = fragments(1);
     assert_eq!(run(&model, &dying[1]), (Outcome::TtlExceeded, vec![]));
     assert_eq!(run(&model, &dying[0]).1.len(), 1, "about the first");
+}
+
+/// A model with a NAT service of port 80, whose server's port is another.
+fn mapped(protocol: u8, routes: Route) -> Model<Route> {
+    let heap = Heap::new(&CAPACITY);
+    let dests = vec![DestSetup { source: DIRECTOR.into(), ..DestSetup::new(RS, 8080, Method::MASQ) }];
+    let (vip, port, scheduler) = (VIP.into(), 80, id::RR);
+    install(&heap, &[ServiceSetup { vip, port, protocol, scheduler, sched_flags: 0, dests }]);
+    let mut model = Model::new(heap, routes);
+    model.set_now_ns(1 << 40);
+    model.set_tc(true);
+    model
+}
+
+/// Its flags and its checksum are in the second (RFC 1858 §3, RFC 3128).
+#[test]
+fn a_first_fragment_without_all_of_a_tcp_header_is_dropped() {
+    let model = mapped(proto::TCP, route);
+    let syn = Payload::Tcp(Tcp::new(40_000, 80, SYN));
+    assert_eq!(run(&model, &request(1).packet(&syn)).0, Outcome::ForwardMasq);
+    let segment = Payload::Tcp(Tcp { data: vec![0; 40], ..Tcp::new(40_000, 80, ACK) });
+    let fragments = request(2).fragments(&segment, 16);
+    assert_eq!(run(&model, &fragments[0]), (Outcome::TruncatedTransport, vec![]));
+    assert_eq!(run(&model, &fragments[1]), (Outcome::FragmentHeld, vec![]));
+}
+
+/// Its parts come round as fragments, of which none tells the length that SCTP's checksum is over.
+#[test]
+fn an_sctp_packet_that_is_too_large_is_dropped_if_its_port_is_mapped() {
+    let model = mapped(proto::SCTP, narrow);
+    let init = Sctp::new(40_000, 80, &[sctp::chunk::INIT]);
+    assert_eq!(run(&model, &request(1).packet(&Payload::Sctp(init.clone()))).0, Outcome::ForwardMasq);
+    let chunks = vec![Chunk { value: vec![0x5a; 1400], ..Chunk::new(sctp::chunk::DATA) }];
+    let large = Payload::Sctp(Sctp { chunks, ..init });
+    assert_eq!(run(&model, &request(2).packet(&large)), (Outcome::ForwardCut, vec![]));
+    assert_eq!(model.outcomes(Outcome::FragmentedSctp), 1);
+    assert_eq!(model.outcomes(Outcome::FragmentHeld), 1);
 }
