@@ -62,7 +62,7 @@ const fn protocol(parsed: &Parsed) -> u32 {
 pub struct Known {
     /// The connection's virtual address, for a reply; zero for a request.
     vip: Addr,
-    /// Full NAT: the director's address for a request, the client's for a reply.
+    /// Full NAT: the director's address for a request, the client's for a reply. Otherwise the packet's ports, in front.
     other: Addr,
     dest: u32,
     service: u32,
@@ -70,6 +70,15 @@ pub struct Known {
     method: u32,
     /// When the first fragment came, in ticks, the lower half.
     since: u32,
+}
+
+impl Known {
+    /// Source port and destination port of a packet that is not of full NAT.
+    #[inline(always)]
+    const fn ports(&self) -> ([u8; 2], [u8; 2]) {
+        let [a, b, c, d, ..] = self.other.0[0].to_ne_bytes();
+        ([a, b], [c, d])
+    }
 }
 
 /// What is to be kept about a first fragment: in scratch memory, as a stack has no room for it.
@@ -111,7 +120,8 @@ impl Keep {
         self.set_key(parsed);
         self.gathered = 0;
         self.known.vip = vip;
-        self.known.other = Addr([0; 2]);
+        let ([a, b], [c, d]) = (parsed.sport, parsed.dport);
+        self.known.other = Addr([u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), 0]);
         self.known.dest = dest;
         self.known.service = service;
         self.known.method = method as u32;
@@ -195,7 +205,7 @@ pub(crate) fn is_known<T: Tables>(tables: &T, key: &Key, now: u64) -> bool {
 pub(crate) fn follow<P: Packet, T: Tables>(
     context: &Context<'_, T>,
     packet: &mut P,
-    parsed: &Parsed,
+    parsed: &mut Parsed,
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     let known = context.tables.fragment(&Key::of(parsed)).ok_or_else(|| unknown(context, parsed))?;
@@ -208,6 +218,10 @@ pub(crate) fn follow<P: Packet, T: Tables>(
     if known.method == u32::from(Method::BYPASS) {
         way.bypass = bypass::UNKEPT;
         return Err(Outcome::Bypass);
+    }
+    if known.method == u32::from(Method::TUNNEL) {
+        // What is around it is chosen by its flow (ipvs.md §3.6).
+        (parsed.sport, parsed.dport) = known.ports();
     }
     if known.vip == Addr::default() {
         request(context, packet, parsed, &known, way)

@@ -372,6 +372,7 @@ fn parse_icmp<P: Packet>(packet: &P, parsed: &mut Parsed, l4: usize, payload: u3
     if !is_error {
         return Err(Outcome::OtherProtocol);
     }
-    parsed.sport = [h[0], h[1]];
+    // No port of the packet before it: what is around it in a tunnel is chosen by both.
+    (parsed.sport, parsed.dport) = ([h[0], h[1]], [0; 2]);
     Err(Outcome::IcmpError)
 }

@@ -243,7 +243,11 @@ fn inner_sum<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &Parsed) -> O
     let is_whole = match parsed.protocol {
         _ if parsed.is(Signal::FRAGMENT | Signal::LATER) => false,
         proto::TCP => true,
-        proto::UDP => packet.get::<2>(l4 + udp::CHECKSUM)? != [0, 0],
+        // Its checksum is over no more than the datagram, which may end before the packet does (RFC 768, RFC 9868).
+        proto::UDP => {
+            let [a, b, c, d] = packet.get::<4>(l4 + udp::LENGTH)?;
+            [c, d] != [0, 0] && u32::from(u16::from_be_bytes([a, b])) == end - l4 as u32
+        }
         _ => false,
     };
     // An IPv4 header sums up to nothing.

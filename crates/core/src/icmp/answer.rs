@@ -7,6 +7,7 @@ use rvs_wire::{checksum, eth, icmp, ipv4, ipv6, tcp, udp};
 use crate::forward::{address, decrement_ttl, local};
 use crate::icmp::{budget, pseudo};
 use crate::packet::Encap;
+use crate::parse::Signal;
 use crate::pipeline::Notice;
 use crate::{Flow, Link, Packet, Parsed, Tables, sum};
 
@@ -62,8 +63,10 @@ pub(crate) fn send<P: Packet, T: Tables>(
     link: &mut Link,
 ) -> Option<()> {
     let is_too_big = outcome as u32 == Outcome::TooBig as u32;
-    // Never about an error (RFC 1122 §3.2.2), nor where somebody on the way may fragment: this host itself is to do so.
+    // Never about an error or a fragment behind the first (RFC 1122 §3.2.2; in IPv6 the first one's is enough, as in IPVS, which
+    // reassembles), nor where somebody on the way may fragment: this host itself is to do so.
     if matches!(parsed.protocol, proto::ICMP | proto::ICMPV6)
+        || parsed.is(Signal::LATER)
         || is_too_big && !parsed.dont_fragment() && !tables.is_local()
     {
         return None;

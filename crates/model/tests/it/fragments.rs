@@ -8,9 +8,9 @@ use rvs_abi::{Event, Method, Outcome, Rule, limits, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install, write_rules};
 use rvs_model::{Capacity, Heap, Memory as _, Model};
-use rvs_wire::builder::{Ipv4, Ipv6, Payload, Tcp, Udp, ethernet};
-use rvs_wire::eth;
-use rvs_wire::tcp::ACK;
+use rvs_wire::builder::{Chunk, Ipv4, Ipv6, Payload, Sctp, Tcp, Udp, ethernet};
+use rvs_wire::tcp::{ACK, SYN};
+use rvs_wire::{eth, sctp};
 
 pub(crate) const CAPACITY: Capacity = Capacity { services: 4, dests: 256, conns: 100, cpus: 1 };
 pub(crate) const CLIENT: [u8; 4] = [192, 0, 2, 2];
@@ -74,7 +74,8 @@ pub(crate) fn model(addr: [u8; 4], method: u8) -> Model<Route> {
 }
 
 pub(crate) fn frame(packet: &[u8]) -> Large {
-    Frame::new(&ethernet(MACS[0], MACS[1], eth::TYPE_IPV4, packet)).unwrap()
+    let kind = if packet[0] >> 4 == 4 { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
+    Frame::new(&ethernet(MACS[0], MACS[1], kind, packet)).unwrap()
 }
 
 /// A request that may be fragmented, of so many bytes of data.
@@ -237,8 +238,7 @@ fn an_ipv6_network_has_one_share() {
     let held = (0..200).filter(|host| {
         let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, *host, 0, 0, 9);
         let packet = Ipv6::new(client.octets(), VIP6.octets()).fragments(&datagram(53, 100), 48, 7).remove(1);
-        let frame = Frame::new(&ethernet(MACS[0], MACS[1], eth::TYPE_IPV6, &packet)).unwrap();
-        handle(&model, frame).0 == Outcome::FragmentHeld
+        run(&model, &packet).0 == Outcome::FragmentHeld
     });
     assert_eq!(held.count(), limits::HOLD_SHARE as usize);
 }
@@ -374,4 +374,67 @@ fn first_fragments_that_are_passed_on_are_known_one_after_the_other() {
             assert_eq!(outcome, if more { Outcome::NoService } else { Outcome::Fragment }, "{id}");
         }
     }
+}
+
+/// RFC 1122 §3.2.2, RFC 1812 §4.3.2.7, and the same in IPv6.
+#[test]
+fn no_error_is_sent_about_a_fragment_behind_the_first() {
+    for method in [Method::MASQ, Method::DR, Method::TUNNEL, Method::FULL_NAT] {
+        let model = model(RS, method);
+        let fragments = request(3).fragments(&datagram(53, 100), 48);
+        assert_eq!(run(&model, &fragments[0]).1.len(), 1);
+        let dying = Ipv4 { ttl: 1, ..request(3) }.fragments(&datagram(53, 100), 48);
+        assert_eq!(run(&model, &dying[1]), (Outcome::TtlExceeded, vec![]), "method {method}");
+        assert_eq!(run(&model, &dying[0]).1.len(), 1, "about the first");
+    }
+}
+
+#[test]
+fn no_error_is_sent_about_a_fragment_behind_the_first_in_ipv6() {
+    let model = model(RS, Method::DR);
+    let fragments = |hop_limit| {
+        let ip = Ipv6::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 2).octets(), VIP6.octets());
+        Ipv6 { hop_limit, ..ip }.fragments(&datagram(53, 100), 48, 7)
+    };
+    assert_eq!(run(&model, &fragments(64)[0]).1.len(), 1);
+    let dying = fragments(1);
+    assert_eq!(run(&model, &dying[1]), (Outcome::TtlExceeded, vec![]));
+    assert_eq!(run(&model, &dying[0]).1.len(), 1, "about the first");
+}
+
+/// A model with a NAT service of port 80, whose server's port is another.
+fn mapped(protocol: u8, routes: Route) -> Model<Route> {
+    let heap = Heap::new(&CAPACITY);
+    let dests = vec![DestSetup { source: DIRECTOR.into(), ..DestSetup::new(RS, 8080, Method::MASQ) }];
+    let (vip, port, scheduler) = (VIP.into(), 80, id::RR);
+    install(&heap, &[ServiceSetup { vip, port, protocol, scheduler, sched_flags: 0, dests }]);
+    let mut model = Model::new(heap, routes);
+    model.set_now_ns(1 << 40);
+    model.set_tc(true);
+    model
+}
+
+/// Its flags and its checksum are in the second (RFC 1858 §3, RFC 3128).
+#[test]
+fn a_first_fragment_without_all_of_a_tcp_header_is_dropped() {
+    let model = mapped(proto::TCP, route);
+    let syn = Payload::Tcp(Tcp::new(40_000, 80, SYN));
+    assert_eq!(run(&model, &request(1).packet(&syn)).0, Outcome::ForwardMasq);
+    let segment = Payload::Tcp(Tcp { data: vec![0; 40], ..Tcp::new(40_000, 80, ACK) });
+    let fragments = request(2).fragments(&segment, 16);
+    assert_eq!(run(&model, &fragments[0]), (Outcome::TruncatedTransport, vec![]));
+    assert_eq!(run(&model, &fragments[1]), (Outcome::FragmentHeld, vec![]));
+}
+
+/// Its parts come round as fragments, of which none tells the length that SCTP's checksum is over.
+#[test]
+fn an_sctp_packet_that_is_too_large_is_dropped_if_its_port_is_mapped() {
+    let model = mapped(proto::SCTP, narrow);
+    let init = Sctp::new(40_000, 80, &[sctp::chunk::INIT]);
+    assert_eq!(run(&model, &request(1).packet(&Payload::Sctp(init.clone()))).0, Outcome::ForwardMasq);
+    let chunks = vec![Chunk { value: vec![0x5a; 1400], ..Chunk::new(sctp::chunk::DATA) }];
+    let large = Payload::Sctp(Sctp { chunks, ..init });
+    assert_eq!(run(&model, &request(2).packet(&large)), (Outcome::ForwardCut, vec![]));
+    assert_eq!(model.outcomes(Outcome::FragmentedSctp), 1);
+    assert_eq!(model.outcomes(Outcome::FragmentHeld), 1);
 }

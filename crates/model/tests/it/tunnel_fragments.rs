@@ -4,7 +4,7 @@ use rvs_abi::{Config, Event, Method, Outcome, Settings, TunnelFlags, TunnelType,
 use rvs_core::{Flow, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
 use rvs_model::{Heap, Model, records};
-use rvs_wire::builder::Ipv4;
+use rvs_wire::builder::{Ipv4, Payload, Udp};
 use rvs_wire::{checksum, eth};
 
 use crate::fragments::{
@@ -206,4 +206,43 @@ fn limits() {
     assert_eq!(left(longest).0, Outcome::ForwardTunnelCut);
     assert_eq!(left(longest + 1), (Outcome::CutFailed, vec![]));
     assert_eq!(eth::LEN, 14);
+}
+
+/// RFC 768, RFC 9868: a checksum inside is over the datagram, the tunnel's over all of the packet.
+#[test]
+fn the_outer_checksum_is_right_for_a_datagram_that_is_shorter_than_its_packet() {
+    let mut inner = request(7).packet(&datagram(53, 100));
+    inner.extend([0x12, 0x34, 0x56, 0x78]);
+    let len = u16::try_from(inner.len()).unwrap();
+    inner[2..4].copy_from_slice(&len.to_be_bytes());
+    inner[10..12].copy_from_slice(&[0, 0]);
+    let sum = checksum::full(0, &inner[..20]);
+    inner[10..12].copy_from_slice(&sum);
+    for (tunnel, added) in [(TunnelType::GRE, 28), (TunnelType::GUE, 32)] {
+        let dest = DestSetup { tunnel, tunnel_flags: TunnelFlags::CSUM, tunnel_port: 6080, ..v4_dest() };
+        let (outcome, left) = run(&tunnel_model(dest), &inner);
+        assert_eq!((outcome, left.len()), (Outcome::ForwardTunnel, 1));
+        let outer = &left[0];
+        assert_eq!(outer.len(), inner.len() + added);
+        let len = u16::try_from(outer.len() - 20).unwrap();
+        let pseudo =
+            if tunnel == TunnelType::GRE { 0 } else { checksum::pseudo_v4(DIRECTOR, RS, proto::UDP, len) };
+        assert_eq!(checksum::full(pseudo, &outer[20..]), [0, 0], "tunnel {tunnel}");
+    }
+}
+
+/// ipvs.md §3.6: whosever packet came before it.
+#[test]
+fn the_source_port_of_later_fragments_is_that_of_their_flow() {
+    let model = tunnel_model(DestSetup { tunnel: TunnelType::GUE, tunnel_port: 6080, ..v4_dest() });
+    let port = |packet: &[u8]| {
+        let left = run(&model, packet).1;
+        u16::from_be_bytes([left[0][20], left[0][21]])
+    };
+    let whole = port(&request(8).packet(&datagram(53, 180)));
+    for fragment in request(9).fragments(&datagram(53, 180), 48) {
+        assert_eq!(port(&fragment), whole);
+        let other = Payload::Udp(Udp::new(1234, 53, b"somebody else's"));
+        assert_ne!(port(&Ipv4::new([192, 0, 2, 99], VIP).packet(&other)), whole);
+    }
 }
