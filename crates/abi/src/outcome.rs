@@ -157,9 +157,9 @@ outcomes! {
 
     FtpFull = 77, Drop, "ftp_full", "FTP: no room to note what a client asked its server for";
     FtpBundle = 93, Drop, "ftp_bundle", "FTP: an address in a segment that is too long, or bundled with others; it comes again alone";
-    FtpShifted = 94, Drop, "ftp_shifted", "FTP: a control connection's sequence numbers have been shifted by 8 million already";
+    FtpShifted = 94, Drop, "ftp_shifted", "FTP: a control connection's sequence numbers have been shifted by 4 million already";
     TranslateHeader = 105, Drop, "translate_header", "translation: an IPv4 source route or an IPv6 routing header that is not used up, or headers that IPv4 lacks";
-    TranslateChecksum = 120, Drop, "translate_checksum", "translation: fragments of a UDP datagram without a checksum, which IPv6 needs";
+    TranslateChecksum = 120, Drop, "translate_checksum", "translation: UDP without a checksum, which IPv6 needs, in fragments or of a wrong length";
     TranslateIcmp = 121, Drop, "translate_icmp", "translation: an ICMP error that says what the other family has no word for";
     TranslateMtu = 122, Drop, "translate_mtu", "translation: too large for an IPv4 way with an MTU below 1260, and too small to be made smaller in IPv6";
     ServerUnknown = 65, Drop, "server_unknown", "a real server's packet of no connection, refused by port unreachable (nat_icmp_send)";

@@ -28,6 +28,8 @@ impl Signal {
     pub const HEARD: u8 = 32;
     /// The segment size that it announces has been seen to.
     pub const CLAMPED: u8 = 64;
+    /// It goes between families, and is made into fragments for that.
+    pub const TRANSLATED: u8 = 128;
 }
 
 /// An IP packet of a balanced protocol, or an ICMP error.

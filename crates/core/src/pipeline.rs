@@ -85,6 +85,8 @@ pub struct Way {
     pub tells_client: u64,
     /// Of one that is translated, 1: its connection's data begin with a header.
     pub is_proxied: u64,
+    /// Likewise, 1: it came with a fragment header, and is whole (RFC 6946).
+    pub is_atomic: u64,
     /// Of that, and of a segment whose size is lowered: the id of the service.
     pub service: u32,
     /// Of that: where it goes on.

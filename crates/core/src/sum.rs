@@ -1,6 +1,6 @@
 //! The sum over bytes of a packet, for checksums that can't be had from another (RFC 1071).
 
-use rvs_wire::checksum;
+use rvs_wire::{checksum, udp};
 
 use crate::{Packet, Step, Tables};
 
@@ -57,4 +57,13 @@ pub(crate) fn bytes<P: Packet, T: Tables>(packet: &P, tables: &T, start: u32, en
     let mut sum = Sum { packet, at: start, end, sum: 0, failed: 0 };
     tables.repeat(ROUNDS + 8, &mut sum);
     (sum.failed == 0).then_some(sum.sum as u32)
+}
+
+/// The sum over a UDP datagram whose header is there, and its length, which may be less than its packet has (RFC 768).
+#[inline(always)]
+pub(crate) fn datagram<P: Packet, T: Tables>(packet: &mut P, tables: &T, l4: u32) -> Option<(u32, u32)> {
+    let len = u32::from(u16::from_be_bytes(packet.get::<2>(l4 as usize + udp::LENGTH)?));
+    let end = l4.wrapping_add(len);
+    packet.reach(end);
+    Some((bytes(packet, tables, l4, end)?, len))
 }

@@ -4,6 +4,8 @@ use crate::checksum::fold;
 
 /// Bytes of a header.
 pub const LEN: usize = 8;
+/// Offset of the length, of header and data.
+pub const LENGTH: usize = 4;
 /// Offset of the checksum.
 pub const CHECKSUM: usize = 6;
 

@@ -80,6 +80,9 @@ fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, mtu
     if parsed.ip.header_len() != ipv4::LEN || frame_len > limits::HOLD_FRAME || parsed.len < 2 * HEAD {
         return None;
     }
+    if parsed.is(Signal::TRANSLATED) {
+        sum_datagram(packet, tables, parsed)?;
+    }
     complete(packet, tables, parsed, &Sum { added: 0, head: HEAD, is_v4: true })?;
     packet.reach(frame_len);
     tables.with_saved(|frame| packet.copy_to(frame, frame_len))??;
@@ -95,6 +98,20 @@ fn pieces<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, mtu
     };
     tables.repeat(limits::PIECES_MAX, &mut cut);
     Some(cut.state)
+}
+
+/// A datagram without a checksum gets one while it is whole: in IPv6 there is none without (RFC 7915 §4.5).
+#[inline(always)]
+fn sum_datagram<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -> Option<()> {
+    let at = parsed.transport() + udp::CHECKSUM;
+    let is_whole = !parsed.is(Signal::FRAGMENT | Signal::LATER);
+    if !is_whole || parsed.protocol != proto::UDP || packet.get::<2>(at)? != [0, 0] {
+        return Some(());
+    }
+    let (sum, len) = sum::datagram(packet, tables, u32::from(parsed.l4))?;
+    let (from, to) = (parsed.source.v4_bytes(), parsed.destination.v4_bytes());
+    let pseudo = checksum::pseudo_v4(from, to, proto::UDP, len as u16);
+    packet.set(at, &udp::checksum(sum + pseudo))
 }
 
 /// Of a packet whose checksum may have been left to the device.

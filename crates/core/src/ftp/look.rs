@@ -4,7 +4,7 @@
     reason = "offsets in a frame are below 2^14 where anything is read"
 )]
 
-use rvs_abi::{Method, Outcome, limits};
+use rvs_abi::{Addr, Method, Outcome, family, limits};
 use rvs_wire::{eth, tcp};
 
 use crate::conn::{self, At, Found};
@@ -140,7 +140,7 @@ impl<T: Tables> Look<'_, T> {
         let record = record::Record::of(ftp.record)?;
         let head = packet.get::<{ Form::REPLY as usize }>(self.payload.start as usize)?;
         let form = Form::of_reply(head, self.parsed.is_v4())?;
-        let again = record.shift(tables, FROM_SERVER).is_of(self.payload.sequence);
+        let again = record.shift(tables, FROM_SERVER).is_known(self.payload.sequence);
         ftp.again = u64::from(again);
         let is_asked = record.asked(tables) == form as u64 && self.found.state() == ESTABLISHED;
         (again || is_asked).then_some(form)
@@ -159,14 +159,19 @@ impl<T: Tables> Look<'_, T> {
         let (vport, dport) = self.found.ports();
         if is_full {
             // The server sees the director's own address and has nothing to refuse: that it would, is for us to see.
-            if announced.address != self.parsed.source {
+            let local = self.context.local_address(&self.found);
+            if announced.address != self.parsed.source || local == Addr::default() {
                 return Ok(Outcome::Balanced);
             }
             let record = record::Record::of(ftp.record).ok_or(Outcome::Inconsistent)?;
-            ftp.again = u64::from(record.shift(tables, FROM_CLIENT).is_of(self.payload.sequence));
+            ftp.again = u64::from(record.shift(tables, FROM_CLIENT).is_known(self.payload.sequence));
             ftp.form = form as u64;
-            ftp.address = self.context.local_address(&self.found);
+            ftp.address = local;
             self.mark(announced, Form::COMMAND, ftp);
+            if form == Form::Port && !local.is_v4() {
+                // The command's name becomes another too.
+                ftp.start = self.payload.start as u16;
+            }
         }
         let ends = Ends {
             client: announced.address,
@@ -199,8 +204,10 @@ impl<T: Tables> Look<'_, T> {
         if ftp.again != 0 {
             return Ok(Outcome::Balanced);
         }
+        // The client's: the server's may be another.
+        let family = if client.is_v4() { family::V4 } else { family::V6 };
         self.context
-            .describe_data(&self.found, (&ends, self.parsed.family), port, request)
+            .describe_data(&self.found, (&ends, family), port, request)
             .ok_or(Outcome::Inconsistent)?;
         Ok(Outcome::NoConnection)
     }

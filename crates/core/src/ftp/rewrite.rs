@@ -41,7 +41,7 @@ pub fn rewrite<P: Packet, T: Tables>(packet: &mut P, tables: &T, step: Outcome) 
         if ftp.form != 0 {
             tables.note(Event::FtpRewritten);
             record.set_shift(tables, own, changed);
-            if step != Outcome::FtpRequest {
+            if step != Outcome::FtpRequest && ftp.again == 0 {
                 record.set_asked(tables, 0);
             }
         }

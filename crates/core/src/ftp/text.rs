@@ -8,8 +8,8 @@ use crate::{Tables, hold};
 
 /// Where it is put in a frame's room, behind the frame.
 pub(crate) const AT: u32 = rvs_abi::limits::HOLD_FRAME - ROOM;
-/// Room for it: the longest has 54 bytes.
-const ROOM: u32 = 64;
+/// Room for it: the longest has 59 bytes.
+pub(super) const ROOM: u32 = 64;
 
 /// Text that is being written.
 struct Text<'a, T> {
@@ -18,7 +18,8 @@ struct Text<'a, T> {
     len: u64,
 }
 
-/// Writes an address and a port (network order) in the words of that form; how many bytes that took.
+/// Writes an address and a port (network order) in the words of that form; how many bytes that took. `PORT`, which knows no
+/// address of IPv6, becomes `EPRT`, with the command's name.
 #[inline(always)]
 pub(crate) fn write<T: Tables>(
     tables: &T,
@@ -28,7 +29,7 @@ pub(crate) fn write<T: Tables>(
     port: [u8; 2],
 ) -> u32 {
     let mut text = Text { tables, frame, len: tables.veiled(0) };
-    if form == Form::Pasv as u64 || form == Form::Port as u64 {
+    if form == Form::Pasv as u64 || form == Form::Port as u64 && address.is_v4() {
         text.v4(address, b',');
         text.push(b',');
         text.decimal(u32::from(port[0]));
@@ -36,8 +37,13 @@ pub(crate) fn write<T: Tables>(
         text.decimal(u32::from(port[1]));
         return text.len as u32;
     }
+    if form == Form::Port as u64 {
+        for byte in *b"EPRT " {
+            text.push(byte);
+        }
+    }
     text.push(b'|');
-    if form == Form::Eprt as u64 {
+    if form == Form::Eprt as u64 || form == Form::Port as u64 {
         if address.is_v4() {
             text.push(b'1');
             text.push(b'|');

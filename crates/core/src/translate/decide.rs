@@ -43,7 +43,7 @@ impl<T: Tables> Context<'_, T> {
         if local == Addr::default() {
             return Err(Outcome::NoLocalAddress);
         }
-        may_be_translated(packet, self.tables, parsed, &mut way.notice)?;
+        may_be_translated(packet, self.tables, parsed, way)?;
         // In scratch memory and as a number: kernel 6.1 loses the way's parts on the stack.
         let routed = match self.hop_to(dest, ids.0, self.is_fresh || parsed.is(Signal::RENEWS)) {
             Ok(hop) => {
@@ -89,7 +89,7 @@ impl<T: Tables> Context<'_, T> {
         way: &mut Way,
     ) -> Result<Outcome, Outcome> {
         let (vip, (client, cport)) = (found.vip(), found.client());
-        may_be_translated(packet, self.tables, parsed, &mut way.notice)?;
+        may_be_translated(packet, self.tables, parsed, way)?;
         way.hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
         size::cut(packet, self.tables, parsed, way)?;
         size::check(packet, parsed, way)?;
@@ -129,22 +129,37 @@ fn may_be_translated<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     parsed: &Parsed,
-    notice: &mut Notice,
+    way: &mut Way,
 ) -> Result<(), Outcome> {
     if !matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP) {
         return Err(Outcome::FullNatProtocol);
     }
-    extra::check(packet, tables, parsed, notice)?;
-    if !parsed.is(Signal::FRAGMENT) {
-        return Ok(());
-    }
+    way.is_atomic = extra::check(packet, tables, parsed, &mut way.notice)?;
+    let is_fragment = parsed.is(Signal::FRAGMENT);
     match parsed.protocol {
         // Its checksum is over the whole packet, of which the length is not known.
-        proto::SCTP => Err(Outcome::FragmentedSctp),
+        proto::SCTP if is_fragment => Err(Outcome::FragmentedSctp),
         // RFC 7915 §4.5: in IPv6 there is none without, and the sum over all fragments is not known.
-        proto::UDP if packet.get::<2>(parsed.transport() + udp::CHECKSUM) == Some([0, 0]) => {
-            Err(Outcome::TranslateChecksum)
+        proto::UDP if parsed.is_v4() && lacks_checksum(packet, parsed) => {
+            if is_fragment || !is_datagram(packet, parsed) {
+                return Err(Outcome::TranslateChecksum);
+            }
+            Ok(())
         }
         _ => Ok(()),
     }
+}
+
+/// Of UDP.
+#[inline(always)]
+fn lacks_checksum<P: Packet>(packet: &P, parsed: &Parsed) -> bool {
+    packet.get::<2>(parsed.transport() + udp::CHECKSUM) == Some([0, 0])
+}
+
+/// Whether there is what a datagram's length says, which may be less than its packet has (RFC 768).
+#[inline(always)]
+fn is_datagram<P: Packet>(packet: &P, parsed: &Parsed) -> bool {
+    let Some(len) = packet.get::<2>(parsed.transport() + udp::LENGTH) else { return false };
+    let len = u32::from(u16::from_be_bytes(len));
+    len >= udp::LEN as u32 && len <= parsed.len.wrapping_sub(size::old_head(parsed))
 }

@@ -16,7 +16,8 @@ const NOTHING: u64 = 0;
 const REFUSED: u64 = 1;
 const HAS_NO_PORTS: u64 = 2;
 
-/// Whether they may be left out. What a refusal points to is in `notice`.
+/// Whether they may be left out; 1: one of them is the fragment header of an IPv6 packet that is whole. What a refusal points to
+/// is in `notice`.
 ///
 /// # Errors
 /// [`Outcome::TranslateHeader`], or [`Outcome::FullNatProtocol`] for AH.
@@ -26,27 +27,28 @@ pub(super) fn check<P: Packet, T: Tables>(
     tables: &T,
     parsed: &Parsed,
     notice: &mut Notice,
-) -> Result<(), Outcome> {
+) -> Result<u64, Outcome> {
     let fixed = eth::LEN + if parsed.is_v4() { ipv4::LEN } else { ipv6::LEN };
     if parsed.transport() == fixed {
-        return Ok(());
+        return Ok(0);
     }
     let end = u64::from(parsed.l4);
     let at = tables.veiled(fixed as u64);
-    let (result, pointer) = if parsed.is_v4() {
+    let (result, pointer, is_atomic) = if parsed.is_v4() {
         let mut walk = Options { packet, at, end, result: NOTHING };
         tables.repeat(ROUNDS, &mut walk);
-        (walk.result, 0)
+        (walk.result, 0, 0)
     } else {
         let next = tables.veiled(u64::from(parsed.ip.0[1].to_ne_bytes()[2]));
         let is_fragment = u64::from(parsed.is(Signal::FRAGMENT));
-        let mut walk = Headers { packet, at, end, next, is_fragment, result: NOTHING, pointer: 0 };
+        let mut walk =
+            Headers { packet, at, end, next, is_fragment, result: NOTHING, pointer: 0, is_atomic: 0 };
         tables.repeat(ROUNDS, &mut walk);
-        (walk.result, walk.pointer)
+        (walk.result, walk.pointer, walk.is_atomic)
     };
     notice.mtu = pointer as u32;
     match tables.veiled(result) {
-        NOTHING => Ok(()),
+        NOTHING => Ok(tables.veiled(is_atomic)),
         HAS_NO_PORTS => Err(Outcome::FullNatProtocol),
         _ => Err(Outcome::TranslateHeader),
     }
@@ -109,6 +111,8 @@ struct Headers<'a, P> {
     result: u64,
     /// From the packet's beginning.
     pointer: u64,
+    /// 1: there is a fragment header, and yet it is no fragment.
+    is_atomic: u64,
 }
 
 /// Offset of "segments left" in a routing header (RFC 8200 §4.4).
@@ -136,6 +140,9 @@ impl<P: Packet, T: Tables> Step<T> for Headers<'_, P> {
             let field = if is_route { SEGMENTS_LEFT } else { 0 };
             self.pointer = at + (field as u64) - eth::LEN as u64;
             return true;
+        }
+        if next == ipv6::next::FRAGMENT && tables.veiled(self.is_fragment) == 0 {
+            self.is_atomic = 1;
         }
         self.next = u64::from(header[0]);
         self.at = at + len;

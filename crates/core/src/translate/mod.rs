@@ -22,6 +22,7 @@ pub(crate) use header::Fields;
 
 use rvs_abi::Outcome;
 
+use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, either};
 use crate::{Packet, Tables};
 
@@ -33,7 +34,11 @@ pub fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         let context = Context::new(tables, scratch.clock, scratch.is_fresh != 0);
         let Scratch { parsed, way, found, .. } = scratch;
         let Some(mut found) = found.get(tables) else { return Outcome::Inconsistent };
-        either(context.translate(packet, parsed, &mut found, way))
+        let outcome = either(context.translate(packet, parsed, &mut found, way));
+        if outcome == Outcome::ForwardCut {
+            parsed.signal |= Signal::TRANSLATED;
+        }
+        outcome
     });
     outcome.unwrap_or(Outcome::Inconsistent)
 }

@@ -42,7 +42,7 @@ pub(super) fn packet<P: Packet, T: Tables>(
         on_wire: wire_len.wrapping_sub(head).wrapping_add(more),
         ..Fields::default()
     };
-    let fields = fragment(packet, parsed, fields)?.veiled(tables);
+    let fields = fragment(packet, parsed, way.is_atomic, fields)?.veiled(tables);
     let to = if parsed.is_v4() { family::V6 } else { family::V4 };
     // A bundle may be longer than any packet of the other family: IPv4 counts its header too.
     let own = if parsed.is_v4() { ipv6::fragment::LEN } else { ipv4::LEN };
@@ -57,9 +57,11 @@ pub(super) fn packet<P: Packet, T: Tables>(
 
 /// Which fragment it is, if it is one.
 #[inline(always)]
-fn fragment<P: Packet>(packet: &P, parsed: &Parsed, fields: Fields) -> Option<Fields> {
+fn fragment<P: Packet>(packet: &P, parsed: &Parsed, is_atomic: u64, fields: Fields) -> Option<Fields> {
     if !parsed.is(Signal::FRAGMENT | Signal::LATER) {
-        return Some(fields);
+        // Whole, but its sender lets IPv4 fragment it (RFC 7915 §5.1.1).
+        let (is_fragment, id) = (is_atomic as u8, u32::from_be(parsed.fragment_id));
+        return Some(Fields { is_fragment, id, ..fields });
     }
     if parsed.is_v4() {
         return Some(fields.fragment_of_v4(&parsed.ip));
@@ -116,12 +118,10 @@ fn transport<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, 
 /// A datagram that came without a checksum gets one: in IPv6 there is none without (RFC 7915 §4.5).
 #[inline(always)]
 fn datagram<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, new: &NewEnds) -> Option<()> {
-    let (l4, end) = (u32::from(parsed.l4), eth::LEN as u32 + parsed.len);
-    packet.reach(end);
     let ([a, b], [c, d]) = (new.sport, new.dport);
     packet.set(parsed.transport(), &[a, b, c, d])?;
-    let sum = sum::bytes(packet, tables, l4, end)?;
+    let (sum, len) = sum::datagram(packet, tables, u32::from(parsed.l4))?;
     let (source, destination) = (new.source.words(), new.destination.words());
-    let pseudo = checksum::pseudo_v6(source, destination, proto::UDP, end.wrapping_sub(l4));
+    let pseudo = checksum::pseudo_v6(source, destination, proto::UDP, len);
     packet.set(parsed.transport() + udp::CHECKSUM, &udp::checksum(sum + pseudo))
 }

@@ -78,7 +78,7 @@ impl Site {
         install(&heap, &[ServiceSetup { vip, port, protocol, scheduler, sched_flags: 0, dests: vec![dest] }]);
         let mut config = records::config(&heap);
         config.ftp_ports[0] = 21_u16.to_be();
-        config.full_nat = u32::from(method == Method::FULL_NAT);
+        config.full_nat |= u32::from(method == Method::FULL_NAT);
         records::write_config(&heap, &config);
         let mut model = Model::new(heap, route as Route);
         model.set_now_ns(1 << 40);
@@ -100,7 +100,7 @@ impl Site {
 
     fn send(&self, from: (Addr, u16), to: (Addr, u16), segment: Tcp) -> (Outcome, Left) {
         let segment = Payload::Tcp(Tcp { ..segment });
-        let (kind, packet) = if self.net.vip.is_v4() {
+        let (kind, packet) = if from.0.is_v4() {
             (eth::TYPE_IPV4, Ipv4::new(from.0.v4_bytes(), to.0.v4_bytes()).packet(&segment))
         } else {
             (eth::TYPE_IPV6, Ipv6::new(from.0.to_bytes(), to.0.to_bytes()).packet(&segment))
@@ -491,4 +491,79 @@ fn data_come_from_the_address_of_their_control_connection() {
         let (outcome, left) = site.client(1801, 20, SYN | ACK, 9, 10, "");
         assert_eq!((outcome, left.source), (Outcome::ForwardFullNat, (local, port)));
     }
+}
+
+/// Its receiver has it already.
+#[test]
+fn a_late_copy_of_an_earlier_command_does_not_shift_numbers() {
+    let site = Site::new(v4(), Method::FULL_NAT);
+    let first = "PORT 192,0,2,2,7,9\r\n";
+    let second = "PORT 192,0,2,2,7,10\r\n";
+    let len = |text: &str| u32::try_from(text.len()).unwrap();
+    site.client(CPORT, 21, ACK, 1, 1, first);
+    let at = 1 + len(first);
+    let left = site.client(CPORT, 21, ACK, at, 1, second).1;
+    let next = left.seq + len(&left.data);
+    assert_eq!(site.client(CPORT, 21, ACK, at + len(second), 1, "").1.seq, next);
+    site.client(CPORT, 21, ACK, 1, 1, first);
+    assert_eq!(site.client(CPORT, 21, ACK, at + len(second), 1, "NOOP\r\n").1.seq, next);
+}
+
+/// Numbers may have zeros in front, as many as a line has room for: RFC 959 §4.1.2 bounds the value.
+#[test]
+fn a_command_with_many_zeros_is_sent_again_at_its_number() {
+    let site = Site::new(v4(), Method::FULL_NAT);
+    let text = format!("PORT {}192,0,2,2,7,9\r\n", "0".repeat(170));
+    let sent = site.client(CPORT, 21, ACK, 1, 1, &text).1;
+    let again = site.client(CPORT, 21, ACK, 1, 1, &text).1;
+    assert_eq!(sent, again);
+}
+
+/// Clients of one family, servers of the other.
+fn between(clients: Net, servers: Net) -> Net {
+    Net { server: servers.server, director: servers.director, ..clients }
+}
+
+#[test]
+fn extended_passive_mode_between_families() {
+    for net in [between(v6(), v4()), between(v4(), v6())] {
+        let site = Site::new(net, Method::FULL_NAT);
+        site.client(CPORT, 21, ACK, 1, 1, "EPSV\r\n");
+        let (outcome, left) = site.server(2021, ACK, 1, 7, "229 Entering (|||51210|)\r\n");
+        assert_eq!((outcome, left.data.as_str()), (Outcome::ReplyTranslated, "229 Entering (|||51210|)\r\n"));
+        let (outcome, left) = site.client(CPORT + 1, DATA, SYN, 9, 0, "");
+        assert_eq!((outcome, left.destination), (Outcome::ForwardTranslated, (net.server, DATA)));
+    }
+}
+
+/// `PORT` has no words for an address in IPv6 (RFC 2428 §1).
+#[test]
+fn port_to_a_server_in_ipv6_names_the_directors_address() {
+    let net = between(v4(), v6());
+    let site = Site::new(net, Method::FULL_NAT);
+    let command = "PORT 192,0,2,2,7,9\r\n";
+    let (outcome, left) = site.client(CPORT, 21, ACK, 1, 1, command);
+    let port = u16::from_be(site.conn(20).unwrap().entry.lport);
+    let named = format!("EPRT |2|2001:db8:9:0:0:0:0:1|{port}|\r\n");
+    assert_eq!((outcome, &left.data), (Outcome::ForwardTranslated, &named));
+    assert_eq!(site.client(CPORT, 21, ACK, 1, 1, command).1.data, named, "sent again");
+    let next = 1 + command.len() as u32;
+    assert_eq!(site.client(CPORT, 21, ACK, next, 1, "").1.seq, 1 + named.len() as u32);
+    let (outcome, left) = site.server_to((net.director, port), 2020, SYN, 9, 0, "");
+    assert_eq!(
+        (outcome, left.source, left.destination),
+        (Outcome::ReplyTranslated, (net.vip, 20), (net.client, 1801))
+    );
+}
+
+/// A server in IPv4 takes EPRT of its own family.
+#[test]
+fn eprt_to_a_server_in_ipv4_names_the_directors_address() {
+    let net = between(v6(), v4());
+    let site = Site::new(net, Method::FULL_NAT);
+    let (_, left) = site.client(CPORT, 21, ACK, 1, 1, "EPRT |2|2001:db8:2::2|1801|\r\n");
+    let port = u16::from_be(site.conn(20).unwrap().entry.lport);
+    assert_eq!(left.data, format!("EPRT |1|192.168.9.1|{port}|\r\n"));
+    let (outcome, left) = site.server_to((net.director, port), 2020, SYN, 9, 0, "");
+    assert_eq!((outcome, left.destination), (Outcome::ReplyTranslated, (net.client, 1801)));
 }

@@ -227,8 +227,7 @@ proptest! {
         let model = model(true);
         let ([client, vip, ..], [_, _, local, server]) = (ends(true), ends(false));
         let lport = begin(&model, true, proto::UDP, 4000);
-        // One without a checksum has to be in one piece (RFC 7915 §4.5).
-        let no_checksum = !has_checksum && data.len() + 48 <= 1280;
+        let no_checksum = !has_checksum;
         let came = Payload::Udp(Udp { no_checksum, ..Udp::new(4000, VPORT, &data) });
         let left = handle(&model, framed(&packet(client, vip, Said { dont_fragment: false, ..PLAIN }, &came)));
         let mut got = vec![0; data.len() + 8];
@@ -246,4 +245,48 @@ proptest! {
         let (.., expected) = parts(&whole);
         prop_assert_eq!(&got[..], expected);
     }
+}
+
+/// RFC 768, RFC 9868: a datagram may be shorter than its packet.
+#[test]
+fn a_checksum_that_is_made_is_over_the_datagram_only() {
+    let [client, vip, ..] = ends(true);
+    let said = Said { tos: 0, ttl: 64, dont_fragment: false };
+    let mut datagram = packet(client, vip, said, &Payload::Udp(Udp::new(40_000, VPORT, b"data")));
+    datagram[26..28].copy_from_slice(&[0, 0]);
+    datagram.extend([0x12, 0x34, 0x56, 0x78]);
+    datagram[2..4].copy_from_slice(&36_u16.to_be_bytes());
+    datagram[10..12].copy_from_slice(&[0, 0]);
+    let sum = rvs_wire::checksum::full(0, &datagram[..20]);
+    datagram[10..12].copy_from_slice(&sum);
+    let model = model(true);
+    let mut frame = framed(&datagram);
+    assert_eq!(model.ingress(&mut frame, 11).outcome, Outcome::ForwardTranslated);
+    let left = &frame.bytes()[eth::LEN..];
+    let [from, to] = [8, 24].map(|at| Addr::from_bytes(left[at..at + 16].try_into().unwrap()));
+    let pseudo = rvs_wire::checksum::pseudo_v6(from.words(), to.words(), proto::UDP, 12);
+    assert_eq!(rvs_wire::checksum::full(pseudo, &left[40..52]), [0, 0], "{left:02x?}");
+}
+
+/// RFC 7915 §4.5: also one that the director itself makes fragments of; only what comes in fragments is dropped.
+#[test]
+fn a_large_datagram_without_a_checksum_that_comes_whole_gets_one() {
+    let [client, vip, ..] = ends(true);
+    let said = Said { tos: 0, ttl: 64, dont_fragment: false };
+    let datagram = Udp { no_checksum: true, ..Udp::new(40_000, VPORT, &[0x5a; 1400]) };
+    let model = model(true);
+    let left = handle(&model, framed(&packet(client, vip, said, &Payload::Udp(datagram))));
+    let data: usize = left.iter().map(|(_, packet)| packet.len() - 48).sum();
+    assert_eq!(data, 1408, "dropped as translate_checksum: {}", model.outcomes(Outcome::TranslateChecksum));
+}
+
+/// RFC 7915 §5.1.1: what has a fragment header gets "don't fragment" 0, and so does an atomic fragment (RFC 6946).
+#[test]
+fn an_atomic_fragment_may_be_fragmented_in_ipv4() {
+    let [client, vip, ..] = ends(false);
+    let datagram = Payload::Udp(Udp::new(40_000, VPORT, &[0x5a; 1240]));
+    let atomic = Ipv6::new(client.to_bytes(), vip.to_bytes()).fragments(&datagram, 1248, 0x1234_abcd);
+    assert_eq!(atomic.len(), 1);
+    let (_, left) = pass(&model(false), &atomic[0]);
+    assert_eq!((&left[4..6], left[6] & 0x40), (&[0xab, 0xcd][..], 0));
 }

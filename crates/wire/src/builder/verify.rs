@@ -227,7 +227,7 @@ fn payload_ok(ends: Ends, protocol: u8, payload: &[u8], gue_port: u16) -> Result
         (4, _) => ipv4_ok(payload, gue_port),
         (41, _) => ipv6_ok(payload, gue_port),
         (6, _) => right(pseudo, payload, Fault::Tcp),
-        (17, _) => udp_ok(ends, pseudo, payload, gue_port),
+        (17, _) => udp_ok(ends, datagram(payload), gue_port),
         (gre::PROTOCOL, _) => gre_ok(payload, gue_port),
         (132, _) => match payload[sctp::CHECKSUM..sctp::LEN] {
             [0, 0, 0, 0] => Ok(()),
@@ -238,7 +238,14 @@ fn payload_ok(ends: Ends, protocol: u8, payload: &[u8], gue_port: u16) -> Result
     }
 }
 
-fn udp_ok(ends: Ends, pseudo: u32, datagram: &[u8], gue_port: u16) -> Result<(), Fault> {
+/// The datagram in a payload, which may be longer (RFC 768): all of it, if the length says nothing that could be.
+fn datagram(payload: &[u8]) -> &[u8] {
+    let len = usize::from(u16::from_be_bytes([payload[udp::LENGTH], payload[udp::LENGTH + 1]]));
+    if len < udp::LEN { payload } else { payload.get(..len).unwrap_or(payload) }
+}
+
+fn udp_ok(ends: Ends, datagram: &[u8], gue_port: u16) -> Result<(), Fault> {
+    let pseudo = ends.pseudo_sum(17, datagram.len());
     let is_gue = datagram[2..4] == gue_port.to_be_bytes();
     let may_be_0 = is_gue || matches!(ends, Ends::V4(..));
     if !(may_be_0 && datagram[udp::CHECKSUM..udp::LEN] == [0, 0]) {
