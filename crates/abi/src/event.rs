@@ -74,7 +74,9 @@ impl Event {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Evicted => "a connection of one packet made room for a new one in the full table",
+            Self::Evicted => {
+                "a connection of one packet made room for a new one: the table was full, or full NAT's ports taken"
+            }
             Self::ErrorSent => "a dropped packet was answered with an ICMP error",
             Self::ErrorLimited => {
                 "a dropped packet was not answered: too many errors to that address, or at all"

@@ -118,7 +118,7 @@ impl Daemon {
     pub(crate) fn dropped(&self, outcome: &str) -> u64 {
         let output = self.command("status").args(["--drops", "--json"]).output().unwrap();
         let table: Value = serde_json::from_slice(&output.stdout).unwrap();
-        count_in(&table, outcome)
+        count_in(&table["counters"], outcome)
     }
 
     /// How many packets had that outcome, also of those that were sent on.
@@ -128,7 +128,12 @@ impl Daemon {
             .args(["--silent", "--fail", "http://director/v1/counters", "--unix-socket"])
             .arg(self.socket());
         let table: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
-        count_in(&table, outcome)
+        count_in(&table["counters"], outcome)
+    }
+
+    /// How often that has happened.
+    pub(crate) fn happened(&self, event: &str) -> u64 {
+        count_in(&self.status()["events"], event)
     }
 
     /// Takes everything down, with or without a process.
@@ -172,9 +177,8 @@ impl Drop for Daemon {
     }
 }
 
-/// The count of an outcome in a table of counters.
-fn count_in(table: &Value, outcome: &str) -> u64 {
-    let counters = table["counters"].as_array().unwrap();
-    let counter = counters.iter().find(|counter| counter["name"] == outcome);
-    counter.unwrap_or_else(|| panic!("no counter {outcome}: {table}"))["count"].as_u64().unwrap()
+/// The count of that name in a list of counters.
+fn count_in(counters: &Value, name: &str) -> u64 {
+    let counter = counters.as_array().unwrap().iter().find(|counter| counter["name"] == name);
+    counter.unwrap_or_else(|| panic!("no counter {name}"))["count"].as_u64().unwrap()
 }

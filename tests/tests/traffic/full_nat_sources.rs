@@ -7,12 +7,16 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use rvs_abi::limits;
 use rvs_netlink::{Prefix, Route};
 use rvs_testkit::{Family, Replies};
+use rvs_wire::builder::{Ipv4, Ipv6, Payload, Tcp, ethernet};
+use rvs_wire::{eth, tcp};
 
 use crate::method::Attach;
 use crate::stage::LIMIT;
 use crate::turn::await_turn;
+use crate::wire::wire;
 use crate::world::{FAMILIES, Way, World};
 
 /// Behind the router, which sends them to the director.
@@ -124,6 +128,58 @@ fn come_from_the_pool_under_tc() {
 #[test]
 fn come_from_the_pool_under_xdp() {
     come_from_the_pool(Attach::Xdp);
+}
+
+/// The first segment of a connection from an address that nobody has.
+fn syn(world: &World, number: u32, service: SocketAddr) -> Vec<u8> {
+    let macs =
+        [world.cluster.director().interface("to-client").mac.0, world.client().interface("eth0").mac.0];
+    let segment = Payload::Tcp(Tcp::new(1024, service.port(), tcp::SYN));
+    match service.ip() {
+        IpAddr::V4(to) => {
+            let from = (Ipv4Addr::new(100, 64, 0, 0).to_bits() + number).to_be_bytes();
+            ethernet(macs[0], macs[1], eth::TYPE_IPV4, &Ipv4::new(from, to.octets()).packet(&segment))
+        }
+        IpAddr::V6(to) => {
+            let from = (0x2001_0db8_ffff << 80 | u128::from(number)).to_be_bytes();
+            ethernet(macs[0], macs[1], eth::TYPE_IPV6, &Ipv6::new(from, to.octets()).packet(&segment))
+        }
+    }
+}
+
+/// More half-open connections than there are ports, and clients that find one all the same.
+fn a_flood_keeps_nobody_from_a_port(attach: Attach) {
+    let _turn = await_turn();
+    let world = World::new(Way::FULL_NAT.replies(), attach);
+    let wire = wire(world.client());
+    for (family, port) in FAMILIES.into_iter().zip(PORT..) {
+        let inbox = echo(&world, Way::FULL_NAT.server_port(port));
+        let service = world.add("-t", family, port, Way::FULL_NAT);
+        let mut before = connect(&world, service);
+        let evicted = world.daemon.happened("evicted");
+        // Some may be lost on their way, at a queue that is full.
+        let mut numbers = 0..4 * u32::from(limits::LOCAL_PORTS.end - limits::LOCAL_PORTS.start);
+        while world.daemon.happened("evicted") - evicted < 1000 {
+            let some: Vec<u32> = numbers.by_ref().take(4000).collect();
+            assert!(!some.is_empty(), "no port was taken from anybody");
+            some.iter().for_each(|number| wire.send(&syn(&world, *number, service)).unwrap());
+        }
+        let streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect(&world, service)).collect();
+        talk(&mut before);
+        assert_eq!(peers(&inbox, 1 + CONNECTIONS).len(), 1);
+        drop(streams);
+    }
+    assert_eq!(world.daemon.dropped("no_local_port"), 0);
+}
+
+#[test]
+fn a_flood_keeps_nobody_from_a_port_under_tc() {
+    a_flood_keeps_nobody_from_a_port(Attach::Tc);
+}
+
+#[test]
+fn a_flood_keeps_nobody_from_a_port_under_xdp() {
+    a_flood_keeps_nobody_from_a_port(Attach::Xdp);
 }
 
 /// A service, what its server sees, and the client's connections to it.

@@ -15,7 +15,7 @@
 //! | 47 | it is a reservation |
 //! | 48-63 | the port, network order |
 
-use rvs_abi::{Addr, ConnEntry, Method, limits};
+use rvs_abi::{Addr, ConnEntry, Event, Method, limits};
 
 use crate::conn::bucket::{at, ids};
 use crate::conn::hash::{K1, K2};
@@ -26,6 +26,9 @@ use crate::{DestRecord, Parsed, Step, Tables};
 /// Ports that are tried for one connection, of all addresses of the pool. With nine in ten taken, one connection in 700 000
 /// then finds none.
 pub const PROBES: u32 = 128;
+/// After so many without a free one, a connection of one packet gives way. With nine in ten taken, that is one in thirty new
+/// connections that takes another's port; with all taken it is the oldest of so many that does, rarely a young one.
+const FREE_PROBES: u32 = 32;
 /// How many ports an address has.
 const PORTS: u32 = limits::LOCAL_PORTS.end as u32 - limits::LOCAL_PORTS.start as u32;
 const RESERVED: u64 = 1 << 47;
@@ -107,20 +110,51 @@ fn owner<T: Tables>(tables: &T, word: u64) -> Option<Found<T::Bucket>> {
     is_same.then_some(found.with(now))
 }
 
-/// Whether a port may be taken: `now` in ticks.
+/// Who has a port, as a number, so that it is returned in a register: [`NOBODY`], [`PROVEN`], or how many ticks are left of
+/// a connection of one packet, which may give way, plus one.
+type Holder = u64;
+/// It is free.
+const NOBODY: Holder = 0;
+/// It is not to be taken from its owner.
+const PROVEN: Holder = u64::MAX;
+
+/// Who has the port of a word; `now` in ticks.
 #[inline(always)]
-fn is_free<T: Tables>(tables: &T, word: u64, now: u64) -> bool {
+#[allow(clippy::cast_sign_loss, reason = "what is negative is expired")]
+fn holder<T: Tables>(tables: &T, word: u64, now: u64) -> Holder {
     if word == 0 {
-        return true;
+        return NOBODY;
     }
     if word & RESERVED != 0 {
         // The sign of the difference modulo 2^27: over, or from another round of the clock.
-        return now.wrapping_sub(word) & DEADLINE_MASK < 1 << 26;
+        return if now.wrapping_sub(word) & DEADLINE_MASK < 1 << 26 { NOBODY } else { PROVEN };
     }
-    owner(tables, word).is_none_or(|found| found.word().is_expired(now))
+    match owner(tables, word).map(|found| found.word()) {
+        Some(word) if word.is_expired(now) => NOBODY,
+        Some(word) if word.is_proven() => PROVEN,
+        Some(word) => 1 + word.remaining(now) as u64,
+        None => NOBODY,
+    }
 }
 
-/// Finds a free port for a connection to be made, holds it for [`CLAIM_TICKS`] and writes it into the entry. `None`: none was
+/// Takes a port from the connection of one packet that has it. `false`: it has become one of more, or somebody else was first.
+#[inline(always)]
+fn evict<T: Tables>(tables: &T, ends: &Ends, now: u64) -> bool {
+    let Some(index) = ends.index(tables) else { return false };
+    let Some(old) = tables.local_port(index) else { return false };
+    if old & RESERVED != 0 {
+        return false;
+    }
+    let Some(found) = owner(tables, old) else { return false };
+    // The bit stands in the word that is swapped.
+    if found.word().is_proven() || !found.expire(tables) {
+        return false;
+    }
+    tables.note(Event::Evicted);
+    tables.swap_local_port(index, old, reservation(u16::from_ne_bytes(ends.lport), now + CLAIM_TICKS))
+}
+
+/// Finds a port for a connection to be made, a free one or that of a connection of one packet, holds it for [`CLAIM_TICKS`] and writes it into the entry. `None`: none was
 /// free.
 #[inline(always)]
 pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Result<(), NoAddress>> {
@@ -139,9 +173,11 @@ pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Re
         now: request.birth.now,
         number: 0,
         is_done: tables.veiled(0),
+        oldest: 0,
+        least: tables.veiled(PROVEN),
     };
     tables.repeat(PROBES, &mut search);
-    if search.is_done == 0 {
+    if search.is_done == 0 && !(search.least != PROVEN && search.take_oldest(tables)) {
         return None;
     }
     request.entry.lport = u16::from_ne_bytes(search.ends.lport);
@@ -177,6 +213,9 @@ struct Search {
     /// Of the address in the pool; 0: none of it.
     number: u16,
     is_done: u64,
+    /// The round of the connection of one packet that has the least time left, and how much.
+    oldest: u32,
+    least: Holder,
 }
 
 impl Search {
@@ -201,27 +240,55 @@ impl Search {
     }
 }
 
-impl<T: Tables> Step<T> for Search {
+impl Search {
+    /// Makes the ends those whose turn it is. `false`: there are none.
     #[inline(always)]
-    fn step(&mut self, tables: &T, round: u32) -> bool {
+    fn turn_to<T: Tables>(&mut self, tables: &T, round: u32) -> bool {
         if self.pool != 0 {
             self.number = self.number(round);
-            let Some(local) = tables.local_address(self.number) else { return true };
+            let Some(local) = tables.local_address(self.number) else { return false };
             self.ends.local = local;
         }
         self.ends.lport = self.port(round).to_be_bytes();
-        self.is_done = u64::from(hold(tables, &self.ends, self.now));
-        self.is_done != 0
+        true
+    }
+
+    /// Takes the port of the connection that has the least time left.
+    #[inline(always)]
+    fn take_oldest<T: Tables>(&mut self, tables: &T) -> bool {
+        self.turn_to(tables, self.oldest) && evict(tables, &self.ends, self.now)
+    }
+}
+
+impl<T: Tables> Step<T> for Search {
+    #[inline(always)]
+    fn step(&mut self, tables: &T, round: u32) -> bool {
+        if !self.turn_to(tables, round) {
+            return true;
+        }
+        let holder = try_hold(tables, &self.ends, self.now);
+        self.is_done = u64::from(holder == NOBODY);
+        if holder < self.least {
+            (self.least, self.oldest) = (holder, round);
+        }
+        self.is_done != 0 || round >= FREE_PROBES && self.least != PROVEN
     }
 }
 
 /// Holds a port for [`CLAIM_TICKS`], if it is free; `now` in ticks.
 #[inline(always)]
 pub fn hold<T: Tables>(tables: &T, ends: &Ends, now: u64) -> bool {
-    let Some(index) = ends.index(tables) else { return false };
-    let Some(old) = tables.local_port(index) else { return false };
-    is_free(tables, old, now)
-        && tables.swap_local_port(index, old, reservation(u16::from_ne_bytes(ends.lport), now + CLAIM_TICKS))
+    try_hold(tables, ends, now) == NOBODY
+}
+
+/// Holds a port for [`CLAIM_TICKS`] if [`NOBODY`] has it.
+#[inline(always)]
+fn try_hold<T: Tables>(tables: &T, ends: &Ends, now: u64) -> Holder {
+    let Some(index) = ends.index(tables) else { return PROVEN };
+    let Some(old) = tables.local_port(index) else { return PROVEN };
+    let holder = holder(tables, old, now);
+    let held = reservation(u16::from_ne_bytes(ends.lport), now + CLAIM_TICKS);
+    if holder == NOBODY && !tables.swap_local_port(index, old, held) { PROVEN } else { holder }
 }
 
 /// The word that holds a port (network order) until then, in ticks.

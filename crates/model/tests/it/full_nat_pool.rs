@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::id;
-use rvs_abi::{Addr, Config, Method, Outcome, limits, proto};
+use rvs_abi::{Addr, Config, Event, Method, Outcome, limits, proto};
 use rvs_core::conn::{local, ticks};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
@@ -134,6 +134,8 @@ fn a_pool_can_be_filled_and_its_exhaustion_is_counted() {
             (Outcome::ForwardFullNat, (end, _)) => {
                 made += 1;
                 assert!(ends.insert(end), "an end twice");
+                // Of one packet only, it would give way.
+                assert_eq!(local_end(&model, n), end);
             }
             (Outcome::NoLocalPort, _) => refused += 1,
             other => panic!("{other:?}"),
@@ -258,4 +260,34 @@ fn a_port_is_used_again_after_time_wait_and_not_before() {
     let found =
         (5000..15_000).map(|n| to_server(&model, n, &syn)).find(|sent| sent.0 != Outcome::NoLocalPort);
     assert_eq!(found, Some((Outcome::ForwardFullNat, (end, (SERVER, 53)))));
+}
+
+/// Half-open connections, as a flood makes them, keep nobody out; those of more than one packet keep their ports.
+#[test]
+fn half_open_connections_give_their_ports_to_others() {
+    let model = model(100_000, 1);
+    let (syn, ack) = (segment(SYN), segment(ACK));
+    let honest = |n| {
+        let (outcome, (end, _)) = send(&model, client(n), (VIP, 53), &syn);
+        assert_eq!(outcome, Outcome::ForwardFullNat, "{n}");
+        let answer = send(&model, (SERVER, 53), end, segment(SYN | ACK));
+        assert_eq!(answer, (Outcome::ReplyFullNat, ((VIP, 53), client(n))));
+        assert_eq!(send(&model, client(n), (VIP, 53), &ack).1.0, end, "{n}");
+        end
+    };
+    let before: Vec<End> = (0..1000).map(honest).collect();
+    let flood = 100_000..160_000;
+    for n in flood.clone() {
+        let outcome = send(&model, client(n), (VIP, 53), &syn).0;
+        assert_eq!(outcome, Outcome::ForwardFullNat, "{n}");
+    }
+    let during: Vec<End> = (1000..1020).map(honest).collect();
+    for (n, end) in (0..).zip(before.into_iter().chain(during)) {
+        let reply = send(&model, (SERVER, 53), end, segment(ACK));
+        assert_eq!(reply, (Outcome::ReplyFullNat, ((VIP, 53), client(n))));
+    }
+    assert_eq!(model.outcomes(Outcome::NoLocalPort), 0);
+    let evicted = model.heap().region(Region::Counters)[Event::Evicted as usize].load(Relaxed);
+    let room = PORTS as u64 - 1000;
+    assert!(evicted >= flood.len() as u64 - room, "{evicted}");
 }
