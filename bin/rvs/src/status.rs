@@ -199,20 +199,21 @@ services           1    32768   0.0 %
 destinations       3    65536   0.0 %
 connections   524288  1048576  50.0 %
 
-Times  Event          Explanation
-    5  evicted        a connection of one packet made room for a new one in the full table
-    6  error_sent     a dropped packet was answered with an ICMP error
-    7  error_limited  a dropped packet was not answered: too many errors to that address, or at all
-    8  client_unsaid  full NAT: a TCP header had no room for the client's address
-    9  classified     a rule of the classifier gave a packet its mark
-   10  expired        a packet ended its connection, whose destination is removed (expire_nodest_conn)
-   11  piece_made     a fragment was made of a packet that was too large for its way
-   12  held_sent      a fragment that had come before the first of its packet went on behind it
-   13  held_expired   a held fragment was given up for another: the first of its packet had not come
-   14  ftp_expected   FTP announced a data connection, which is expected now
-   15  ftp_rewritten  a segment of FTP's control connection was given another address
-   16  proxy_sent     a connection's data were given a PROXY header
-   17  proxy_alone    a PROXY header was sent without the data that came with it, which come again: too long for both
+Times  Event            Explanation
+    5  evicted          a connection of one packet made room for a new one: the table was full, or full NAT's ports taken
+    6  error_sent       a dropped packet was answered with an ICMP error
+    7  error_limited    a dropped packet was not answered: too many errors to that address, or at all
+    8  client_unsaid    full NAT: a TCP header had no room for the client's address
+    9  classified       a rule of the classifier gave a packet its mark
+   10  expired          a packet ended its connection, whose destination is removed (expire_nodest_conn)
+   11  piece_made       a fragment was made of a packet that was too large for its way
+   12  held_sent        a fragment that had come before the first of its packet went on behind it
+   13  held_expired     a held fragment was given up for another: the first of its packet had not come
+   14  ftp_expected     FTP announced a data connection, which is expected now
+   15  ftp_rewritten    a segment of FTP's control connection was given another address
+   16  proxy_sent       a connection's data were given a PROXY header
+   17  proxy_alone      a PROXY header was sent without the data that came with it, which come again: too long for both
+   18  tunnel_unsummed  a bundle of segments left for a tunnel without the checksum that it is to have
 ";
         assert_eq!(text(&status()), expected);
     }

@@ -30,11 +30,13 @@ pub enum Event {
     ProxySent = 111,
     /// Likewise, and the data that came with it were left out: they would not have fitted.
     ProxyAlone = 112,
+    /// A bundle of segments left for a tunnel without the outer checksum that its destination asks for.
+    TunnelUnsummed = 113,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
@@ -48,6 +50,7 @@ impl Event {
         Self::FtpRewritten,
         Self::ProxySent,
         Self::ProxyAlone,
+        Self::TunnelUnsummed,
     ];
 
     /// Its name in listings.
@@ -67,6 +70,7 @@ impl Event {
             Self::FtpRewritten => "ftp_rewritten",
             Self::ProxySent => "proxy_sent",
             Self::ProxyAlone => "proxy_alone",
+            Self::TunnelUnsummed => "tunnel_unsummed",
         }
     }
 
@@ -96,6 +100,9 @@ impl Event {
             Self::ProxySent => "a connection's data were given a PROXY header",
             Self::ProxyAlone => {
                 "a PROXY header was sent without the data that came with it, which come again: too long for both"
+            }
+            Self::TunnelUnsummed => {
+                "a bundle of segments left for a tunnel without the checksum that it is to have"
             }
         }
     }

@@ -131,11 +131,6 @@ impl Daemon {
         count_in(&table["counters"], outcome)
     }
 
-    /// How often that has happened.
-    pub(crate) fn happened(&self, event: &str) -> u64 {
-        count_in(&self.status()["events"], event)
-    }
-
     /// Takes everything down, with or without a process.
     fn stop(&mut self) -> process::Output {
         let output = self.netns.output(self.command("director").arg("--stop")).unwrap();

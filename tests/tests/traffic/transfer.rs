@@ -95,7 +95,12 @@ fn past_director(attach: Attach) {
     let ways = FAMILIES.into_iter().flat_map(|family| Way::PAST.map(|way| (family, way)));
     for ((family, way), port) in ways.zip(PORT..) {
         let service = world.serve(family, port, way);
+        let unsummed = world.daemon.noted("tunnel_unsummed");
         timed(&format!("{way:?}, {family:?}"), || upload(world.client(), service, LEN));
+        let is_summed = way.options.ends_with("--tun-csum");
+        let bundles_went_without = is_summed && attach == Attach::Tc;
+        let unsummed = world.daemon.noted("tunnel_unsummed") - unsummed;
+        assert_eq!(unsummed > 0, bundles_went_without, "{way:?}: {unsummed}");
     }
 }
 

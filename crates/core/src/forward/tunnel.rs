@@ -1,7 +1,7 @@
 //! Tunnels (ipvs.md §3.5, §3.6): the packet goes to the real server inside of another one, by IP in IP (RFC 2003,
 //! RFC 2473, RFC 4213), GRE (RFC 2784) or GUE, in IPv4 or IPv6 whatever is inside.
 
-use rvs_abi::{Addr, Outcome, TunnelFlags, TunnelType, family, proto};
+use rvs_abi::{Addr, Event, Outcome, TunnelFlags, TunnelType, family, proto};
 use rvs_wire::{checksum, eth, gre, gue, ipv4, ipv6, udp};
 
 use crate::cut::outer;
@@ -51,7 +51,8 @@ pub(crate) fn send<P: Packet, T: Tables>(
     tunnel.source = source(tables, tunnel, parsed);
     // The kernel cuts a bundle of segments later, and would give each the same checksum: they go without.
     let is_bundle = packet.wire_len(parsed) != parsed.len;
-    let encap = encap(tables, tunnel, is_bundle);
+    let is_summed = tunnel.flags & (TunnelFlags::CSUM | TunnelFlags::REMCSUM) != 0;
+    let encap = encap(tables, tunnel, is_summed && !is_bundle);
     let usable = hop.mtu.saturating_sub(encap.size());
     let is_narrow = usable < if encap.is_v4() { MTU_MIN_V4 } else { ipv6::MTU_MIN as u32 };
     let may_be_cut = outer::is_allowed(tables, parsed);
@@ -72,6 +73,9 @@ pub(crate) fn send<P: Packet, T: Tables>(
         return Err(Outcome::TooBig);
     }
     decrement_ttl(packet, parsed)?;
+    if is_summed && is_bundle {
+        tables.note(Event::TunnelUnsummed);
+    }
     let inner = if encap.has_checksum() { inner_sum(packet, tables, parsed) } else { Some(0) };
     let inner = inner.ok_or(Outcome::RewriteFailed)?;
     let kind = if *is_cut == 0 { encap.kind } else { Encap::PLAIN };
@@ -111,12 +115,10 @@ const fn last_bytes(bytes: u32) -> u64 {
 
 /// What a tunnel puts in front of a packet. Its numbers are veiled, so that what follows is verified once for all kinds.
 #[inline(always)]
-fn encap<T: Tables>(tables: &T, tunnel: &Tunnel, is_bundle: bool) -> Encap {
+fn encap<T: Tables>(tables: &T, tunnel: &Tunnel, is_summed: bool) -> Encap {
     let family = if tunnel.destination.is_v4() { family::V4 } else { family::V6 };
-    let wanted = tunnel.flags & (TunnelFlags::CSUM | TunnelFlags::REMCSUM) != 0;
-    let checksum = u8::from(wanted && !is_bundle);
     let family = tables.veiled(u64::from(family)) as u8;
-    let checksum = tables.veiled(u64::from(checksum)) as u8;
+    let checksum = tables.veiled(u64::from(is_summed)) as u8;
     let encap = Encap::tunnel(family, tunnel.kind, checksum);
     Encap { rest: tables.veiled(u64::from(encap.rest)) as u32 & 15, ..encap }
 }
