@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::unistd::User;
-use rvs_testkit::{Family, Host, wait_until};
+use rvs_testkit::{Cgroup, Family, Host, wait_until};
 
+use crate::client_address::agent::Agent;
 use crate::full_nat_sources;
 use crate::method::Attach;
 use crate::stage::LIMIT;
 use crate::turn::await_turn;
 use crate::world::{FAMILIES, Process, Way, World};
 
+const VSFTPD: &str = "vsftpd";
 /// The virtual port.
 const PORT: u16 = 21;
 /// Bytes of the files, so many that a transfer is more than one window.
@@ -44,7 +46,8 @@ struct FtpServers {
 }
 
 impl FtpServers {
-    fn start(host: &Host, addresses: &[IpAddr], port: u16) -> Self {
+    /// `program`: how to call one.
+    fn start(host: &Host, addresses: &[IpAddr], port: u16, program: impl Fn() -> Command) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("rvs-ftp-{}-{number}", id()));
@@ -59,7 +62,7 @@ impl FtpServers {
             fs::write(&path, contents(i)).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         }
-        let start = |address: &IpAddr| start(host, &folder, SocketAddr::new(*address, port));
+        let start = |address: &IpAddr| start(host, &folder, SocketAddr::new(*address, port), program());
         Self { _processes: addresses.iter().map(start).collect(), folder }
     }
 
@@ -80,7 +83,7 @@ fn contents(number: usize) -> Vec<u8> {
 }
 
 /// Starts a server and waits until it listens.
-fn start(host: &Host, folder: &Path, at: SocketAddr) -> Process {
+fn start(host: &Host, folder: &Path, at: SocketAddr, mut command: Command) -> Process {
     let family = if at.is_ipv4() {
         "listen=YES\nlisten_ipv6=NO\nlisten_address"
     } else {
@@ -99,7 +102,6 @@ fn start(host: &Host, folder: &Path, at: SocketAddr) -> Process {
     );
     let path = folder.join(format!("{}.conf", if at.is_ipv4() { "v4" } else { "v6" }));
     fs::write(&path, config).unwrap();
-    let mut command = Command::new("vsftpd");
     command.arg(&path).stdin(Stdio::null()).stdout(Stdio::null());
     let process = Process::start(host, &mut command);
     wait_until("vsftpd", LIMIT, || {
@@ -166,13 +168,13 @@ fn transfer_all(world: &World, files: &FtpServers, services: &[(Family, SocketAd
 
 fn transfers(attach: Attach, way: Way) {
     let _turn = await_turn();
-    transfers_in(World::new(way.replies(), attach), way);
+    transfers_in(World::new(way.replies(), attach), way, || Command::new(VSFTPD));
 }
 
-fn transfers_in(mut world: World, way: Way) {
+fn transfers_in(mut world: World, way: Way, program: impl Fn() -> Command) {
     let addresses: Vec<IpAddr> =
         FAMILIES.into_iter().map(|family| world.server().address_in(family)).collect();
-    let files = FtpServers::start(world.server(), &addresses, way.server_port(PORT));
+    let files = FtpServers::start(world.server(), &addresses, way.server_port(PORT), program);
     let services: Vec<_> =
         FAMILIES.into_iter().map(|family| (family, world.add("-t", family, PORT, way))).collect();
     transfer_all(&world, &files, &services, "alive");
@@ -210,10 +212,24 @@ fn ftp_through_full_nat_under_tc() {
 #[test]
 fn ftp_through_full_nat_from_a_pool() {
     let _turn = await_turn();
-    transfers_in(full_nat_sources::world(Attach::Tc, &full_nat_sources::POOL), Way::FULL_NAT);
+    let world = full_nat_sources::world(Attach::Tc, &full_nat_sources::POOL);
+    transfers_in(world, Way::FULL_NAT, || Command::new(VSFTPD));
 }
 
 #[test]
 fn ftp_through_full_nat_under_xdp() {
     transfers(Attach::Xdp, Way::FULL_NAT);
+}
+
+/// The server opens connections for data to who it takes for its client: it must not be told of another than the director.
+#[test]
+fn ftp_through_full_nat_beside_an_agent() {
+    let _turn = await_turn();
+    let world = World::new(Way::FULL_NAT.replies(), Attach::Tc);
+    let cgroup = Cgroup::create().unwrap();
+    let own = world.cluster.director().interface("to-servers");
+    let (v4, v6) = (own.address.unwrap(), own.address_v6.unwrap());
+    let call = format!("rvs agent --client-address --director {v4} --director {v6}");
+    let _agent = Agent::start(cgroup.path(), &call);
+    transfers_in(world, Way::FULL_NAT, || cgroup.command(VSFTPD));
 }
