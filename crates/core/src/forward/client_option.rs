@@ -64,6 +64,20 @@ pub(crate) fn concerns<P: Packet>(packet: &P, parsed: &Parsed, what: u64) -> boo
     }
 }
 
+/// Whether all options are in this packet, if something is to be done with them: of a fragment the next may have some.
+///
+/// # Errors
+/// It has.
+#[inline(always)]
+pub(crate) fn check<P: Packet>(packet: &P, parsed: &Parsed, what: u64) -> Result<(), Outcome> {
+    if what == NOTHING || !parsed.is(Signal::FRAGMENT) {
+        return Ok(());
+    }
+    let [offset] = packet.get::<1>(parsed.transport() + OFFSET).ok_or(Outcome::TruncatedTransport)?;
+    let header_end = parsed.transport() as u32 + u32::from(offset >> 4) * 4;
+    if header_end > eth::LEN as u32 + parsed.len { Err(Outcome::TruncatedTransport) } else { Ok(()) }
+}
+
 /// Makes what the client says blank in a request whose addresses have been rewritten, and adds the option if it is early and
 /// its service wants that; `parsed` is as it came.
 ///
@@ -76,13 +90,11 @@ pub(crate) fn add<P: Packet, T: Tables>(
     parsed: &Parsed,
     (service, what): (u32, u64),
 ) -> Result<(), Outcome> {
+    check(packet, parsed, what)?;
     let l4 = parsed.transport();
     let [offset] = packet.get::<1>(l4 + OFFSET).ok_or(Outcome::RewriteFailed)?;
     let header_len = u32::from(offset >> 4) * 4;
     let (header_end, end) = (l4 as u32 + header_len, eth::LEN as u32 + parsed.len);
-    if parsed.is(Signal::FRAGMENT) && header_end > end {
-        return Err(Outcome::TruncatedTransport);
-    }
     packet.reach(header_end);
     let fields = blank(packet, tables, l4, header_len);
     let option_len = if parsed.source.is_v4() { toa::LEN_V4 } else { toa::LEN_V6 } as u32;

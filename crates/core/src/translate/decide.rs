@@ -63,13 +63,14 @@ impl<T: Tables> Context<'_, T> {
         if routed != Outcome::Balanced {
             return Err(routed);
         }
+        // Its packet is counted.
+        way.tells_client = client_option::of(parsed, found);
+        client_option::check(packet, parsed, way.tells_client)?;
         size::check(packet, parsed, way)?;
         if parsed.is(Signal::FRAGMENT) {
             way.keep.write(parsed, ids, Method::FULL_NAT, (Addr::default(), self.now));
             way.keep.set_other_end(local);
         }
-        // Its packet is counted.
-        way.tells_client = client_option::of(parsed, found);
         way.is_proxied = u64::from(proxy::is_on(found));
         way.service = ids.1;
         way.ends.source = local;

@@ -290,3 +290,21 @@ fn an_atomic_fragment_may_be_fragmented_in_ipv4() {
     let (_, left) = pass(&model(false), &atomic[0]);
     assert_eq!((&left[4..6], left[6] & 0x40), (&[0xab, 0xcd][..], 0));
 }
+
+/// Nobody could look at the options in the second fragment, in which a client may say who it is.
+#[test]
+fn a_first_fragment_whose_options_are_cut_is_dropped() {
+    for is_v4 in [true, false] {
+        let [client, vip, ..] = ends(is_v4);
+        let options = [&[1; 4][..], &[254, 8, 0, 80, 192, 0, 2, 99]].concat();
+        let segment = Payload::Tcp(Tcp { options, ..Tcp::new(40_000, VPORT, tcp::SYN) });
+        let cut = if is_v4 {
+            Ipv4::new(client.v4_bytes(), vip.v4_bytes()).fragments(&segment, 24)
+        } else {
+            Ipv6::new(client.to_bytes(), vip.to_bytes()).fragments(&segment, 24, 7)
+        };
+        let model = model(is_v4);
+        assert_eq!(handle(&model, framed(&cut[0])), []);
+        assert_eq!(model.outcomes(Outcome::TruncatedTransport), 1);
+    }
+}
