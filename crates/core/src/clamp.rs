@@ -133,7 +133,7 @@ pub(crate) fn lower<P: Packet, T: Tables>(
         at: tables.veiled(tcp::LEN as u64),
         sum: tables.veiled(0),
     };
-    tables.repeat(tcp::OPTIONS_MAX as u32, &mut walk);
+    tables.repeat(tcp::option::MAX as u32, &mut walk);
     let sum = walk.sum as u32;
     if sum == 0 {
         return Some(());
@@ -163,22 +163,13 @@ impl<P: Packet, T: Tables> Step<T> for Walk<'_, P> {
         }
         let place = (self.l4 + at) as usize;
         let Some([kind]) = self.packet.get::<1>(place) else { return true };
-        if kind == tcp::OPTION_END {
-            return true;
-        }
-        if kind == tcp::OPTION_NOP {
-            self.at = at + 1;
-            return false;
-        }
-        let len = self.packet.get::<1>(place + 1).map_or(0, |[len]| u64::from(len));
-        if len < 2 || at + len > self.end {
-            return true;
-        }
-        if kind == tcp::OPTION_MSS && len == tcp::OPTION_MSS_LEN as u64 {
+        let len = self.packet.get::<1>(place + 1).map_or(0, |[len]| len);
+        let span = tcp::option::span(kind, len, self.end - at);
+        if kind == tcp::option::MSS && span == tcp::option::MSS_LEN as u64 {
             self.lower(place + 2, at & 1 != 0);
         }
-        self.at = at + len;
-        false
+        self.at = at + span;
+        span == 0
     }
 }
 

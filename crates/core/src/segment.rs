@@ -25,21 +25,27 @@ pub(crate) fn finish<P: Packet, T: Tables>(
     let fields = Delta::new().word(fold(before), fold(after));
     let mut pseudo = Delta::new();
     if by != 0 {
-        let len = parsed.len.wrapping_add(by as u32);
-        let old = (parsed.len + eth::LEN as u32 - l4) as u16;
-        let new = (len.wrapping_add(eth::LEN as u32).wrapping_sub(l4)) as u16;
-        pseudo = pseudo.word(old.to_be_bytes(), new.to_be_bytes());
-        if parsed.is_v4() {
-            let (old, new) = ((parsed.len as u16).to_be_bytes(), (len as u16).to_be_bytes());
-            packet.set(eth::LEN + TOTAL_LEN, &new)?;
-            let field = packet.get::<2>(eth::LEN + CHECKSUM)?;
-            packet.set(eth::LEN + CHECKSUM, &Delta::new().word(old, new).apply(field))?;
-        } else {
-            let len = (len.wrapping_sub(ipv6::LEN as u32)) as u16;
-            packet.set(eth::LEN + PAYLOAD_LEN, &len.to_be_bytes())?;
-        }
+        pseudo = lengthen(packet, parsed, by)?;
     }
     packet.update_tcp_checksum(parsed.transport() + tcp::CHECKSUM, pseudo, fields)
+}
+
+/// Makes the IP packet of a segment so much longer; what that adds to the checksum over the pseudo header.
+#[inline(always)]
+pub(crate) fn lengthen<P: Packet>(packet: &mut P, parsed: &Parsed, by: i32) -> Option<Delta> {
+    let len = parsed.len.wrapping_add(by as u32);
+    let before = parsed.transport() as u32 - eth::LEN as u32;
+    let segment = |len: u32| (len.wrapping_sub(before) as u16).to_be_bytes();
+    if parsed.is_v4() {
+        let (old, new) = ((parsed.len as u16).to_be_bytes(), (len as u16).to_be_bytes());
+        packet.set(eth::LEN + TOTAL_LEN, &new)?;
+        let field = packet.get::<2>(eth::LEN + CHECKSUM)?;
+        packet.set(eth::LEN + CHECKSUM, &Delta::new().word(old, new).apply(field))?;
+    } else {
+        let len = (len.wrapping_sub(ipv6::LEN as u32)) as u16;
+        packet.set(eth::LEN + PAYLOAD_LEN, &len.to_be_bytes())?;
+    }
+    Some(Delta::new().word(segment(parsed.len), segment(len)))
 }
 
 /// Offsets in the IPv4 header.
@@ -100,21 +106,14 @@ impl<P: Packet, T: Tables, R: Renumber> Step<T> for Options<'_, P, R> {
             return true;
         }
         let Some([kind, len]) = self.packet.get::<2>(at as usize) else { return true };
-        if kind == tcp::option::NO_OPERATION {
-            self.at = at + 1;
-            return false;
-        }
-        let len = u64::from(len);
-        if kind == tcp::option::END || len < 2 || at + len > end {
-            return true;
-        }
-        if kind == tcp::option::SACK {
-            self.edges = (len - 2) / 4;
+        let span = tcp::option::span(kind, len, end - at);
+        if kind == tcp::option::SACK && span != 0 {
+            self.edges = (span - 2) / 4;
             self.at = at + 2;
         } else {
-            self.at = at + len;
+            self.at = at + span;
         }
-        false
+        span == 0
     }
 }
 

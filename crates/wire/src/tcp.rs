@@ -15,17 +15,6 @@ pub const DATA_OFFSET: usize = 12;
 /// Offset of the flags byte.
 pub const FLAGS: usize = 13;
 
-/// Kind of the end of the list of options (RFC 9293 §3.1).
-pub const OPTION_END: u8 = 0;
-/// Kind of an option of one byte, for alignment (RFC 9293 §3.1).
-pub const OPTION_NOP: u8 = 1;
-/// Kind of the option that says the largest segment that its sender takes, in bytes without headers (RFC 9293 §3.7.1).
-pub const OPTION_MSS: u8 = 2;
-/// Bytes of that option: kind, length, size.
-pub const OPTION_MSS_LEN: usize = 4;
-/// Most options that a header has room for: one in each byte.
-pub const OPTIONS_MAX: usize = LEN_MAX - LEN;
-
 /// FIN in the flags byte.
 pub const FIN: u8 = 0x01;
 /// SYN in the flags byte.
@@ -35,12 +24,43 @@ pub const RST: u8 = 0x04;
 /// ACK in the flags byte.
 pub const ACK: u8 = 0x10;
 
-/// Kinds of options.
+/// Options: the kind, and but for [`option::END`] and [`option::NO_OPERATION`] the length in bytes, with both, and what it says.
 pub mod option {
-    /// The end of the list.
+    /// The end of the list (RFC 9293 §3.1).
     pub const END: u8 = 0;
-    /// A blank.
+    /// An option of one byte, for alignment (RFC 9293 §3.1).
     pub const NO_OPERATION: u8 = 1;
+    /// The largest segment that its sender takes, in bytes without headers (RFC 9293 §3.7.1).
+    pub const MSS: u8 = 2;
+    /// Bytes of that option.
+    pub const MSS_LEN: usize = 4;
     /// A selective acknowledgement (RFC 2018).
     pub const SACK: u8 = 5;
+    /// Most options that a header has room for: one in each byte.
+    pub const MAX: usize = super::LEN_MAX - super::LEN;
+
+    /// How many bytes an option takes, of its kind, the byte behind that, and how many the header has left from the kind on.
+    /// 0: no receiver reads on, since the list ends here or doesn't fit.
+    #[inline(always)]
+    #[must_use]
+    pub const fn span(kind: u8, len: u8, left: u64) -> u64 {
+        match kind {
+            END => 0,
+            NO_OPERATION => 1,
+            _ if len < 2 || len as u64 > left => 0,
+            _ => len as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::option;
+
+    #[test]
+    fn an_option_ends_where_a_receiver_says() {
+        assert_eq!(option::span(option::END, 9, 40), 0);
+        assert_eq!(option::span(option::NO_OPERATION, 0, 1), 1);
+        assert_eq!([1, 2, 4, 5].map(|len| option::span(option::MSS, len, 4)), [0, 2, 4, 0]);
+    }
 }

@@ -2,7 +2,8 @@
 //! 254 for IPv4, 253 for IPv6; then the length, the client's port and its address, both in network order. The kinds are
 //! those of experiments (RFC 4727 §4.1), so an option of another length is not one of these.
 
-use crate::tcp::{self, OPTION_END as END, OPTION_NOP as NO_OPERATION, OPTIONS_MAX};
+use crate::tcp;
+use crate::tcp::option::{self, END, NO_OPERATION};
 
 /// Kind of the option with an IPv4 address.
 pub const KIND_V4: u8 = 254;
@@ -75,7 +76,7 @@ impl Walk {
         Self { at, found: Found::Nothing, client: Client { address: [0; 2], port: 0 } }
     }
 
-    /// Looks at an option; says whether to go on. There are at most [`OPTIONS_MAX`].
+    /// Looks at an option; says whether to go on. There are at most [`option::MAX`].
     #[inline(always)]
     pub fn step<H: Header + ?Sized>(&mut self, header: &H) -> bool {
         let at = self.at;
@@ -87,7 +88,7 @@ impl Walk {
             return kind != END;
         }
         let len = header.get(at + 1).map_or(0, |[len]: [u8; 1]| usize::from(len));
-        if !(HEAD..=OPTIONS_MAX).contains(&len) || header.get::<1>(at + len - 1).is_none() {
+        if !(HEAD..=option::MAX).contains(&len) || header.get::<1>(at + len - 1).is_none() {
             self.found = Found::Malformed;
             return false;
         }
@@ -135,7 +136,7 @@ impl Walk {
 /// Looks for the client's address among a header's options.
 pub fn find<H: Header + ?Sized>(header: &H) -> (Found, Client) {
     let mut walk = Walk::new(tcp::LEN);
-    for _ in 0..OPTIONS_MAX {
+    for _ in 0..option::MAX {
         if !walk.step(header) {
             break;
         }

@@ -11,11 +11,12 @@
 
 use rvs_abi::{Addr, ClientTold, ConnFlags, Event, Outcome, proto};
 use rvs_wire::checksum::Delta;
-use rvs_wire::tcp::{OPTION_END as END, OPTION_NOP as NO_OPERATION};
-use rvs_wire::{eth, ipv6, tcp, toa};
+use rvs_wire::tcp::option::{self, NO_OPERATION};
+use rvs_wire::{eth, tcp, toa};
 
 use crate::conn::{Bucket, Found};
 use crate::parse::Signal;
+use crate::segment::lengthen;
 use crate::{Packet, Parsed, ServiceRecord, Step, Tables};
 
 /// Segments of a connection that may tell the server: the SYN, the ACK behind it, and some that are sent again.
@@ -29,14 +30,6 @@ const ADD: u64 = 2;
 /// How the options of most segments begin that have any: timestamps, and nothing else in a header of this length.
 const USUAL: [u8; 4] = [NO_OPERATION, NO_OPERATION, 8, 10];
 const USUAL_LEN: usize = tcp::LEN + 12;
-/// Offset of the byte with the header's length in the TCP header.
-const OFFSET: usize = 12;
-/// Offsets in the IPv4 header.
-const TOTAL_LEN: usize = 2;
-const CHECKSUM: usize = 10;
-/// Offset of the payload's length in the IPv6 header.
-const PAYLOAD_LEN: usize = 4;
-
 /// What becomes of a request of a connection, with which it is counted. FTP's servers are told nothing: they compare who
 /// they are told with the address in a command, which is the director's, and with that of the data connection.
 #[inline(always)]
@@ -56,7 +49,7 @@ pub(crate) fn concerns<P: Packet>(packet: &P, parsed: &Parsed, what: u64) -> boo
         return what == ADD;
     }
     let l4 = parsed.transport();
-    let Some([offset]) = packet.get::<1>(l4 + OFFSET) else { return true };
+    let Some([offset]) = packet.get::<1>(l4 + tcp::DATA_OFFSET) else { return true };
     match usize::from(offset >> 4) * 4 {
         tcp::LEN => false,
         USUAL_LEN => packet.get::<4>(l4 + tcp::LEN) != Some(USUAL),
@@ -73,7 +66,8 @@ pub(crate) fn check<P: Packet>(packet: &P, parsed: &Parsed, what: u64) -> Result
     if what == NOTHING || !parsed.is(Signal::FRAGMENT) {
         return Ok(());
     }
-    let [offset] = packet.get::<1>(parsed.transport() + OFFSET).ok_or(Outcome::TruncatedTransport)?;
+    let [offset] =
+        packet.get::<1>(parsed.transport() + tcp::DATA_OFFSET).ok_or(Outcome::TruncatedTransport)?;
     let header_end = parsed.transport() as u32 + u32::from(offset >> 4) * 4;
     if header_end > eth::LEN as u32 + parsed.len { Err(Outcome::TruncatedTransport) } else { Ok(()) }
 }
@@ -92,7 +86,7 @@ pub(crate) fn add<P: Packet, T: Tables>(
 ) -> Result<(), Outcome> {
     check(packet, parsed, what)?;
     let l4 = parsed.transport();
-    let [offset] = packet.get::<1>(l4 + OFFSET).ok_or(Outcome::RewriteFailed)?;
+    let [offset] = packet.get::<1>(l4 + tcp::DATA_OFFSET).ok_or(Outcome::RewriteFailed)?;
     let header_len = u32::from(offset >> 4) * 4;
     let (header_end, end) = (l4 as u32 + header_len, eth::LEN as u32 + parsed.len);
     packet.reach(header_end);
@@ -120,11 +114,11 @@ fn append<P: Packet>(packet: &mut P, parsed: &Parsed, offset: u8, fields: Delta)
     let end = eth::LEN as u32 + parsed.len;
     packet.resize(end + option_len)?;
     let fields = fields.and(write(packet, parsed, end as usize)?);
-    let [_, flags] = packet.get::<2>(l4 + OFFSET)?;
+    let [_, flags] = packet.get::<2>(l4 + tcp::DATA_OFFSET)?;
     let longer = offset + ((option_len as u8) << 2);
-    packet.set(l4 + OFFSET, &[longer])?;
+    packet.set(l4 + tcp::DATA_OFFSET, &[longer])?;
     let fields = fields.word([offset, flags], [longer, flags]);
-    let pseudo = lengthen(packet, parsed, option_len)?;
+    let pseudo = lengthen(packet, parsed, option_len.cast_signed())?;
     packet.update_tcp_checksum(l4 + tcp::CHECKSUM, pseudo, fields)
 }
 
@@ -149,25 +143,6 @@ const fn head(kind: u8, len: usize, port: [u8; 2]) -> Delta {
     Delta::new().word([0; 2], [kind, len as u8]).word([0; 2], port)
 }
 
-/// Makes the IP packet that much longer; what that adds to the checksum over the pseudo header.
-#[inline(always)]
-fn lengthen<P: Packet>(packet: &mut P, parsed: &Parsed, by: u32) -> Option<Delta> {
-    let old = (parsed.len + eth::LEN as u32 - parsed.l4 as u32) as u16;
-    let pseudo = Delta::new().word(old.to_be_bytes(), (old + by as u16).to_be_bytes());
-    if parsed.is_v4() {
-        let (at, sum_at) = (eth::LEN + TOTAL_LEN, eth::LEN + CHECKSUM);
-        let before = packet.get::<2>(at)?;
-        let after = ((parsed.len + by) as u16).to_be_bytes();
-        packet.set(at, &after)?;
-        let sum = packet.get::<2>(sum_at)?;
-        packet.set(sum_at, &Delta::new().word(before, after).apply(sum))?;
-    } else {
-        let len = parsed.len - ipv6::LEN as u32 + by;
-        packet.set(eth::LEN + PAYLOAD_LEN, &(len as u16).to_be_bytes())?;
-    }
-    Some(pseudo)
-}
-
 /// Makes blank what would be taken for the director's word, and the end of the list, behind which nobody would look. What
 /// that adds to the checksum.
 #[inline(always)]
@@ -181,7 +156,7 @@ fn blank<P: Packet, T: Tables>(packet: &mut P, tables: &T, l4: usize, header_len
         is_blank: tables.veiled(0),
         sum: tables.veiled(0),
     };
-    tables.repeat(tcp::OPTIONS_MAX as u32, &mut walk);
+    tables.repeat(option::MAX as u32, &mut walk);
     Delta::from_sum(walk.sum as u32)
 }
 
@@ -229,18 +204,9 @@ impl<P: Packet> Walk<'_, P> {
     /// At the first byte of an option: how long it is, and whether it becomes blank. What is wrong becomes so to the end.
     #[inline(always)]
     fn begin(&mut self, kind: u8, at: u64, place: usize) {
-        self.left = 1;
-        self.is_blank = 0;
-        if kind == NO_OPERATION {
-            return;
-        }
-        let len = self.packet.get::<1>(place + 1).map_or(0, |[len]| u64::from(len));
-        if kind == END || len < 2 || at + len > self.header_len {
-            self.left = tcp::OPTIONS_MAX as u64;
-            self.is_blank = 1;
-            return;
-        }
-        self.left = len;
-        self.is_blank = u64::from(kind == toa::KIND_V4 || kind == toa::KIND_V6);
+        let len = self.packet.get::<1>(place + 1).map_or(0, |[len]| len);
+        let span = option::span(kind, len, self.header_len - at);
+        self.left = if span == 0 { option::MAX as u64 } else { span };
+        self.is_blank = u64::from(span == 0 || kind == toa::KIND_V4 || kind == toa::KIND_V6);
     }
 }

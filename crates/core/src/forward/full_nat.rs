@@ -1,10 +1,11 @@
 //! Full NAT: both ends of a packet are rewritten, so that the server's reply comes back to the director without a route
 //! through it (IPVS lacks it).
 
-use rvs_abi::{Addr, Outcome, proto};
+use rvs_abi::{Addr, Outcome};
 use rvs_wire::checksum::Delta;
-use rvs_wire::{eth, ipv6, sctp, tcp, udp};
+use rvs_wire::{eth, ipv6};
 
+use crate::forward::ports::rewrite_ports;
 use crate::forward::{HOP_LIMIT, store_ip};
 use crate::{Packet, Parsed};
 
@@ -25,7 +26,7 @@ pub struct NewEnds {
 #[inline(always)]
 pub(crate) fn rewrite<P: Packet>(packet: &mut P, parsed: &Parsed, new: &NewEnds) -> Result<(), Outcome> {
     let pseudo = rewrite_addresses(packet, parsed, new, true)?;
-    rewrite_ports(packet, parsed, new, pseudo).ok_or(Outcome::RewriteFailed)
+    rewrite_ports(packet, parsed, (new.sport, new.dport), pseudo).ok_or(Outcome::RewriteFailed)
 }
 
 /// Writes both addresses and, of a packet that makes a hop here, a time to live that is one less. What the addresses add to
@@ -54,40 +55,4 @@ pub(crate) fn rewrite_addresses<P: Packet>(
         .ok_or(Outcome::RewriteFailed)?;
     let source = Delta::new().address(parsed.source.words(), new.source.words());
     Ok(source.address(parsed.destination.words(), new.destination.words()))
-}
-
-/// Writes both ports and makes the transport checksum right.
-#[inline(always)]
-pub(crate) fn rewrite_ports<P: Packet>(
-    packet: &mut P,
-    parsed: &Parsed,
-    new: &NewEnds,
-    pseudo: Delta,
-) -> Option<()> {
-    let l4 = parsed.transport();
-    let before = ports(parsed.sport, parsed.dport);
-    let after = ports(new.sport, new.dport);
-    let fields = Delta::new().word(parsed.sport, new.sport).word(parsed.dport, new.dport);
-    match parsed.protocol {
-        proto::TCP => {
-            packet.set(l4, &after)?;
-            packet.update_tcp_checksum(l4 + tcp::CHECKSUM, pseudo, fields)
-        }
-        proto::UDP => {
-            packet.set(l4, &after)?;
-            packet.update_udp_checksum(l4 + udp::CHECKSUM, pseudo, fields)
-        }
-        _ => {
-            let field = packet.get::<4>(l4 + sctp::CHECKSUM)?;
-            let len = (parsed.len + eth::LEN as u32 - l4 as u32) as u16;
-            packet.set(l4 + sctp::CHECKSUM, &sctp::update_checksum(field, before, after, len))?;
-            packet.set(l4, &after)
-        }
-    }
-}
-
-/// The first four bytes of a transport header.
-#[inline(always)]
-const fn ports(source: [u8; 2], destination: [u8; 2]) -> [u8; 4] {
-    [source[0], source[1], destination[0], destination[1]]
 }

@@ -1,9 +1,10 @@
 //! NAT (ipvs.md §3.3): requests get the real server's address and port, replies those of the service.
 
-use rvs_abi::{Addr, Outcome, proto};
+use rvs_abi::{Addr, Outcome};
 use rvs_wire::checksum::Delta;
-use rvs_wire::{eth, ipv6, sctp, tcp, udp};
+use rvs_wire::{eth, ipv6};
 
+use crate::forward::ports::rewrite_ports;
 use crate::forward::{HOP_LIMIT, address, store_ip};
 use crate::{NextHop, Packet, Parsed, Signal};
 
@@ -87,40 +88,9 @@ fn rewrite_port<P: Packet>(
     new: [u8; 2],
     pseudo: Delta,
 ) -> Result<(), Outcome> {
-    let l4 = parsed.transport();
-    let (old, at) = match end {
-        End::Destination => (parsed.dport, l4 + 2),
-        End::Source => (parsed.sport, l4),
+    let ports = match end {
+        End::Destination => (parsed.sport, new),
+        End::Source => (new, parsed.dport),
     };
-    let fields = Delta::new().word(old, new);
-    match parsed.protocol {
-        proto::TCP => {
-            packet.set(at, &new).ok_or(Outcome::RewriteFailed)?;
-            packet.update_tcp_checksum(l4 + tcp::CHECKSUM, pseudo, fields)
-        }
-        proto::UDP => {
-            packet.set(at, &new).ok_or(Outcome::RewriteFailed)?;
-            packet.update_udp_checksum(l4 + udp::CHECKSUM, pseudo, fields)
-        }
-        proto::SCTP if old != new => rewrite_sctp_port(packet, parsed, end, new),
-        // AH and ESP have no ports, and SCTP's checksum covers no address.
-        _ => Some(()),
-    }
-    .ok_or(Outcome::RewriteFailed)
-}
-
-/// Writes the new port of an SCTP packet, whose checksum is over all of it.
-#[inline(always)]
-fn rewrite_sctp_port<P: Packet>(packet: &mut P, parsed: &Parsed, end: End, new: [u8; 2]) -> Option<()> {
-    let l4 = parsed.transport();
-    let ([s0, s1], [d0, d1]) = (parsed.sport, parsed.dport);
-    let before = [s0, s1, d0, d1];
-    let after = match end {
-        End::Destination => [s0, s1, new[0], new[1]],
-        End::Source => [new[0], new[1], d0, d1],
-    };
-    let field = packet.get::<4>(l4 + sctp::CHECKSUM)?;
-    let len = (parsed.len + eth::LEN as u32 - l4 as u32) as u16;
-    packet.set(l4 + sctp::CHECKSUM, &sctp::update_checksum(field, before, after, len))?;
-    packet.set(l4, &after)
+    rewrite_ports(packet, parsed, ports, pseudo).ok_or(Outcome::RewriteFailed)
 }

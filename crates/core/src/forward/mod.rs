@@ -9,6 +9,7 @@ pub(crate) mod direct_route;
 pub(crate) mod full_nat;
 pub(crate) mod local;
 pub(crate) mod masq;
+pub(crate) mod ports;
 pub(crate) mod tunnel;
 
 use rvs_abi::Outcome;

@@ -4,7 +4,8 @@ use rvs_abi::{Addr, family, proto};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, ipv4, ipv6, udp};
 
-use crate::forward::full_nat::{NewEnds, rewrite_ports};
+use crate::forward::full_nat::NewEnds;
+use crate::forward::ports::rewrite_ports;
 use crate::forward::{address, client_option};
 use crate::parse::Signal;
 use crate::pipeline::Way;
@@ -112,7 +113,7 @@ fn transport<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, 
     }
     let source = Delta::new().address(parsed.source.words(), new.source.words());
     let pseudo = source.address(parsed.destination.words(), new.destination.words());
-    rewrite_ports(packet, parsed, new, pseudo)
+    rewrite_ports(packet, parsed, (new.sport, new.dport), pseudo)
 }
 
 /// A datagram that came without a checksum gets one: in IPv6 there is none without (RFC 7915 §4.5).

@@ -49,7 +49,7 @@ pub(crate) fn find<H: Header>(ops: *mut bpf_sock_ops, header: H) -> (Found, Clie
     let start = (tcp::LEN as u64 + any).wrapping_sub(opaque(any)) as usize;
     let mut context = Context { header, walk: Walk::new(start) };
     // SAFETY: the function is one of two arguments, of which the second is the address of the context.
-    unsafe { bpf_loop(tcp::OPTIONS_MAX as u32, step::<H> as *mut c_void, (&raw mut context).cast(), 0) };
+    unsafe { bpf_loop(tcp::option::MAX as u32, step::<H> as *mut c_void, (&raw mut context).cast(), 0) };
     (context.walk.found, context.walk.client)
 }
 
