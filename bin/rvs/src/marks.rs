@@ -1,6 +1,7 @@
 //! `rvs marks`: the rules that give packets a firewall mark.
 
 use anyhow::Result;
+use clap::ArgGroup;
 use rvs_config::{Command, MarkRule, MarkRules, PortRange, Prefix, Protocol};
 
 use crate::table::{Align, Table};
@@ -20,7 +21,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Change {
-    /// Add a rule; what is not given takes every packet
+    /// Add a rule; what is not given may be anything
     Add(Add),
     /// Remove the rule with that number
     Delete {
@@ -31,7 +32,11 @@ enum Change {
     Flush,
 }
 
+/// What a rule may ask for. One that asks for nothing takes every packet that comes in: it has to be meant.
+const CONDITIONS: [&str; 5] = ["source", "destination", "protocol", "source_ports", "ports"];
+
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("packets").args(CONDITIONS).arg("all").required(true).multiple(true)))]
 struct Add {
     /// The mark, 1 to 4294967295
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -51,6 +56,9 @@ struct Add {
     /// Ports they go to
     #[arg(long, value_name = "FIRST[-LAST]")]
     ports: Option<PortRange>,
+    /// Every packet, whatever its addresses, protocol and ports
+    #[arg(long, conflicts_with_all = CONDITIONS)]
+    all: bool,
     /// Its number: before the rule that has it now (default: behind all)
     #[arg(long)]
     number: Option<u32>,
@@ -77,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 impl Add {
     const fn command(&self) -> Command {
-        let Self { mark, source, destination, protocol, source_ports, ports, number } = *self;
+        let Self { mark, source, destination, protocol, source_ports, ports, number, .. } = *self;
         let rule = MarkRule { mark, source, destination, protocol, source_ports, ports };
         Command::AddMarkRule { number, rule }
     }

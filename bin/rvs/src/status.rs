@@ -258,7 +258,7 @@ Packets  Reason  Explanation
 
 Handed over from XDP to TC on the same interface, which counts what becomes of them:
 Packets  Reason               Explanation
-      9  hand_over_neighbour  next hop not resolved: taken up under TC
+      9  hand_over_neighbour  next hop not resolved, or by an interface that takes no frames from XDP: taken up under TC
 ";
         assert_eq!(reason_tables(&reasons(CounterTable { counters: counters.collect() })), expected);
     }

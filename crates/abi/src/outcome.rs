@@ -52,7 +52,7 @@ outcomes! {
     NotForHost = 2, Pass, "not_for_host", "link-level broadcast, multicast or another host's frame";
     BadIpHeader = 3, Pass, "bad_ip_header", "IP header cut short or inconsistent: left to the stack, which drops it";
     BadIpChecksum = 4, Pass, "bad_ip_checksum", "IPv4 header checksum wrong: left to the stack, which drops it";
-    Fragment = 5, Pass, "fragment", "fragment that came before the first of its packet, or whose first is not balanced";
+    Fragment = 5, Pass, "fragment", "fragment that came before the first of its packet, whose first is not balanced, or of an ICMP error";
     OtherProtocol = 6, Pass, "other_protocol", "protocol that is not balanced";
     NotOurs = 7, Pass, "not_ours", "neither address belongs to a service or a destination";
     NoService = 8, Pass, "no_service", "no service at this address and port, and no connection";
@@ -91,7 +91,7 @@ outcomes! {
     FromServer = 15, Pass, "from_server", "may come from a real server; never the end of a packet";
     NoConnection = 14, Pass, "no_connection", "has no connection yet; never the end of a packet";
 
-    HandOverNeighbour = 24, HandOver, "hand_over_neighbour", "next hop not resolved: taken up under TC";
+    HandOverNeighbour = 24, HandOver, "hand_over_neighbour", "next hop not resolved, or by an interface that takes no frames from XDP: taken up under TC";
     HandOverRefresh = 25, HandOver, "hand_over_refresh", "the first packet of a connection, once a second, takes the stack's way and keeps the neighbour fresh";
     HandOverRoute = 26, HandOver, "hand_over_route", "route that XDP can't follow: taken up under TC";
 
@@ -138,13 +138,13 @@ outcomes! {
     NoDestination = 49, Drop, "no_destination", "the service has no destination that takes new connections";
     DestinationGone = 50, Drop, "destination_gone", "the connection's destination was removed";
     TtlExceeded = 51, Drop, "ttl_exceeded", "time to live used up";
-    TooBig = 52, Drop, "too_big", "larger than the MTU on the way to the destination";
+    TooBig = 52, Drop, "too_big", "larger than the MTU on the way to the destination; a bundle of segments counts as one";
     NoRoute = 53, Drop, "no_route", "no route to the destination, or a route that refuses";
     ConnTableFull = 54, Drop, "conn_table_full", "no slot for a new connection";
     ConnContended = 55, Drop, "conn_contended", "two CPUs made the same connection at the same moment, too often in a row";
     RewriteFailed = 57, Drop, "rewrite_failed", "the kernel could not make room for headers";
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
-    TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented was called too big, or an MTU too small to be true told";
+    TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented, or of IPv6 and 1280 bytes at most, was called too big, or an MTU too small to be true told";
     FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
     CutFailed = 69, Drop, "cut_failed", "larger than the MTU on its way, and not to be fragmented here: IP options, too long, or too many fragments";
     HoldFull = 70, Drop, "hold_full", "fragment that came before the first of its packet, and nothing free to hold one of its source";

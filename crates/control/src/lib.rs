@@ -24,4 +24,4 @@ mod unix;
 pub use access::{Access, Peer};
 pub use client::Client;
 pub use error::Error;
-pub use server::{Counts, Running, Server};
+pub use server::{Counts, Running, Server, remove_dead};

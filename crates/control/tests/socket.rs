@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use rvs_control::api::{Response, Stopped};
-use rvs_control::{Access, Error, Running, Server};
+use rvs_control::{Access, Error, Running, Server, remove_dead};
 use support::{Dir, Director, Raw};
 
 fn bind(path: &std::path::Path) -> Result<Server, Error> {
@@ -50,6 +50,34 @@ fn a_living_directors_socket_is_left_alone() {
     // Even if somebody removes the file or the lock's file, one of the two is in the way.
     fs::remove_file(dir.join("director.sock.lock")).unwrap();
     assert_eq!(bind(&director.path).unwrap_err().to_string(), expected);
+    assert_eq!(director.raw().get("/v1/status").status, 200);
+}
+
+#[test]
+fn the_locks_file_goes_with_the_server() {
+    let dir = Dir::new();
+    let (path, lock) = (dir.join("director.sock"), dir.join("director.sock.lock"));
+    let server = bind(&path).unwrap();
+    assert!(lock.exists());
+    drop(server);
+    assert!(!lock.exists());
+    let director = Director::new(&dir);
+    director.running.stop();
+    assert!(!lock.exists() && !path.exists());
+}
+
+#[test]
+fn what_a_dead_director_left_is_removed_and_nothing_else() {
+    let dir = Dir::new();
+    let (path, lock) = (dir.join("director.sock"), dir.join("director.sock.lock"));
+    remove_dead(&path).unwrap();
+    drop(UnixListener::bind(&path).unwrap());
+    fs::write(&lock, "1\n").unwrap();
+    remove_dead(&path).unwrap();
+    assert!(!lock.exists() && !path.exists());
+    let director = Director::new(&dir);
+    assert!(matches!(remove_dead(&path), Err(Error::InUse { .. })));
+    assert!(lock.exists());
     assert_eq!(director.raw().get("/v1/status").status, 200);
 }
 
@@ -96,7 +124,6 @@ fn files_and_links_are_left_alone() {
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(dir.join("elsewhere"), &path).unwrap();
     assert!(matches!(bind(&path), Err(Error::NotASocket { .. })));
-    fs::remove_file(dir.join("director.sock.lock")).unwrap();
     std::os::unix::fs::symlink(dir.join("elsewhere"), dir.join("director.sock.lock")).unwrap();
     assert!(matches!(bind(&path), Err(Error::Bind { .. })), "a lock is not taken through a link");
 }

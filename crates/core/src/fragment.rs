@@ -289,7 +289,7 @@ fn reply<P: Packet, T: Tables>(
     let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
     if context.tables.is_local() || known.method & u32::from(ConnFlags::LOCAL_CLIENT) != 0 {
         context.hop_to_self()?;
-        context.tables.count(known.service, known.dest, &delta);
+        context.count((known.dest, known.service), &delta);
         way.local.reply(known.vip, [0; 2]);
         return Ok(Outcome::Local);
     }
@@ -303,13 +303,13 @@ fn reply<P: Packet, T: Tables>(
         let delta = Stats { out_bytes: bytes(parsed), ..Stats::default() };
         way.hop = hop;
         translate::follow(context, packet, parsed, way)?;
-        context.tables.count(known.service, known.dest, &delta);
+        context.count((known.dest, known.service), &delta);
         return Ok(Outcome::ReplyTranslated);
     }
     way.notice.mtu = hop.mtu;
     cut::check(packet, context.tables, parsed, &hop, Method::MASQ)?;
     check(packet, parsed, &hop, 0)?;
-    context.tables.count(known.service, known.dest, &delta);
+    context.count((known.dest, known.service), &delta);
     way.hop = hop;
     rewrite_addresses(packet, parsed, &way.ends, true)?;
     address(packet, &hop.link)?;

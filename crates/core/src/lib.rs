@@ -10,6 +10,7 @@
 mod bypass;
 mod clamp;
 pub mod conn;
+mod count;
 mod cut;
 pub mod filter;
 mod forward;

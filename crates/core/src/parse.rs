@@ -374,7 +374,8 @@ fn parse_icmp<P: Packet>(packet: &P, parsed: &mut Parsed, l4: usize, payload: u3
     if !is_error {
         return Err(Outcome::OtherProtocol);
     }
-    // No port of the packet before it: what is around it in a tunnel is chosen by both.
+    // Nothing of the packet before it: what is around it in a tunnel is chosen by its ports.
+    parsed.signal = 0;
     (parsed.sport, parsed.dport) = ([h[0], h[1]], [0; 2]);
     Err(Outcome::IcmpError)
 }

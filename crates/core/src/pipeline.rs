@@ -773,12 +773,8 @@ impl<'a, T: Tables> Context<'a, T> {
     /// Counts a reply and moves its connection along; `false` if that ended in this very moment.
     #[inline(always)]
     pub(crate) fn note_reply(&self, parsed: &Parsed, found: &mut Found<T::Bucket>) -> bool {
-        let (dest_id, service_id) = found.ids();
-        // Past the real servers there is none that it could count for.
-        if self.tables.dest(dest_id).is_some_and(|dest| dest.flags() & DestFlags::AVAILABLE != 0) {
-            let delta = Stats { out_packets: 1, out_bytes: fragment::counted(parsed), ..Stats::default() };
-            self.tables.count(service_id, dest_id, &delta);
-        }
+        let delta = Stats { out_packets: 1, out_bytes: fragment::counted(parsed), ..Stats::default() };
+        self.count(found.ids(), &delta);
         self.advance(found, parsed, Direction::Output, true)
     }
 }

@@ -140,17 +140,56 @@ fn compare(instance: &Instance, capacity: &Capacity) -> Result<Vec<String>> {
         }
         let wanted = region.map_or(capacity.service_keys(), |region| capacity.entries(region));
         if info.max_entries != wanted {
-            differing.push(format!("{name} {} instead of {wanted}", info.max_entries));
+            differing.push(Size { name, region, found: info.max_entries, wanted });
         }
     }
-    let warning = |differing: Vec<_>| {
+    let warning = |differences: Vec<_>| {
         format!(
-            "the maps of instance {} keep the size that they were made with ({}); `rvs director --stop` removes them",
+            "instance {} keeps the size that it was made with: {}; `rvs director --stop` removes it",
             instance.name(),
-            differing.join(", ")
+            differences.join(", ")
         )
     };
-    Ok(if differing.is_empty() { Vec::new() } else { vec![warning(differing)] })
+    Ok(if differing.is_empty() { Vec::new() } else { vec![warning(differences(&differing, capacity))] })
+}
+
+/// A map that is not as large as asked.
+struct Size {
+    name: &'static str,
+    /// `None`: the service keys.
+    region: Option<Region>,
+    found: u32,
+    wanted: u32,
+}
+
+impl Size {
+    /// What it has room for, if a setting says so; of the other maps the sizes follow from those.
+    fn text(&self, capacity: &Capacity) -> Option<String> {
+        let Capacity { services, dests, conns, cpus } = *capacity;
+        let room = |what, room, asked, setting| {
+            Some(format!("room for {room} {what} instead of the {asked} asked for ({setting})"))
+        };
+        match self.region? {
+            Region::Services => room("services", self.found, services, "--services-max"),
+            Region::Dests => room("destinations", self.found, dests, "--dests-max"),
+            Region::Conns => room("connections", Capacity::conns_in(self.found), conns, "--conns-max"),
+            Region::Counters => {
+                let room = self.found / limits::COUNTERS;
+                Some(format!("{room} CPUs instead of the {cpus} that this machine may have"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// In users' words; by the names of maps where no setting explains them.
+fn differences(differing: &[Size], capacity: &Capacity) -> Vec<String> {
+    let explained: Vec<_> = differing.iter().filter_map(|size| size.text(capacity)).collect();
+    if !explained.is_empty() {
+        return explained;
+    }
+    let named = |size: &Size| format!("{} of {} entries instead of {}", size.name, size.found, size.wanted);
+    differing.iter().map(named).collect()
 }
 
 /// A secret that nobody outside this machine can guess.
@@ -164,5 +203,40 @@ fn random() -> Result<[u64; 3]> {
         Ok(words)
     } else {
         Err(Error::system("draw the hash's seed", io::Error::last_os_error()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_in_the_words_of_settings() {
+        let asked = Capacity { services: 10, dests: 20, conns: 1 << 20, cpus: 4 };
+        let between = |made: &Capacity| {
+            let regions =
+                Region::ALL.map(|region| (Some(region), made.entries(region), asked.entries(region)));
+            let keys = (None, made.service_keys(), asked.service_keys());
+            let all = regions.into_iter().chain([keys]).filter(|(_, found, wanted)| found != wanted);
+            let size = |(region, found, wanted): (Option<Region>, _, _)| Size {
+                name: region.map_or(SERVICE_KEYS, Region::name),
+                region,
+                found,
+                wanted,
+            };
+            differences(&all.map(size).collect::<Vec<_>>(), &asked).join(", ")
+        };
+        assert_eq!(between(&asked), "");
+        assert_eq!(
+            between(&Capacity { conns: 200_000, ..asked }),
+            "room for 199999 connections instead of the 1048576 asked for (--conns-max)"
+        );
+        assert_eq!(
+            between(&Capacity { services: 11, dests: 22, conns: 1 << 20, cpus: 2 }),
+            "room for 11 services instead of the 10 asked for (--services-max), room for 22 destinations instead of the \
+             20 asked for (--dests-max), 2 CPUs instead of the 4 that this machine may have"
+        );
+        let other = Size { name: "FILTER", region: Some(Region::Filter), found: 1, wanted: 2 };
+        assert_eq!(differences(&[other], &asked), ["FILTER of 1 entries instead of 2"]);
     }
 }

@@ -55,6 +55,16 @@ impl rvs_core::conn::Bucket for HostBucket<'_> {
     }
 
     #[inline]
+    fn set_entry_half(self, slot: usize, index: usize, half: usize, value: u32) {
+        let word = &self.0[ENTRIES + slot * ENTRY_WORDS..][..ENTRY_WORDS][index];
+        let _always = word.fetch_update(Release, Acquire, |old| {
+            let mut bytes = old.to_ne_bytes();
+            bytes.as_chunks_mut().0[half] = value.to_ne_bytes();
+            Some(u64::from_ne_bytes(bytes))
+        });
+    }
+
+    #[inline]
     fn spare(self) -> u64 {
         self.0[SPARE].load(Acquire)
     }

@@ -42,6 +42,16 @@ impl Capacity {
         if main < 8 { 8 } else { main }
     }
 
+    /// Connections that so many buckets, with those of their overflow, are for: but for rounding, the reverse of
+    /// [`buckets`](Self::buckets).
+    #[must_use]
+    pub const fn conns_in(buckets: u32) -> u32 {
+        let slots = (buckets as u64 + buckets.div_ceil(8) as u64) * SLOTS as u64;
+        #[allow(clippy::cast_possible_truncation, reason = "as many as were asked for, which is u32")]
+        let conns = (slots * 3 / 5) as u32;
+        conns
+    }
+
     /// Buckets of the overflow table.
     #[must_use]
     pub const fn overflow_buckets(&self) -> u32 {

@@ -15,6 +15,14 @@ pub mod at {
     pub const DESTINATION: usize = 16;
 }
 
+/// The identification of a packet that somebody may fragment, from a random number: any but 0, which the kernel takes for
+/// none.
+#[inline(always)]
+#[must_use]
+pub const fn identification(random: u16) -> u16 {
+    random | (random == 0) as u16
+}
+
 /// Words of a header by what is in them.
 const LENGTH: usize = 0;
 const FRAGMENT: usize = 1;
@@ -238,5 +246,19 @@ impl Outer {
         let checksum = (!checksum::fold(header.sum())).to_ne_bytes();
         header.0[LIFE] = u32::from_ne_bytes([self.ttl, self.protocol, checksum[0], checksum[1]]);
         header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6864 §4.1: the more there are, the later one comes again.
+    #[test]
+    fn an_identification_is_any_number_but_zero() {
+        let mut seen: alloc::vec::Vec<u16> = (0..=u16::MAX).map(identification).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!((seen.len(), seen[0], seen[65_534]), (65_535, 1, u16::MAX));
     }
 }

@@ -9,6 +9,8 @@ pub const MTU_MIN: u16 = 1280;
 
 /// Offsets of fields.
 pub mod at {
+    /// Bytes behind the fixed header.
+    pub const PAYLOAD: usize = 4;
     /// Source address.
     pub const SOURCE: usize = 8;
     /// Destination address.

@@ -57,6 +57,8 @@ fn directly(which: &socket::Which, options: &Options, path: &Path) -> Result<Str
         }
         error => error.into(),
     })?;
+    // What is left of one that was killed. The next one replaces what can't be removed.
+    drop(rvs_control::remove_dead(path));
     if removed {
         return Ok(format!("instance {instance}: taken down; no director was running"));
     }
@@ -73,7 +75,7 @@ fn directly(which: &socket::Which, options: &Options, path: &Path) -> Result<Str
 fn wait_for_end(socket: &Path) -> Result<()> {
     let mut name = socket.as_os_str().to_owned();
     name.push(".lock");
-    // Not to be opened by everybody who may stop a director; they don't wait then.
+    // The director removes it when it ends; and it is not to be opened by everybody who may stop one: they don't wait.
     let Ok(mut file) = File::open(&name) else { return Ok(()) };
     let deadline = Instant::now() + STOP;
     while Instant::now() < deadline {

@@ -120,7 +120,8 @@ fn stop_takes_everything_down_with_a_living_director() {
     let message = format!("instance {instance}: taken down: programs off 0 interfaces, 1 service removed\n");
     assert_eq!(director.stop().success(), message);
     assert_eq!(director.wait().code(), Some(0));
-    assert!(!place.exists() && !director.socket().exists());
+    let lock = director.folder().join("director.sock.lock");
+    assert!(!place.exists() && !director.socket().exists() && !lock.exists());
 
     let message = format!("instance {instance}: nothing to take down");
     let said = director.stop().success();
@@ -139,7 +140,8 @@ fn stop_takes_everything_down_without_a_director() {
     director.end(Signal::SIGKILL);
     let message = format!("instance {}: taken down; no director was running\n", director.instance());
     assert_eq!(director.stop().success(), message);
-    assert!(!place.exists());
+    let lock = director.folder().join("director.sock.lock");
+    assert!(!place.exists() && !director.socket().exists() && !lock.exists());
 }
 
 #[test]

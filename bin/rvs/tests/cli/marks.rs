@@ -61,13 +61,25 @@ fn refusals_are_one_clear_line() {
     let director = Director::start(&netns, &[]);
     for (args, status, line) in [
         (&["delete", "1"][..], 1, "rvs: mark rule number 1: there are no rules\n"),
-        (&["add", "7", "--number", "3"], 1, "rvs: mark rule number 3: expected 1 to 1\n"),
+        (&["add", "7", "--all", "--number", "3"], 1, "rvs: mark rule number 3: expected 1 to 1\n"),
         (
             &["add", "7", "--source", "10.0.0.0/8", "--destination", "2001:db8::/32"],
             1,
             "rvs: mark rule: 10.0.0.0/8 to 2001:db8::/32: expected two of one address family\n",
         ),
         (&["add", "0"], 2, "rvs: invalid value '0' for '<MARK>': 0 is not in 1..=4294967295\n"),
+        (
+            &["add", "7"],
+            2,
+            "rvs: the following required arguments were not provided: <--source <ADDRESS[/BITS]>|--destination \
+             <ADDRESS[/BITS]>|--protocol <PROTOCOL>|--source-ports <FIRST[-LAST]>|--ports <FIRST[-LAST]>|--all> (see 'rvs \
+             marks add --help')\n",
+        ),
+        (
+            &["add", "7", "--all", "--ports", "80"],
+            2,
+            "rvs: the argument '--all' cannot be used with '--ports <FIRST[-LAST]>' (see 'rvs marks add --help')\n",
+        ),
     ] {
         let args: Vec<&str> = ["marks"].iter().chain(args).copied().collect();
         let ran = director.rvs(&args);
@@ -86,9 +98,10 @@ fn one_rule_too_many_is_refused_and_counted() {
     let netns = namespace();
     let director = Director::start(&netns, &[]);
     for _ in 0..256 {
-        director.rvs(&["marks", "add", "7"]).success();
+        director.rvs(&["marks", "add", "7", "--all"]).success();
     }
-    assert_eq!(director.rvs(&["marks", "add", "7"]).failure(1), "rvs: mark rules: 256 are the maximum\n");
+    let ran = director.rvs(&["marks", "add", "7", "--all"]);
+    assert_eq!(ran.failure(1), "rvs: mark rules: 256 are the maximum\n");
     let reached = &director.json(&["status"])["limits_reached"];
     assert_eq!(
         reached[0]["limit"],

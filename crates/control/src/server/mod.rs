@@ -22,6 +22,7 @@ pub use clients::Counts;
 use clients::{Clients, Ticket};
 use connection::Connection;
 use socket::Socket;
+pub use socket::remove_dead;
 
 /// What is done with a request; called by several threads at once.
 type Handler = dyn Fn(Request, Peer) -> Response + Send + Sync;

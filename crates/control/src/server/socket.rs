@@ -23,7 +23,7 @@ pub(super) struct Socket {
     /// Device and inode of the file, to remove no other one.
     file: (u64, u64),
     /// Held as long as the socket lives: two directors that start together can't both take a path for a dead one's.
-    _lock: Flock<File>,
+    _lock: Lock,
 }
 
 impl Socket {
@@ -32,7 +32,7 @@ impl Socket {
             move |error: io::Error| Error::Bind { path: path.to_owned(), step, reason: error.to_string() }
         };
         make_directory(path).map_err(failed("create its directory"))?;
-        let lock = lock(path)?;
+        let lock = Lock::take(path)?;
         clear(path)?;
         let listener = UnixListener::bind(path).map_err(failed("bind it"))?;
         if group.is_some() {
@@ -73,32 +73,86 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes `PATH.lock` and writes this process's id into it.
-fn lock(path: &Path) -> Result<Flock<File>, Error> {
-    let failed = |reason: String| Error::Bind { path: path.to_owned(), step: "lock its .lock file", reason };
+/// How often `PATH.lock` is opened once more because another director removed it at that moment.
+const LOCK_TRIES: u32 = 16;
+
+/// `PATH.lock`, with this process's id in it. Removed at the end.
+#[derive(Debug)]
+struct Lock {
+    name: PathBuf,
+    file: Flock<File>,
+}
+
+impl Lock {
+    fn take(path: &Path) -> Result<Self, Error> {
+        for _ in 0..LOCK_TRIES {
+            if let Some(lock) = Self::of(open_lock(path)?, path)? {
+                return Ok(lock);
+            }
+        }
+        Err(lock_failed(path, format!("others removed it {LOCK_TRIES} times")))
+    }
+
+    /// Locks the open file. `None`: who held it has removed it since it was opened, and what is locked then is nobody's.
+    fn of(file: File, path: &Path) -> Result<Option<Self>, Error> {
+        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(Error::InUse { path: path.to_owned(), pid });
+            }
+            Err((_, errno)) => return Err(lock_failed(path, errno.desc().to_owned())),
+        };
+        let name = lock_name(path);
+        if !is_at(&file, &name) {
+            return Ok(None);
+        }
+        let written = file.set_len(0).and_then(|()| writeln!(&mut *file, "{}", std::process::id()));
+        written.map_err(|error| lock_failed(path, error.to_string()))?;
+        Ok(Some(Self { name, file }))
+    }
+}
+
+fn lock_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(name)
-        .map_err(|error| failed(error.to_string()))?;
-    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((mut file, Errno::EWOULDBLOCK)) => {
-            let mut text = String::new();
-            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(Error::InUse { path: path.to_owned(), pid });
+    name.into()
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let opened = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(lock_name(path));
+    opened.map_err(|error| lock_failed(path, error.to_string()))
+}
+
+fn lock_failed(path: &Path, reason: String) -> Error {
+    Error::Bind { path: path.to_owned(), step: "lock its .lock file", reason }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is locked: nobody else has a right to the file that has this name. One that stays is no obstacle.
+        if is_at(&self.file, &self.name) {
+            drop(fs::remove_file(&self.name));
         }
-        Err((_, errno)) => return Err(failed(errno.desc().to_owned())),
-    };
-    let written = lock.set_len(0).and_then(|()| writeln!(&mut *lock, "{}", std::process::id()));
-    written.map_err(|error| failed(error.to_string()))?;
-    Ok(lock)
+    }
+}
+
+/// Whether an open file is the one that has that name.
+fn is_at(file: &File, name: &Path) -> bool {
+    let found = fs::symlink_metadata(name).ok().zip(file.metadata().ok());
+    found.is_some_and(|(named, open)| (named.dev(), named.ino()) == (open.dev(), open.ino()))
+}
+
+/// Removes the socket and the lock that a dead director left at a path.
+///
+/// # Errors
+/// When somebody serves it, or they can't be removed.
+pub fn remove_dead(path: &Path) -> Result<(), Error> {
+    let _lock = Lock::take(path)?;
+    clear(path)
 }
 
 /// Removes what a dead director left at the path. Its lock is free, but a process that knows nothing of the lock may
@@ -124,5 +178,33 @@ fn clear(path: &Path) -> Result<(), Error> {
         }
         Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(failed("find out who serves it", errno.desc().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+    use super::*;
+
+    /// Two that start while a third ends.
+    #[test]
+    fn a_lock_whose_file_was_removed_meanwhile_is_none() {
+        let path = std::env::temp_dir().join(format!("rvs-lock-{}.sock", std::process::id()));
+        let name = lock_name(&path);
+        let third = Lock::take(&path).unwrap();
+        let late = open_lock(&path).unwrap();
+        drop(third);
+        assert!(!name.exists());
+        let first = Lock::take(&path).unwrap();
+        assert!(Lock::of(late, &path).unwrap().is_none());
+        assert!(matches!(Lock::take(&path), Err(Error::InUse { pid: Some(_), .. })));
+        // Nor does it take away another's at its end.
+        fs::remove_file(&name).unwrap();
+        let second = Lock::take(&path).unwrap();
+        drop(first);
+        assert!(name.exists());
+        drop(second);
+        assert!(!name.exists());
     }
 }

@@ -16,6 +16,8 @@ pub trait Bucket: Copy {
     fn entry_word(self, slot: usize, index: usize) -> u64;
     /// Writes a word of an entry.
     fn set_entry_word(self, slot: usize, index: usize, value: u64);
+    /// Writes half of a word of an entry, 0 the one that is first in memory, and leaves the other as it is at that moment.
+    fn set_entry_half(self, slot: usize, index: usize, half: usize, value: u32);
     /// Reads the word that holds the bucket's number and how many of its entries live in the overflow table.
     fn spare(self) -> u64;
     /// Adds 1 (or, with `u32::MAX`, -1) to the number of entries in the overflow table.

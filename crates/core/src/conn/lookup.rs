@@ -82,12 +82,10 @@ impl<B: Bucket> Found<B> {
         self.bucket.set_entry_word(self.slot, at::PORTS, u64::from_ne_bytes(p));
     }
 
-    /// Notes the number of the client's SYN. Nobody counts its packets at that moment: there are none but this.
+    /// Notes the number of the client's SYN: its half of a word, in the other half of which packets are counted meanwhile.
     #[inline(always)]
-    pub(crate) fn set_syn(&self, number: u32) {
-        let mut b = self.entry_word(at::PACKETS).to_ne_bytes();
-        [b[4], b[5], b[6], b[7]] = number.to_ne_bytes();
-        self.bucket.set_entry_word(self.slot, at::PACKETS, u64::from_ne_bytes(b));
+    pub fn set_syn(&self, number: u32) {
+        self.bucket.set_entry_half(self.slot, at::PACKETS, 1, number);
     }
 
     /// A word of its entry.
@@ -191,11 +189,7 @@ impl<B: Bucket> Found<B> {
     /// Counts a packet from the client. Plain: the entry's line is there, and nothing is decided by this number.
     #[inline(always)]
     pub fn count_packet(&self) {
-        let word = self.bucket.entry_word(self.slot, at::PACKETS);
-        let b = word.to_ne_bytes();
-        let packets = u32::from_ne_bytes([b[0], b[1], b[2], b[3]]).wrapping_add(1).to_ne_bytes();
-        let new = [packets[0], packets[1], packets[2], packets[3], b[4], b[5], b[6], b[7]];
-        self.bucket.set_entry_word(self.slot, at::PACKETS, u64::from_ne_bytes(new));
+        self.bucket.set_entry_half(self.slot, at::PACKETS, 0, self.packets().wrapping_add(1));
     }
 
     /// Packets from the client so far.

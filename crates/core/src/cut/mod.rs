@@ -13,6 +13,7 @@ pub(crate) mod outer;
 use rvs_abi::{Event, Method, Outcome, limits, proto};
 use rvs_wire::{checksum, eth, ipv4, tcp, udp};
 
+use crate::forward::tunnel::pseudo;
 use crate::packet::Encap;
 use crate::parse::Signal;
 use crate::pipeline::Way;
@@ -124,7 +125,7 @@ struct Sum {
     is_v4: bool,
 }
 
-/// Computes a checksum that was left to the device: no device does that for fragments. Of IPv4 packets.
+/// Computes a checksum that was left to the device: no device does that for fragments.
 #[inline(always)]
 fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, of: &Sum) -> Option<()> {
     if !packet.may_lack_checksum() || parsed.is(Signal::FRAGMENT | Signal::LATER) {
@@ -140,8 +141,7 @@ fn complete<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed, o
     let end = eth::LEN as u32 + parsed.len + of.added;
     packet.reach(end);
     let field = packet.get::<2>(at)?;
-    let (from, to) = (parsed.source.v4_bytes(), parsed.destination.v4_bytes());
-    let pseudo = checksum::pseudo_v4(from, to, parsed.protocol, (end - l4) as u16);
+    let pseudo = pseudo(parsed.source, parsed.destination, parsed.protocol, end - l4);
     let is_left = checksum::fold(u32::from(u16::from_ne_bytes(field)) + u32::from(!checksum::fold(pseudo)));
     if field == [0, 0] || is_left != 0xffff {
         return Some(());

@@ -23,10 +23,13 @@ pub(super) const ENCAP_MAX: u32 = Encap::tunnel(rvs_abi::family::V6, rvs_abi::Tu
 const HEAD: u32 = 128;
 
 /// Whether what is around a packet may be fragmented: if that itself may be, or if none is told that it must not (`pmtu_disc`
-/// 0). Of IPv6 never.
+/// 0); in IPv6 if its sender makes none smaller (RFC 2473 §7.1, RFC 4213 §3.2).
 #[inline(always)]
 pub(crate) fn is_allowed<T: Tables>(tables: &T, parsed: &Parsed) -> bool {
-    parsed.is_v4() && (!parsed.ip.dont_fragment() || tables.settings() & Settings::PMTU_DISC == 0)
+    if !parsed.is_v4() {
+        return parsed.len <= u32::from(ipv6::MTU_MIN);
+    }
+    !parsed.ip.dont_fragment() || tables.settings() & Settings::PMTU_DISC == 0
 }
 
 /// Sends the fragments of a packet that is in its tunnel: all but the last, which the packet becomes.

@@ -57,7 +57,7 @@ pub(crate) fn send<P: Packet, T: Tables>(
     let is_narrow = usable < if encap.is_v4() { MTU_MIN_V4 } else { ipv6::MTU_MIN as u32 };
     let may_be_cut = outer::is_allowed(tables, parsed);
     // Of a bundle's segments that are cut nowhere its sender has to know.
-    notice.mtu = if is_narrow || may_be_cut && !is_bundle { 0 } else { usable };
+    notice.mtu = if is_narrow || may_be_cut && !is_bundle { 0 } else { told_mtu(usable, parsed.is_v4()) };
     let fits = check(packet, parsed, hop, encap.size());
     *is_cut = u64::from(fits == Err(Outcome::TooBig) && may_be_cut && !is_bundle && tables.holds());
     if *is_cut == 0 {
@@ -84,6 +84,12 @@ pub(crate) fn send<P: Packet, T: Tables>(
     store_outer(packet, tables, parsed, tunnel, &encap, len).ok_or(Outcome::RewriteFailed)?;
     store_rest(packet, parsed, tunnel, &encap, len, inner).ok_or(Outcome::RewriteFailed)?;
     address(packet, &hop.link)
+}
+
+/// The MTU that a sender of a family is told: in IPv6 none goes below 1280 (RFC 8201 §4, RFC 2473 §7.1).
+#[inline(always)]
+pub(crate) const fn told_mtu(usable: u32, is_v4: bool) -> u32 {
+    if is_v4 || usable >= ipv6::MTU_MIN as u32 { usable } else { ipv6::MTU_MIN as u32 }
 }
 
 /// The outer source address. If the operator gave a prefix, each flow has one of its addresses: so servers whose cards choose
@@ -153,7 +159,7 @@ fn store_outer<P: Packet, T: Tables>(
     let protocol = protocol(tunnel.kind, parsed);
     if encap.is_v4() {
         let dont_fragment = parsed.is_v4() && !outer::is_allowed(tables, parsed);
-        let id = if dont_fragment { 0 } else { tables.random() as u16 | 1 };
+        let id = if dont_fragment { 0 } else { ipv4::identification(tables.random() as u16) };
         let (source, destination) = (tunnel.source.v4_bytes(), tunnel.destination.v4_bytes());
         let outer =
             ipv4::Outer { tos, total_len: len, id, dont_fragment, ttl, protocol, source, destination };
@@ -226,7 +232,7 @@ fn flow_hash(parsed: &Parsed) -> u32 {
 
 /// The sum over a pseudo header, of either family.
 #[inline(always)]
-fn pseudo(source: Addr, destination: Addr, protocol: u8, len: u32) -> u32 {
+pub(crate) fn pseudo(source: Addr, destination: Addr, protocol: u8, len: u32) -> u32 {
     if source.is_v4() {
         let len = len as u16;
         return checksum::pseudo_v4(source.v4_bytes(), destination.v4_bytes(), protocol, len);

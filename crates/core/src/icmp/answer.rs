@@ -238,7 +238,7 @@ fn store<P: Packet, T: Tables>(
         let outer = ipv4::Outer {
             tos: parsed.tos() & TOS | INTERNETWORK_CONTROL,
             total_len: (len + ipv4::LEN as u32) as u16,
-            id: tables.random() as u16 | 1,
+            id: ipv4::identification(tables.random() as u16),
             dont_fragment: false,
             ttl: TTL,
             protocol: proto::ICMP,

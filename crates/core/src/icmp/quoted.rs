@@ -15,7 +15,7 @@ const EXTENSIONS_LEN: usize = 128;
 /// error. Its `len` is what is there of it.
 ///
 /// # Errors
-/// [`Outcome::IcmpQuote`], or [`Outcome::TunnelError`] where it may be a tunnel's.
+/// [`Outcome::IcmpQuote`], or [`Outcome::TunnelError`] where it may be a tunnel's; [`Outcome::Fragment`]: the error itself is one.
 #[inline(always)]
 pub(crate) fn parse<P: Packet, T: Tables>(
     reached: &mut P,
@@ -23,6 +23,10 @@ pub(crate) fn parse<P: Packet, T: Tables>(
     outer: &Parsed,
     quoted: &mut Parsed,
 ) -> Result<(), Outcome> {
+    // Those behind it are not held, nor sent after it: all are left to the stack. IPVS reassembles them (ipvs.md §2.8).
+    if outer.is(Signal::FRAGMENT) {
+        return Err(Outcome::Fragment);
+    }
     reached.reach(REACH);
     let at = outer.transport() + icmp::LEN;
     packet(reached, tables, at, eth::LEN as u32 + outer.len, outer.is_v4(), quoted)

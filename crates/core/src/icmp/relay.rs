@@ -1,6 +1,6 @@
 //! Errors about balanced packets, sent on to the end they are for (ipvs.md §2.8).
 
-use rvs_abi::{ConnFlags, Method, NO_DEST, Outcome, Stats};
+use rvs_abi::{ConnFlags, Method, Outcome, Stats};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp, ipv6};
 
@@ -31,7 +31,6 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     if method == Method::FULL_NAT && found.client().0.is_v4() != outer.is_v4() {
         return Ok(Outcome::TranslateError);
     }
-    let (dest, service) = found.ids();
     let vip = found.vip();
     way.outer.source = vip;
     way.outer.destination = outer.destination;
@@ -56,7 +55,7 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
     };
     check_sum(packet, context.tables, outer)?;
     let bytes = u64::from(outer.len);
-    context.tables.count(service, dest, &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
+    context.count(found.ids(), &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
     rewrite(packet, outer, quoted, way, !stays)?;
     way.hop = hop;
     address(packet, &hop.link)?;
@@ -66,11 +65,10 @@ pub(crate) fn to_client<P: Packet, T: Tables>(
 /// An error about a request that was sent on as it was: it is the stack's, and counted.
 #[inline(always)]
 fn unchanged<T: Tables>(context: &Context<'_, T>, outer: &Parsed, found: &Found<T::Bucket>) -> Outcome {
-    let (dest, service) = found.ids();
-    // Under TC after XDP it has been seen already. Past the real servers there is none that it could count for.
-    if !context.tables.is_second_look() && dest != NO_DEST {
+    // Under TC after XDP it has been seen already.
+    if !context.tables.is_second_look() {
         let bytes = u64::from(outer.len);
-        context.tables.count(service, dest, &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
+        context.count(found.ids(), &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
     }
     Outcome::ReplyUnchanged
 }
@@ -88,7 +86,7 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     found: &Found<T::Bucket>,
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
-    let (dest_id, service) = found.ids();
+    let (dest_id, _) = found.ids();
     let method = method(found.flags());
     if method == Method::BYPASS {
         way.bypass = bypass::ERROR;
@@ -105,7 +103,7 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
         check_sum(packet, context.tables, outer)?;
     }
     let bytes = u64::from(outer.len);
-    context.tables.count(service, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
+    context.count(found.ids(), &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
     found.count_packet();
     way.hop = hop;
     if stays && !is_nat {

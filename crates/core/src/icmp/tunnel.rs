@@ -5,7 +5,7 @@ use rvs_abi::{DestFlags, Method, Outcome, Stats, TunnelType, proto};
 use rvs_wire::{eth, gre, gue, icmp, ipv4, ipv6, udp};
 
 use crate::conn::Found;
-use crate::forward::tunnel::is_source;
+use crate::forward::tunnel::{is_source, told_mtu};
 use crate::icmp::{answer, quoted, relay};
 use crate::pipeline::{Context, method};
 use crate::{DestRecord, Link, Packet, Parsed, Tables};
@@ -90,6 +90,12 @@ fn mtu<P: Packet>(packet: &P, outer: &Parsed, quoted: &Quoted) -> Result<u32, Ou
         u32::from_be_bytes(field)
     };
     let mtu = told.saturating_sub((quoted.inner - quoted.at) as u32);
+    if !outer.is_v4() {
+        let field = packet.get::<2>(quoted.inner + ipv6::at::PAYLOAD).ok_or(Outcome::IcmpQuote)?;
+        // Its sender makes none smaller (RFC 2473 §8.2).
+        let is_small = u16::from_be_bytes(field) <= ipv6::MTU_MIN - ipv6::LEN as u16;
+        return if is_small { Err(Outcome::TunnelMtu) } else { Ok(told_mtu(mtu, false)) };
+    }
     // What may be fragmented outside is no concern of the client's.
     if quoted.may_fragment || mtu <= MTU_V4_MIN { Err(Outcome::TunnelMtu) } else { Ok(mtu) }
 }

@@ -33,7 +33,7 @@ pub(super) fn decide<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     relay::check_sum(packet, context.tables, outer)?;
-    let (dest_id, service) = found.ids();
+    let (dest_id, _) = found.ids();
     let bytes = u64::from(outer.len);
     let is_to_client = found.client().0.is_v4() != outer.is_v4();
     let dest = context.tables.dest(dest_id).ok_or(Outcome::Inconsistent)?;
@@ -60,7 +60,7 @@ pub(super) fn decide<P: Packet, T: Tables>(
     way.error = [u32::from_be_bytes([message.kind, message.code, 0, 0]), message.word];
     way.quoted = quoted_fields(packet, outer, quoted).ok_or(Outcome::IcmpQuote)?;
     way.rest = rest(packet, outer, quoted, &way.quoted, way.hop.mtu).ok_or(Outcome::IcmpQuote)?;
-    context.tables.count(service, dest_id, &stats);
+    context.count(found.ids(), &stats);
     if !is_to_client {
         found.count_packet();
     }

@@ -58,6 +58,16 @@ impl rvs_core::conn::Bucket for Bucket {
     }
 
     #[inline(always)]
+    fn set_entry_half(self, slot: usize, index: usize, half: usize, value: u32) {
+        if let Some(word) = self.entry_pointer(slot, index)
+            && half < 2
+        {
+            // SAFETY: a live word of a map, and `half` is one of its two halves.
+            unsafe { word.cast::<u32>().add(half).write_volatile(value) };
+        }
+    }
+
+    #[inline(always)]
     fn spare(self) -> u64 {
         // SAFETY: a live word of a map; others change it, hence volatile.
         unsafe { (&raw const (*self.0).overflow).read_volatile() }

@@ -66,6 +66,11 @@ impl Bucket for HookedBucket<'_> {
         self.bucket.set_entry_word(slot, index, value);
     }
 
+    fn set_entry_half(self, slot: usize, index: usize, half: usize, value: u32) {
+        (self.hook)(Event::SetEntry);
+        self.bucket.set_entry_half(slot, index, half, value);
+    }
+
     fn spare(self) -> u64 {
         self.bucket.spare()
     }

@@ -17,6 +17,7 @@ mod ftp;
 mod full_nat;
 mod full_nat_pool;
 mod hooked;
+mod icmp;
 mod local;
 mod malformed;
 mod proxy;

@@ -480,3 +480,24 @@ fn a_client_cant_put_data_before_the_header_by_fragments() {
         }
     }
 }
+
+/// Its packets are rewritten as by NAT: a server that wants the header refuses it (docs/client-address.md).
+#[test]
+fn a_client_on_the_director_gets_no_header() {
+    for net in [v4(), v6()] {
+        let site = Site::new(net);
+        let send = |flags, sequence, data: &[u8]| {
+            let segment =
+                Tcp { sequence, acknowledgement: 5001, data: data.into(), ..Tcp::new(CPORT, 80, flags) };
+            let packet = packet(net.vip, net.vip, &Payload::Tcp(segment));
+            let kind = if packet[0] >> 4 == 4 { eth::TYPE_IPV4 } else { eth::TYPE_IPV6 };
+            let mut frame = Frame::<2000>::new(&ethernet([0; 6], [0; 6], kind, &packet)).unwrap();
+            let outcome = site.model.egress(&mut frame).outcome;
+            left(outcome, frame.bytes())
+        };
+        assert_eq!(send(SYN, 1000, b"").outcome, Outcome::ForwardMasq);
+        let first = send(ACK, 1001, b"its data");
+        assert_eq!((first.outcome, first.source), (Outcome::ForwardMasq, (net.vip, CPORT)));
+        assert_eq!((first.seq, &first.data[..]), (1001, &b"its data"[..]));
+    }
+}

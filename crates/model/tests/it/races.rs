@@ -112,6 +112,38 @@ fn a_transition_goes_on_from_the_other_cpus_transition() {
     assert_eq!(records::dest_conns(&heap, 0).active, 0);
 }
 
+/// The number of a SYN stands in the word in which packets are counted, which another CPU may do at the same moment.
+#[test]
+fn a_number_that_is_noted_and_a_packet_that_is_counted_do_not_undo_each_other() {
+    let heap = Heap::new(&CAPACITY);
+    let plain = HostTables::without_packets(&heap);
+    assert_eq!(insert(&plain, 1, BIRTH), How::New);
+    let (place, key) = (place(&plain, &entry(1)), Key::of(&entry(1)));
+    let other = conn::find(&plain, &place, START, &key).unwrap();
+    let syn = Cell::new(0);
+    for is_counting in [true, false] {
+        let act = || {
+            if is_counting {
+                syn.set(0x1234_5678);
+                other.set_syn(syn.get());
+            } else {
+                other.count_packet();
+            }
+        };
+        let hook = before(Event::SetEntry, 1, act);
+        let tables = Hooked { tables: HostTables::without_packets(&heap), hook: &hook };
+        let found = conn::find(&tables, &place, START, &key).unwrap();
+        let before = found.packets();
+        if is_counting {
+            found.count_packet();
+        } else {
+            syn.set(0x8765_4321);
+            found.set_syn(syn.get());
+        }
+        assert_eq!((found.control(), found.packets()), (syn.get(), before + 1), "counting: {is_counting}");
+    }
+}
+
 /// A packet whose connection is gone the moment after it was made ends as a drop with a name, not between two steps.
 #[test]
 fn a_connection_that_is_gone_at_once_is_a_named_drop() {

@@ -1,10 +1,10 @@
 //! Fragments and tunnels: those that come before the first of their packet, and packets that are too large in their tunnel.
 
-use rvs_abi::{Config, Event, Method, Outcome, Settings, TunnelFlags, TunnelType, limits, proto};
+use rvs_abi::{Addr, Config, Event, Method, Outcome, Settings, TunnelFlags, TunnelType, limits, proto};
 use rvs_core::{Flow, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
 use rvs_model::{Heap, Model, records};
-use rvs_wire::builder::{Ipv4, Payload, Udp};
+use rvs_wire::builder::{Ipv4, Ipv6, Payload, Udp};
 use rvs_wire::{checksum, eth};
 
 use crate::fragments::{
@@ -23,10 +23,15 @@ fn known(flow: &Flow) -> Result<NextHop, Outcome> {
 
 /// A model with that server behind a tunnel, under TC.
 fn tunnel_model(dest: DestSetup) -> Model<Route> {
+    tunnel_model_at(VIP.into(), dest)
+}
+
+/// The same for a service at that address.
+fn tunnel_model_at(vip: Addr, dest: DestSetup) -> Model<Route> {
     let model = model(RS, Method::TUNNEL);
     let heap = Heap::new(&crate::fragments::CAPACITY);
     let service = ServiceSetup {
-        vip: VIP.into(),
+        vip,
         port: 53,
         protocol: proto::UDP,
         scheduler: rvs_abi::sched::id::RR,
@@ -245,4 +250,77 @@ fn the_source_port_of_later_fragments_is_that_of_their_flow() {
         let other = Payload::Udp(Udp::new(1234, 53, b"somebody else's"));
         assert_ne!(port(&Ipv4::new([192, 0, 2, 99], VIP).packet(&other)), whole);
     }
+}
+
+/// RFC 6864 §4.1: the more identifications, the later one comes again.
+#[test]
+fn identifications_of_outer_packets_are_of_all_numbers() {
+    let model = tunnel_model(v4_dest());
+    let sent = (0..64).map(|id| run(&model, &request(id).packet(&datagram(53, 10))).1.remove(0));
+    let even = sent.filter(|packet| packet[5] & 1 == 0).count();
+    assert!((16..48).contains(&even), "{even} of 64 are even");
+}
+
+const CLIENT6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+const VIP6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const ROUTER6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+
+/// A request of so many bytes, as it comes or with another hop limit.
+fn request6(hop_limit: u8, len: u16) -> Vec<u8> {
+    Ipv6 { hop_limit, ..Ipv6::new(CLIENT6, VIP6) }.packet(&datagram(53, len - 48))
+}
+
+/// The largest MTU of a way on which IPv6 through this tunnel has less than 1280 bytes.
+#[allow(clippy::unnecessary_wraps, reason = "the model asks for routes that may fail")]
+fn below_1280(flow: &Flow) -> Result<NextHop, Outcome> {
+    Ok(NextHop { mtu: 1299, ..known(flow)? })
+}
+
+/// What an error of ICMPv6 says: type, and the word behind the checksum.
+fn said(packet: &[u8]) -> (u8, u32) {
+    (packet[40], u32::from_be_bytes(*packet[44..].first_chunk().unwrap()))
+}
+
+/// RFC 4213 §3.2, RFC 8201 §4: nothing in IPv6 is made smaller than that.
+#[test]
+fn ipv6_packets_of_1280_bytes_go_through_any_tunnel_in_ipv4() {
+    let mut model = tunnel_model_at(VIP6.into(), v4_dest());
+    model.set_routes(below_1280);
+    let (outcome, left) = run(&model, &request6(64, 1280));
+    assert_eq!((outcome, left.len()), (Outcome::ForwardTunnelCut, 2));
+    assert_eq!(joined_v4(&left)[20..], request6(63, 1280));
+    let (outcome, left) = run(&model, &request6(64, 1281));
+    assert_eq!((outcome, said(&left[0])), (Outcome::TooBig, (2, 1280)));
+    let (outcome, left) = run(&model, &request6(64, 1279));
+    assert_eq!((outcome, left.len()), (Outcome::ForwardTunnel, 1), "it fits");
+}
+
+/// XDP hands over what may have to be cut.
+#[test]
+fn ipv6_packets_of_1280_bytes_are_handed_over_to_be_cut() {
+    let mut model = tunnel_model_at(VIP6.into(), v4_dest());
+    model.set_routes(below_1280);
+    model.set_tc(false);
+    assert_eq!(run(&model, &request6(64, 1280)).0, Outcome::HandOverFragment);
+    let (outcome, left) = run(&model, &request6(64, 1281));
+    assert_eq!((outcome, said(&left[0])), (Outcome::TooBig, (2, 1280)));
+}
+
+/// RFC 2473 §7.1, §8.2, RFC 8201 §4.
+#[test]
+fn no_sender_in_ipv6_is_told_less_than_1280_of_a_tunnels_way() {
+    let dest = DestSetup { source: DIRECTOR6.into(), ..DestSetup::new(RS6, 53, Method::TUNNEL) };
+    let model = tunnel_model_at(VIP6.into(), dest);
+    assert_eq!(run(&model, &request6(64, 100)).0, Outcome::ForwardTunnel);
+    let tell = |len, mtu: u32| {
+        let sent = Ipv6::new(DIRECTOR6, RS6).packet(&Payload::Ipip6(request6(63, len)));
+        let error = Payload::Icmp6(2, 0, [&mtu.to_be_bytes(), &sent[..400]].concat());
+        run(&model, &Ipv6::new(ROUTER6, DIRECTOR6).packet(&error))
+    };
+    for (mtu, expected) in [(1400, 1360), (1320, 1280), (1319, 1280), (1280, 1280), (0, 1280)] {
+        let (outcome, left) = tell(1400, mtu);
+        assert_eq!((outcome, said(&left[0])), (Outcome::IcmpFromTunnel, (2, expected)), "{mtu}");
+    }
+    assert_eq!(tell(1281, 1300).0, Outcome::IcmpFromTunnel);
+    assert_eq!(tell(1280, 1300), (Outcome::TunnelMtu, vec![]), "which its sender can't make smaller");
 }
