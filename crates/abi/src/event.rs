@@ -22,6 +22,8 @@ pub enum Event {
     HeldSent = 107,
     /// A fragment that had come before the first of its packet was given up: the first did not come.
     HeldExpired = 108,
+    /// A fragment that had come before the first of its packet made room for another: all slots for its source were in use.
+    HeldEvicted = 113,
     /// FTP's next data connection became known before it begins.
     FtpExpected = 109,
     /// A segment of an FTP control connection was given another address.
@@ -34,7 +36,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
@@ -44,6 +46,7 @@ impl Event {
         Self::PieceMade,
         Self::HeldSent,
         Self::HeldExpired,
+        Self::HeldEvicted,
         Self::FtpExpected,
         Self::FtpRewritten,
         Self::ProxySent,
@@ -63,6 +66,7 @@ impl Event {
             Self::PieceMade => "piece_made",
             Self::HeldSent => "held_sent",
             Self::HeldExpired => "held_expired",
+            Self::HeldEvicted => "held_evicted",
             Self::FtpExpected => "ftp_expected",
             Self::FtpRewritten => "ftp_rewritten",
             Self::ProxySent => "proxy_sent",
@@ -87,7 +91,10 @@ impl Event {
             Self::PieceMade => "a fragment was made of a packet that was too large for its way",
             Self::HeldSent => "a fragment that had come before the first of its packet went on behind it",
             Self::HeldExpired => {
-                "a held fragment was given up for another: the first of its packet had not come"
+                "a held fragment was given up: the first of its packet had not come within a second"
+            }
+            Self::HeldEvicted => {
+                "a held fragment made room for another: too many at once of its source, or those that share with it"
             }
             Self::FtpExpected => "FTP announced a data connection, which is expected now",
             Self::FtpRewritten => "a segment of FTP's control connection was given another address",

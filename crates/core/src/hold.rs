@@ -1,8 +1,9 @@
 //! Fragments that come before the first of their packet: they are held, and go on behind it (ipvs.md §2.1).
 //!
 //! Each is kept whole for about a second, in one of the slots that its source shares with a sixteenth of all others of
-//! its family: a source, or an IPv6 network, can fill these and no more. Who handles the first fragment sends the held ones to the interface
-//! that it came in on, where the program meets them again and knows what they belong to. Under TC only: XDP hands over
+//! its family: a source, or an IPv6 network, can fill these and no more. Where all are in use, one of them makes room, at random:
+//! whoever floods them keeps nobody out, and a fragment whose first comes soon is most likely still there. Who handles the
+//! first fragment sends the held ones to the interface that it came in on, where the program meets them again and knows what they belong to. Under TC only: XDP hands over
 //! what is to be held, and first fragments while anything may be held for them.
 #![allow(
     clippy::cast_possible_truncation,
@@ -30,6 +31,10 @@ const LIFE_TICKS: u32 = 15;
 /// The number of a group has so many bits.
 const GROUP_BITS: u32 = limits::HOLD_GROUPS.trailing_zeros();
 const _: () = assert!(limits::HOLD_GROUPS == 1 << GROUP_BITS);
+
+/// Slots that are asked to make room where none is free: others may be at work on one.
+const EVICTIONS: u32 = 4;
+const _: () = assert!(limits::HOLD_SHARE.is_power_of_two());
 
 /// States of a slot: its word's lower bits. Above are the frame's length, and since when it is held, in ticks.
 const FREE: u64 = 0;
@@ -95,15 +100,19 @@ struct Claim {
 impl<T: Tables> Step<T> for Claim {
     #[inline(always)]
     fn step(&mut self, tables: &T, round: u32) -> bool {
-        let slot = tables.veiled(self.first) as u32 + round;
+        let is_full = round >= limits::HOLD_SHARE;
+        let place = if is_full { tables.random() & (limits::HOLD_SHARE - 1) } else { round };
+        let slot = tables.veiled(self.first) as u32 + place;
         let now = tables.veiled(self.now) as u32;
         let old = tables.held_word(slot);
         let is_free = old & STATE == FREE;
-        if !is_free && !is_over(old, now) || !tables.swap_held_word(slot, old, word(CLAIMED, 0, now)) {
+        let is_over = !is_free && is_over(old, now);
+        let makes_room = is_full && old & STATE == READY;
+        if !(is_free || is_over || makes_room) || !tables.swap_held_word(slot, old, word(CLAIMED, 0, now)) {
             return false;
         }
         if !is_free {
-            tables.note(Event::HeldExpired);
+            tables.note(if is_over { Event::HeldExpired } else { Event::HeldEvicted });
         }
         self.found = u64::from(slot) + 1;
         true
@@ -126,7 +135,7 @@ pub(crate) fn hold<P: Packet, T: Tables>(
     }
     let group = group(tables, parsed);
     let mut claim = Claim { first: u64::from(group * limits::HOLD_SHARE), now, found: 0 };
-    tables.repeat(limits::HOLD_SHARE, &mut claim);
+    tables.repeat(limits::HOLD_SHARE + EVICTIONS, &mut claim);
     let slot = match tables.veiled(claim.found) as u32 {
         0 => return Outcome::HoldFull,
         found => found - 1,

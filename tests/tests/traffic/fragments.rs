@@ -206,21 +206,22 @@ fn questions_out_of_order(way: Way, attach: Attach) {
     }
 }
 
-/// Fragments that come before a first one which never comes: some are held, the others dropped.
+/// Fragments that come before a first one which never comes: some are held, the others make room for these.
 fn flood(world: &World, wire: &Capture, macs: [[u8; 6]; 2], service: SocketAddr) {
     let flooder: IpAddr = match service.ip() {
         IpAddr::V4(_) => [198, 51, 100, 7].into(),
         IpAddr::V6(_) => [0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7_u16].into(),
     };
-    let full = world.daemon.dropped("hold_full");
+    let noted = || world.daemon.noted("held_evicted");
+    let before = noted();
     for id in 0..FLOOD {
         let frames = fragments(macs, [SocketAddr::new(flooder, CLIENT_PORT), service], &pattern(LEN), id);
         wire.send(&frames[1]).unwrap();
     }
     let held = u64::from(rvs_abi::limits::HOLD_SHARE);
-    let dropped = world.daemon.dropped("hold_full") - full;
+    let evicted = noted() - before;
     // More than a share is held if the flood takes longer than a fragment is.
-    assert!((1..=u64::from(FLOOD) - held).contains(&dropped), "{:?}", outcomes(world));
+    assert!((1..=u64::from(FLOOD) - held).contains(&evicted), "{evicted} evicted: {:?}", outcomes(world));
 }
 
 /// Another network's address.

@@ -200,47 +200,78 @@ fn early(client: [u8; 4], id: u16) -> Vec<u8> {
     ip.fragments(&datagram(53, 100), 48).remove(1)
 }
 
-/// Clients whose early fragments are held, of 250.
-fn others_held(model: &Model<Route>, id: u16) -> usize {
-    (3..=252).filter(|host| run(model, &early([192, 0, 2, *host], id)).0 == Outcome::FragmentHeld).count()
+/// The first fragment of that packet.
+fn first(client: [u8; 4], id: u16) -> Vec<u8> {
+    let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
+    ip.fragments(&datagram(53, 100), 48).remove(0)
+}
+
+/// Clients of a flood of early fragments, so many that they fill every group.
+fn flooder(number: u16) -> [u8; 4] {
+    let [high, low] = number.to_be_bytes();
+    [198, 18, high, low]
 }
 
 /// What is held takes room that one in so many shares, and for a second only.
 #[test]
 fn a_flood_of_fragments_takes_its_share_and_no_more() {
     let mut model = model(RS, Method::MASQ);
-    let share = u16::try_from(limits::HOLD_SHARE).unwrap();
-    for id in 0..share {
+    let others = || (3..=252).map(|host| [192, 0, 2, host]);
+    for other in others() {
+        assert_eq!(run(&model, &early(other, 1)).0, Outcome::FragmentHeld);
+    }
+    for id in 0..1000 {
         assert_eq!(run(&model, &early(CLIENT, id)).0, Outcome::FragmentHeld);
     }
-    for id in share..share + 1000 {
-        assert_eq!(run(&model, &early(CLIENT, id)).0, Outcome::HoldFull);
-    }
-    // One in 16 shares with the flood, of these twice as many at most.
-    let held = others_held(&model, 1);
-    assert!((250 - 2 * 250 / 16..250).contains(&held), "{held}");
-    // All others' fragments are still there, and go on behind their first.
-    let first = |client, id| {
-        let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
-        ip.fragments(&datagram(53, 100), 48).remove(0)
-    };
-    let whole = (3..=252).filter(|host| run(&model, &first([192, 0, 2, *host], 1)).1.len() == 2);
-    assert_eq!(whole.count(), held);
+    // One in 16 shares with the flood, of these twice as many at most. All others' fragments are still there, and go on
+    // behind their first.
+    let whole = others().filter(|other| run(&model, &first(*other, 1)).1.len() == 2).count();
+    assert!((250 - 2 * 250 / 16..250).contains(&whole), "{whole}");
+    let share = u64::from(limits::HOLD_SHARE);
+    assert_eq!(events(&model, Event::HeldEvicted), 1000 - share + 250 - whole as u64);
+    assert_eq!(events(&model, Event::HeldExpired), 0);
     model.set_now_ns(model.now_ns() + 1_200_000_000);
-    assert_eq!(run(&model, &early(CLIENT, share)).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &early(CLIENT, 1000)).0, Outcome::FragmentHeld);
     assert_eq!(events(&model, Event::HeldExpired), 1);
+}
+
+/// Each fragment of the flood pushes out one of 32 at random: one whose first comes soon is most likely still there.
+#[test]
+fn a_flood_from_everywhere_leaves_others_fragments_their_chance() {
+    let model = model(RS, Method::MASQ);
+    let mut flood = (0..u16::MAX).map(|number| early(flooder(number), 1));
+    for packet in flood.by_ref().take(4000) {
+        assert_eq!(run(&model, &packet).0, Outcome::FragmentHeld);
+    }
+    let whole = (0..200).filter(|id| {
+        assert_eq!(run(&model, &early(CLIENT, *id)).0, Outcome::FragmentHeld);
+        // Four in each group, about.
+        for packet in flood.by_ref().take(64) {
+            run(&model, &packet);
+        }
+        run(&model, &first(CLIENT, *id)).1.len() == 2
+    });
+    // 31/32 to the power of four.
+    let whole = whole.count();
+    assert!((160..200).contains(&whole), "{whole}");
+    assert_eq!(model.outcomes(Outcome::HoldFull), 0);
 }
 
 /// A host has as many addresses of its IPv6 network as it likes.
 #[test]
 fn an_ipv6_network_has_one_share() {
     let model = model(RS, Method::MASQ);
-    let held = (0..200).filter(|host| {
-        let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, *host, 0, 0, 9);
-        let packet = Ipv6::new(client.octets(), VIP6.octets()).fragments(&datagram(53, 100), 48, 7).remove(1);
-        run(&model, &packet).0 == Outcome::FragmentHeld
-    });
-    assert_eq!(held.count(), limits::HOLD_SHARE as usize);
+    let fragment = |host, index| {
+        let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, host, 0, 0, 9);
+        Ipv6::new(client.octets(), VIP6.octets()).fragments(&datagram(53, 100), 48, 7).remove(index)
+    };
+    for host in 0..200 {
+        assert_eq!(run(&model, &fragment(host, 1)).0, Outcome::FragmentHeld);
+    }
+    let share = limits::HOLD_SHARE as usize;
+    assert_eq!(events(&model, Event::HeldEvicted), 200 - share as u64);
+    let whole = (0..200).filter(|host| run(&model, &fragment(*host, 0)).1.len() == 2);
+    assert_eq!(whole.count(), share);
 }
 
 #[test]
