@@ -57,9 +57,11 @@ const fn is_over(word: u64, now: u32) -> bool {
     now.wrapping_sub((word >> 32) as u32) > LIFE_TICKS
 }
 
-/// Whether fragments of a protocol are held: those that first fragments are balanced of, and nothing else has.
+/// Whether fragments of a protocol are held: of all that are balanced, but for what stands behind one more header of IPv6,
+/// AH among them: fragments behind the first name that header, and not whether their packet is balanced.
 pub(crate) const fn is_for(parsed: &Parsed) -> bool {
-    matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP)
+    matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP | proto::ESP)
+        || parsed.protocol == proto::AH && parsed.is_v4()
 }
 
 /// The group of slots that fragments of a source go into: half of them are for each family. Of an IPv6 address the network

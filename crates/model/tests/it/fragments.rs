@@ -194,6 +194,31 @@ fn fragments_by_mark_in_any_order_arrive() {
     assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
 }
 
+/// They follow the exchange of keys between their ends; without one they are passed on.
+#[test]
+fn fragments_of_esp_in_any_order_arrive() {
+    let heap = Heap::new(&CAPACITY);
+    let (vip, port, protocol) = (VIP.into(), 500, proto::UDP);
+    let dests = vec![DestSetup::new(RS, 500, Method::MASQ)];
+    install(&heap, &[ServiceSetup { vip, port, protocol, scheduler: id::RR, sched_flags: 0, dests }]);
+    let mut model = Model::new(heap, route as Route);
+    model.set_now_ns(1 << 40);
+    model.set_tc(true);
+    let packet = |id| request(id).fragments(&Payload::Other(proto::ESP, vec![7; 100]), 48);
+    let fragments = packet(5);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[0]).0, Outcome::NoKeyExchange);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
+    assert_eq!(model.outcomes(Outcome::Fragment), 2, "the held one too");
+    let keys = Payload::Udp(Udp::new(500, 500, &[7; 16]));
+    assert_eq!(run(&model, &request(6).packet(&keys)).0, Outcome::ForwardMasq);
+    let fragments = packet(7);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    let (outcome, left) = run(&model, &fragments[0]);
+    assert_eq!((outcome, left.len()), (Outcome::ForwardMasq, 3));
+}
+
 /// The second fragment of a packet from that client.
 fn early(client: [u8; 4], id: u16) -> Vec<u8> {
     let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
@@ -454,7 +479,7 @@ fn a_first_fragment_without_all_of_a_tcp_header_is_dropped() {
     let segment = Payload::Tcp(Tcp { data: vec![0; 40], ..Tcp::new(40_000, 80, ACK) });
     let fragments = request(2).fragments(&segment, 16);
     assert_eq!(run(&model, &fragments[0]), (Outcome::TruncatedTransport, vec![]));
-    assert_eq!(run(&model, &fragments[1]), (Outcome::FragmentHeld, vec![]));
+    assert_eq!(run(&model, &fragments[1]), (Outcome::FragmentDropped, vec![]));
 }
 
 /// Its parts come round as fragments, of which none tells the length that SCTP's checksum is over.
@@ -467,5 +492,5 @@ fn an_sctp_packet_that_is_too_large_is_dropped_if_its_port_is_mapped() {
     let large = Payload::Sctp(Sctp { chunks, ..init });
     assert_eq!(run(&model, &request(2).packet(&large)), (Outcome::ForwardCut, vec![]));
     assert_eq!(model.outcomes(Outcome::FragmentedSctp), 1);
-    assert_eq!(model.outcomes(Outcome::FragmentHeld), 1);
+    assert_eq!(model.outcomes(Outcome::FragmentDropped), 1);
 }
