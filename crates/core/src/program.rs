@@ -276,10 +276,8 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
     }
     if came == Outcome::Translate {
         outcome = tables.translate(packet);
-        if is_translated(outcome) {
-            if is_first(tables) {
-                return tables.go_on(packet, Program::Gather, outcome);
-            }
+        if is_translated(outcome) && is_first(tables) {
+            return tables.go_on(packet, Program::Gather, outcome);
         }
     }
     if is_translated(outcome) {

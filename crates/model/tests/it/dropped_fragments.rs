@@ -10,7 +10,7 @@ use rvs_model::{Heap, Model};
 use rvs_wire::builder::{Ipv4, Ipv6, Payload};
 
 use crate::fragments::{
-    CAPACITY, CLIENT, RS, Route, VIP, datagram, events, model, narrow, narrow_model, request, route, run,
+    CAPACITY, RS, Route, VIP, datagram, events, model, narrow, narrow_model, request, route, run,
 };
 
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 2);
