@@ -106,6 +106,9 @@ impl Event {
     }
 }
 
+/// The counter beside that of [`Event::HeldExpired`], of those that the director has counted: no program writes it.
+pub const HELD_ENDED: u32 = 114;
+
 /// Whether a counter is that of an event.
 #[must_use]
 pub const fn is_event(counter: usize) -> bool {
@@ -116,14 +119,14 @@ pub const fn is_event(counter: usize) -> bool {
         }
         i += 1;
     }
-    false
+    counter == HELD_ENDED as usize
 }
 
 // Outcomes have others, and all are in the map.
 const _: () = {
     let mut i = 0;
     while i < Event::ALL.len() {
-        assert!((Event::ALL[i] as u32) < crate::limits::COUNTERS);
+        assert!((Event::ALL[i] as u32) < crate::limits::COUNTERS && Event::ALL[i] as u32 != HELD_ENDED);
         i += 1;
     }
     let mut i = 0;

@@ -52,9 +52,22 @@ const fn len(word: u64) -> u32 {
     (word >> 8) as u32 & 0xffff
 }
 
+/// Whether that was so short a time ago. What another CPU wrote may be a tick ahead.
+const fn is_recent(since: u32, now: u32) -> bool {
+    now.wrapping_sub(since).wrapping_add(1) <= LIFE_TICKS + 1
+}
+
 /// Whether a slot that is in use has been so for too long.
 const fn is_over(word: u64, now: u32) -> bool {
-    now.wrapping_sub((word >> 32) as u32) > LIFE_TICKS
+    !is_recent((word >> 32) as u32, now)
+}
+
+/// Whether the fragment of a slot with that word was given up: user space may free it, by a swap for 0. `now` in ticks.
+#[must_use]
+pub const fn is_overdue(word: u64, now: u64) -> bool {
+    // The clock of who is at work on it may be a tick behind.
+    let before = (now as u32).wrapping_sub(1);
+    word & STATE != FREE && is_over(word, now as u32) && is_over(word, before)
 }
 
 /// Whether fragments of a protocol are held: of all that are balanced, but for what stands behind one more header of IPv6,
@@ -82,7 +95,7 @@ fn group<T: Tables>(tables: &T, parsed: &Parsed) -> u32 {
 fn is_any<T: Tables>(tables: &T, group: u32, now: u64) -> bool {
     // Never written to: the clock may be near zero too.
     let at = tables.held_at(group);
-    at != 0 && (now as u32).wrapping_sub(at) <= LIFE_TICKS
+    at != 0 && is_recent(at, now as u32)
 }
 
 /// Whether a first fragment is to be handed over, as others wait for it, perhaps, and XDP can't send them.

@@ -1,10 +1,11 @@
 //! Fragments: what is remembered of a first one, those that come before it, and packets that leave in fragments.
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::net::Ipv6Addr;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::id;
-use rvs_abi::{Event, Method, Outcome, Rule, limits, proto};
+use rvs_abi::{Event, Method, Outcome, Rule, TICK_SHIFT, limits, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install, write_rules};
 use rvs_model::{Capacity, Heap, Memory as _, Model};
@@ -260,6 +261,15 @@ fn a_flood_of_fragments_takes_its_share_and_no_more() {
     assert_eq!(events(&model, Event::HeldExpired), 1);
 }
 
+/// The clock that a packet was handled by on one CPU may be ahead of another's packet's.
+#[test]
+fn a_fragment_that_was_held_a_tick_later_goes_on_behind_the_first() {
+    let mut model = model(RS, Method::MASQ);
+    assert_eq!(run(&model, &early(CLIENT, 1)).0, Outcome::FragmentHeld);
+    model.set_now_ns(model.now_ns() - (1 << TICK_SHIFT));
+    assert_eq!(run(&model, &first(CLIENT, 1)).1.len(), 2);
+}
+
 /// Each fragment of the flood pushes out one of 32 at random: one whose first comes soon is most likely still there.
 #[test]
 fn a_flood_from_everywhere_leaves_others_fragments_their_chance() {
@@ -280,6 +290,24 @@ fn a_flood_from_everywhere_leaves_others_fragments_their_chance() {
     let whole = whole.count();
     assert!((160..200).contains(&whole), "{whole}");
     assert_eq!(model.outcomes(Outcome::HoldFull), 0);
+}
+
+#[test]
+fn what_is_given_up_is_counted_once_and_its_slot_free() {
+    let slots = limits::HOLD_GROUPS * limits::HOLD_SHARE;
+    // A slot is a word and something behind it.
+    let held: Vec<_> = (0..slots).flat_map(|_| [AtomicU64::new(0), AtomicU64::new(7)]).collect();
+    let words = [2 | 83 << 32, 2 | 84 << 32, 1 | 50 << 32, 2 | 101 << 32];
+    (0..).step_by(2).zip(words).for_each(|(at, word): (usize, u64)| held[at].store(word, Relaxed));
+    let heap = Heap::new(&CAPACITY);
+    let counters = heap.region(Region::Counters);
+    for _ in 0..2 {
+        rvs_model::end_held(&held, counters, 100);
+        assert_eq!(counters[rvs_abi::HELD_ENDED as usize].load(Relaxed), 2);
+    }
+    let left = held.chunks(2).take(4).map(|slot| slot[0].load(Relaxed));
+    assert_eq!(left.collect::<Vec<_>>(), [0, words[1], 0, words[3]]);
+    assert!(held.chunks(2).all(|slot| slot[1].load(Relaxed) == 7));
 }
 
 /// A host has as many addresses of its IPv6 network as it likes.
