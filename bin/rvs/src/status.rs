@@ -208,12 +208,13 @@ Times  Event            Explanation
    10  expired          a packet ended its connection, whose destination is removed (expire_nodest_conn)
    11  piece_made       a fragment was made of a packet that was too large for its way
    12  held_sent        a fragment that had come before the first of its packet went on behind it
-   13  held_expired     a held fragment was given up for another: the first of its packet had not come
-   14  ftp_expected     FTP announced a data connection, which is expected now
-   15  ftp_rewritten    a segment of FTP's control connection was given another address
-   16  proxy_sent       a connection's data were given a PROXY header
-   17  proxy_alone      a PROXY header was sent without the data that came with it, which come again: too long for both
-   18  tunnel_unsummed  a bundle of segments left for a tunnel without the checksum that it is to have
+   13  held_expired     a held fragment was given up: the first of its packet had not come within a second
+   14  held_evicted     a held fragment made room for another: too many at once of its source, or those that share with it
+   15  ftp_expected     FTP announced a data connection, which is expected now
+   16  ftp_rewritten    a segment of FTP's control connection was given another address
+   17  proxy_sent       a connection's data were given a PROXY header
+   18  proxy_alone      a PROXY header was sent without the data that came with it, which come again: too long for both
+   19  tunnel_unsummed  a bundle of segments left for a tunnel without the checksum that it is to have
 ";
         assert_eq!(text(&status()), expected);
     }

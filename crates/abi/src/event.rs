@@ -22,6 +22,8 @@ pub enum Event {
     HeldSent = 107,
     /// A fragment that had come before the first of its packet was given up: the first did not come.
     HeldExpired = 108,
+    /// A fragment that had come before the first of its packet made room for another: all slots for its source were in use.
+    HeldEvicted = 113,
     /// FTP's next data connection became known before it begins.
     FtpExpected = 109,
     /// A segment of an FTP control connection was given another address.
@@ -31,12 +33,12 @@ pub enum Event {
     /// Likewise, and the data that came with it were left out: they would not have fitted.
     ProxyAlone = 112,
     /// A bundle of segments left for a tunnel without the outer checksum that its destination asks for.
-    TunnelUnsummed = 113,
+    TunnelUnsummed = 115,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
@@ -46,6 +48,7 @@ impl Event {
         Self::PieceMade,
         Self::HeldSent,
         Self::HeldExpired,
+        Self::HeldEvicted,
         Self::FtpExpected,
         Self::FtpRewritten,
         Self::ProxySent,
@@ -66,6 +69,7 @@ impl Event {
             Self::PieceMade => "piece_made",
             Self::HeldSent => "held_sent",
             Self::HeldExpired => "held_expired",
+            Self::HeldEvicted => "held_evicted",
             Self::FtpExpected => "ftp_expected",
             Self::FtpRewritten => "ftp_rewritten",
             Self::ProxySent => "proxy_sent",
@@ -93,7 +97,10 @@ impl Event {
             Self::PieceMade => "a fragment was made of a packet that was too large for its way",
             Self::HeldSent => "a fragment that had come before the first of its packet went on behind it",
             Self::HeldExpired => {
-                "a held fragment was given up for another: the first of its packet had not come"
+                "a held fragment was given up: the first of its packet had not come within a second"
+            }
+            Self::HeldEvicted => {
+                "a held fragment made room for another: too many at once of its source, or those that share with it"
             }
             Self::FtpExpected => "FTP announced a data connection, which is expected now",
             Self::FtpRewritten => "a segment of FTP's control connection was given another address",
@@ -108,6 +115,9 @@ impl Event {
     }
 }
 
+/// The counter beside that of [`Event::HeldExpired`], of those that the director has counted: no program writes it.
+pub const HELD_ENDED: u32 = 114;
+
 /// Whether a counter is that of an event.
 #[must_use]
 pub const fn is_event(counter: usize) -> bool {
@@ -118,14 +128,14 @@ pub const fn is_event(counter: usize) -> bool {
         }
         i += 1;
     }
-    false
+    counter == HELD_ENDED as usize
 }
 
 // Outcomes have others, and all are in the map.
 const _: () = {
     let mut i = 0;
     while i < Event::ALL.len() {
-        assert!((Event::ALL[i] as u32) < crate::limits::COUNTERS);
+        assert!((Event::ALL[i] as u32) < crate::limits::COUNTERS && Event::ALL[i] as u32 != HELD_ENDED);
         i += 1;
     }
     let mut i = 0;

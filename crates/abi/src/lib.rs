@@ -38,7 +38,7 @@ pub use config::{Config, FullNatUse, Timeout};
 pub use conn::{Bucket, ConnEntry, ConnFlags, OVERFLOW_BUCKET, SLOTS};
 pub use decap::{DECAP_OUTCOMES, DecapOutcome};
 pub use dest::{Dest, DestConns, DestFlags, Method, NO_DEST, TunnelFlags, TunnelType};
-pub use event::{Event, is_event};
+pub use event::{Event, HELD_ENDED, is_event};
 pub use mark::Rule;
 pub use outcome::{Class, OUTCOMES, Outcome, STEPS};
 pub use port::{LOOPBACK, Port};

@@ -99,5 +99,9 @@ impl Region {
     }
 }
 
+/// The array of slots for fragments that came before the first of their packet, as user space sees it: of each slot the
+/// first word. It belongs to the programs and is not pinned.
+pub const HELD: &str = "HELD";
+
 /// The hash map from [`crate::ServiceKey`] to service id (u32).
 pub const SERVICE_KEYS: &str = "SERVICE_KEYS";

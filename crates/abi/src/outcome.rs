@@ -146,8 +146,9 @@ outcomes! {
     NoTunnelSource = 58, Drop, "no_tunnel_source", "no address of this director is known on the way to the tunnel destination";
     TunnelMtu = 61, Drop, "tunnel_mtu", "a tunnel's packet that may be fragmented, or of IPv6 and 1280 bytes at most, was called too big, or an MTU too small to be true told";
     FragmentedSctp = 62, Drop, "fragmented_sctp", "fragments of SCTP whose port is mapped: the checksum can't be made right";
+    FragmentDropped = 47, Drop, "fragment_dropped", "fragment behind the first of a packet whose first was dropped";
     CutFailed = 69, Drop, "cut_failed", "larger than the MTU on its way, and not to be fragmented here: IP options, too long, or too many fragments";
-    HoldFull = 70, Drop, "hold_full", "fragment that came before the first of its packet, and nothing free to hold one of its source";
+    HoldFull = 70, Drop, "hold_full", "fragment that came before the first of its packet, and others were at work wherever it could be held";
     HoldTooLong = 71, Drop, "hold_too_long", "fragment that came before the first of its packet, and is too long to be held";
     NoLocalPort = 73, Drop, "no_local_port", "full NAT: none of the ports that were tried is free";
     NoLocalAddress = 74, Drop, "no_local_address", "full NAT: no address of this director is known on the way to the destination";

@@ -22,6 +22,8 @@ const LIFE_TICKS: u32 = 30;
 
 /// In place of a [`Method`]: the first fragment was not balanced.
 const PASSED: u8 = 0xff;
+/// Likewise: it was dropped.
+const DROPPED: u8 = 0xfe;
 
 /// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -66,7 +68,7 @@ pub struct Known {
     other: Addr,
     dest: u32,
     service: u32,
-    /// [`Method`] and [`ConnFlags::LOCAL_CLIENT`], or that it was not balanced.
+    /// [`Method`] and [`ConnFlags::LOCAL_CLIENT`], or that it was not balanced, or dropped.
     method: u32,
     /// When the first fragment came, in ticks, the lower half.
     since: u32,
@@ -134,11 +136,12 @@ impl Keep {
         self.known.other = other;
     }
 
-    /// Keeps what was written down; of a packet that is passed on, that it is.
+    /// Keeps what was written down; of a packet that is passed on or dropped, that it is.
     #[inline(always)]
     pub(crate) fn keep<T: Tables>(&mut self, tables: &T, parsed: &Parsed, outcome: Outcome, now: u64) {
         if outcome.class() != Class::Forward {
-            self.write(parsed, (0, 0), PASSED, (Addr::default(), now));
+            let method = if outcome.class() == Class::Drop { DROPPED } else { PASSED };
+            self.write(parsed, (0, 0), method, (Addr::default(), now));
         }
         tables.keep_fragment(&self.key, &self.known);
     }
@@ -153,6 +156,12 @@ pub(crate) fn is_to_be_gathered<T: Tables>(tables: &T, outcome: Outcome) -> bool
         scratch.parsed.is(Signal::FRAGMENT) && (passes || scratch.way.keep.gathered == 0)
     });
     is_first.unwrap_or(false)
+}
+
+/// Whether a packet is a first fragment.
+#[inline(always)]
+pub(crate) fn is_first<T: Tables>(tables: &T) -> bool {
+    tables.with_scratch(|scratch| scratch.parsed.is(Signal::FRAGMENT)).unwrap_or(false)
 }
 
 /// The method of a connection with those flags, and whether its client is this host.
@@ -214,6 +223,9 @@ pub(crate) fn follow<P: Packet, T: Tables>(
     }
     if known.method == u32::from(PASSED) {
         return Err(Outcome::Fragment);
+    }
+    if known.method == u32::from(DROPPED) {
+        return Err(Outcome::FragmentDropped);
     }
     if known.method == u32::from(Method::BYPASS) {
         way.bypass = bypass::UNKEPT;

@@ -1,8 +1,9 @@
 //! Fragments that come before the first of their packet: they are held, and go on behind it (ipvs.md §2.1).
 //!
 //! Each is kept whole for about a second, in one of the slots that its source shares with a sixteenth of all others of
-//! its family: a source, or an IPv6 network, can fill these and no more. Who handles the first fragment sends the held ones to the interface
-//! that it came in on, where the program meets them again and knows what they belong to. Under TC only: XDP hands over
+//! its family: a source, or an IPv6 network, can fill these and no more. Where all are in use, one of them makes room, at random:
+//! whoever floods them keeps nobody out, and a fragment whose first comes soon is most likely still there. Who handles the
+//! first fragment sends the held ones to the interface that it came in on, where the program meets them again and knows what they belong to. Under TC only: XDP hands over
 //! what is to be held, and first fragments while anything may be held for them.
 #![allow(
     clippy::cast_possible_truncation,
@@ -31,6 +32,10 @@ const LIFE_TICKS: u32 = 15;
 const GROUP_BITS: u32 = limits::HOLD_GROUPS.trailing_zeros();
 const _: () = assert!(limits::HOLD_GROUPS == 1 << GROUP_BITS);
 
+/// Slots that are asked to make room where none is free: others may be at work on one.
+const EVICTIONS: u32 = 4;
+const _: () = assert!(limits::HOLD_SHARE.is_power_of_two());
+
 /// States of a slot: its word's lower bits. Above are the frame's length, and since when it is held, in ticks.
 const FREE: u64 = 0;
 /// Somebody is at work on it.
@@ -47,14 +52,29 @@ const fn len(word: u64) -> u32 {
     (word >> 8) as u32 & 0xffff
 }
 
-/// Whether a slot that is in use has been so for too long.
-const fn is_over(word: u64, now: u32) -> bool {
-    now.wrapping_sub((word >> 32) as u32) > LIFE_TICKS
+/// Whether that was so short a time ago. What another CPU wrote may be a tick ahead.
+const fn is_recent(since: u32, now: u32) -> bool {
+    now.wrapping_sub(since).wrapping_add(1) <= LIFE_TICKS + 1
 }
 
-/// Whether fragments of a protocol are held: those that first fragments are balanced of, and nothing else has.
+/// Whether a slot that is in use has been so for too long.
+const fn is_over(word: u64, now: u32) -> bool {
+    !is_recent((word >> 32) as u32, now)
+}
+
+/// Whether the fragment of a slot with that word was given up: user space may free it, by a swap for 0. `now` in ticks.
+#[must_use]
+pub const fn is_overdue(word: u64, now: u64) -> bool {
+    // The clock of who is at work on it may be a tick behind.
+    let before = (now as u32).wrapping_sub(1);
+    word & STATE != FREE && is_over(word, now as u32) && is_over(word, before)
+}
+
+/// Whether fragments of a protocol are held: of all that are balanced, but for what stands behind one more header of IPv6,
+/// AH among them: fragments behind the first name that header, and not whether their packet is balanced.
 pub(crate) const fn is_for(parsed: &Parsed) -> bool {
-    matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP)
+    matches!(parsed.protocol, proto::TCP | proto::UDP | proto::SCTP | proto::ESP)
+        || parsed.protocol == proto::AH && parsed.is_v4()
 }
 
 /// The group of slots that fragments of a source go into: half of them are for each family. Of an IPv6 address the network
@@ -75,7 +95,7 @@ fn group<T: Tables>(tables: &T, parsed: &Parsed) -> u32 {
 fn is_any<T: Tables>(tables: &T, group: u32, now: u64) -> bool {
     // Never written to: the clock may be near zero too.
     let at = tables.held_at(group);
-    at != 0 && (now as u32).wrapping_sub(at) <= LIFE_TICKS
+    at != 0 && is_recent(at, now as u32)
 }
 
 /// Whether a first fragment is to be handed over, as others wait for it, perhaps, and XDP can't send them.
@@ -95,15 +115,19 @@ struct Claim {
 impl<T: Tables> Step<T> for Claim {
     #[inline(always)]
     fn step(&mut self, tables: &T, round: u32) -> bool {
-        let slot = tables.veiled(self.first) as u32 + round;
+        let is_full = round >= limits::HOLD_SHARE;
+        let place = if is_full { tables.random() & (limits::HOLD_SHARE - 1) } else { round };
+        let slot = tables.veiled(self.first) as u32 + place;
         let now = tables.veiled(self.now) as u32;
         let old = tables.held_word(slot);
         let is_free = old & STATE == FREE;
-        if !is_free && !is_over(old, now) || !tables.swap_held_word(slot, old, word(CLAIMED, 0, now)) {
+        let is_over = !is_free && is_over(old, now);
+        let makes_room = is_full && old & STATE == READY;
+        if !(is_free || is_over || makes_room) || !tables.swap_held_word(slot, old, word(CLAIMED, 0, now)) {
             return false;
         }
         if !is_free {
-            tables.note(Event::HeldExpired);
+            tables.note(if is_over { Event::HeldExpired } else { Event::HeldEvicted });
         }
         self.found = u64::from(slot) + 1;
         true
@@ -126,7 +150,7 @@ pub(crate) fn hold<P: Packet, T: Tables>(
     }
     let group = group(tables, parsed);
     let mut claim = Claim { first: u64::from(group * limits::HOLD_SHARE), now, found: 0 };
-    tables.repeat(limits::HOLD_SHARE, &mut claim);
+    tables.repeat(limits::HOLD_SHARE + EVICTIONS, &mut claim);
     let slot = match tables.veiled(claim.found) as u32 {
         0 => return Outcome::HoldFull,
         found => found - 1,

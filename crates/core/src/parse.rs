@@ -120,6 +120,8 @@ impl Parsed {
 /// [`Outcome::IcmpError`] for an error, and otherwise where it ends.
 #[inline(never)]
 pub fn parse<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &mut Parsed) -> Outcome {
+    // Of what is not read to its end: nothing of the packet before.
+    parsed.signal = 0;
     let Some(head) = packet.get::<{ eth::LEN }>(0) else { return Outcome::NotIp };
     let ether_type = [head[12], head[13]];
     let network = match ether_type {

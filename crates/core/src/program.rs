@@ -6,12 +6,11 @@
 
 use rvs_abi::{Class, Outcome, Program, Settings};
 
-use crate::fragment::is_to_be_gathered;
+use crate::fragment::{is_first, is_to_be_gathered};
 use crate::icmp::{answer, schedule};
-use crate::parse::Signal;
 use crate::pipeline::{connect, find_mark};
 use crate::{Link, Packet, Tables, Verdict};
-use crate::{clamp, ftp, guard};
+use crate::{clamp, conn, ftp, guard, hold};
 
 /// The program that goes on with packets that came to this outcome.
 #[inline(always)]
@@ -31,7 +30,6 @@ const fn behind(outcome: Outcome) -> Option<Program> {
         Outcome::Bypass => Some(Program::Bypass),
         Outcome::Clamp => Some(Program::Clamp),
         Outcome::Proxied | Outcome::ProxiedReply => Some(Program::Head),
-        outcome if answer::is_for(outcome) => Some(Program::Answer),
         _ => None,
     }
 }
@@ -44,6 +42,9 @@ pub(crate) fn go_on<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: O
         return tables.go_on(packet, Program::Gather, outcome);
     }
     let outcome = send(packet, tables, outcome);
+    if outcome.class() == Class::Drop {
+        return lose(packet, tables, outcome);
+    }
     match behind(outcome) {
         Some(program) => tables.go_on(packet, program, outcome),
         None if is_followed(outcome) => leave(packet, tables, outcome),
@@ -60,6 +61,7 @@ pub(crate) fn go_on_here<P: Packet, T: Tables>(packet: &mut P, tables: &T, outco
         }
         Outcome::IcmpError => tables.go_on(packet, Program::Error, outcome),
         Outcome::LaterFragment => tables.go_on(packet, Program::Fragment, outcome),
+        outcome if outcome.class() == Class::Drop => lose(packet, tables, outcome),
         outcome => end_without_link(outcome),
     }
 }
@@ -74,6 +76,8 @@ const fn is_followed(outcome: Outcome) -> bool {
             Outcome::NoService
                 | Outcome::NoSyn
                 | Outcome::Rst
+                | Outcome::NoKeyExchange
+                | Outcome::AlreadyBalanced
                 | Outcome::FtpDataPort
                 | Outcome::FtpPort
                 | Outcome::ReplyUnchanged
@@ -89,6 +93,31 @@ fn leave<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> 
         return tables.go_on(packet, Program::Gather, outcome);
     }
     end(tables, outcome, outcome.class() == Class::Forward)
+}
+
+/// The end of a packet that is dropped. Of a first fragment it is remembered, so that those behind it don't wait for it.
+#[inline(always)]
+fn lose<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if is_first(tables) {
+        return tables.go_on(packet, Program::Gather, outcome);
+    }
+    tell(packet, tables, outcome)
+}
+
+/// The end of a packet that is dropped, behind which nothing waits: its sender is told, of some.
+#[inline(always)]
+fn tell<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if answer::is_for(outcome) {
+        tables.go_on(packet, Program::Answer, outcome)
+    } else {
+        end_without_link(outcome)
+    }
+}
+
+/// [`end_without_link`] of a packet that may be dropped.
+#[inline(always)]
+fn stay<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if outcome.class() == Class::Drop { lose(packet, tables, outcome) } else { end_without_link(outcome) }
 }
 
 /// A program behind the first, for a packet that came to this outcome.
@@ -135,18 +164,24 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
         }
         Program::Cut if outcome == Outcome::TunnelCut => {
             let outcome = tables.cut_outer(packet);
-            end(tables, outcome, outcome.class() == Class::Forward)
+            match outcome.class() {
+                Class::Drop => lose(packet, tables, outcome),
+                class => end(tables, outcome, class == Class::Forward),
+            }
         }
         Program::Bypass => {
             let outcome = past(packet, tables);
             go_on(packet, tables, outcome)
         }
-        Program::Cut => end_without_link(tables.cut(packet)),
+        Program::Cut => {
+            let outcome = tables.cut(packet);
+            stay(packet, tables, outcome)
+        }
         // Under XDP nothing comes here: it hands over.
         Program::Ftp | Program::Heard if !tables.holds() => end_without_link(Outcome::Inconsistent),
         Program::Ftp => match ftp::handle(packet, tables, outcome) {
             Outcome::Balanced => tables.go_on(packet, Program::Heard, outcome),
-            outcome => end_without_link(outcome),
+            outcome => stay(packet, tables, outcome),
         },
         Program::Heard => {
             let outcome = ftp::send(packet, tables, outcome);
@@ -166,8 +201,8 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
     }
 }
 
-/// A fragment that comes before the first of its packet, which is held; or a first one that is ready, behind which those go that
-/// are held.
+/// A fragment that comes before the first of its packet, which is held; or a first one that is ready, or dropped, behind which
+/// those go that are held.
 #[inline(always)]
 fn gather<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
     if outcome == Outcome::FragmentHeld {
@@ -177,11 +212,20 @@ fn gather<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) ->
             outcome => end_without_link(outcome),
         };
     }
+    let is_dropped = outcome.class() == Class::Drop;
+    if is_dropped && outcome != Outcome::RewriteFailed && is_handed_over(tables) {
+        return end_without_link(Outcome::HandOverFragment);
+    }
     // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
     tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
     // Of what this host makes, the first comes first.
     if tables.holds() && !tables.is_local() && !tables.release(packet) {
-        return end_without_link(Outcome::RewriteFailed);
+        let lost = if is_dropped { outcome } else { Outcome::RewriteFailed };
+        tables.keep(lost);
+        return end_without_link(lost);
+    }
+    if is_dropped {
+        return tell(packet, tables, outcome);
     }
     if outcome == Outcome::Tunnel {
         return tables.go_on(packet, Program::Fragment, outcome);
@@ -190,6 +234,14 @@ fn gather<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) ->
         return tables.go_on(packet, Program::Translate, outcome);
     }
     end(tables, outcome, outcome.class() == Class::Forward)
+}
+
+/// Whether others wait, perhaps, for this first fragment, which is as it came and would be dropped under XDP: TC sends them.
+#[inline(always)]
+fn is_handed_over<T: Tables>(tables: &T) -> bool {
+    let is_any = tables
+        .with_scratch(|scratch| hold::is_handed_over(tables, &scratch.parsed, conn::ticks(scratch.clock)));
+    is_any.unwrap_or(false)
 }
 
 /// The outcome of a reply whose connection was there a moment ago.
@@ -224,15 +276,15 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
     }
     if came == Outcome::Translate {
         outcome = tables.translate(packet);
-        if is_translated(outcome) {
-            let is_first = tables.with_scratch(|scratch| scratch.parsed.is(Signal::FRAGMENT));
-            if is_first.unwrap_or(false) {
-                return tables.go_on(packet, Program::Gather, outcome);
-            }
+        if is_translated(outcome) && is_first(tables) {
+            return tables.go_on(packet, Program::Gather, outcome);
         }
     }
     if is_translated(outcome) {
         outcome = tables.proxy(packet, outcome);
+    }
+    if outcome.class() == Class::Drop {
+        return lose(packet, tables, outcome);
     }
     if !is_translated(outcome) {
         return match behind(outcome) {
@@ -243,7 +295,7 @@ fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, came: Outcome) ->
     if tables.become_other(packet) {
         end(tables, outcome, true)
     } else {
-        end_without_link(Outcome::RewriteFailed)
+        lose(packet, tables, Outcome::RewriteFailed)
     }
 }
 

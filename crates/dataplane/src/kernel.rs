@@ -13,6 +13,7 @@ use crate::generations;
 use crate::hooks::{AttachMode, Attached, Attachment, Hooks, Mode};
 use crate::instance::{Instance, Options};
 use crate::journal::{JOURNAL, Journal};
+use crate::mapping::Mapping;
 use crate::maps::Maps;
 use crate::netlink::{Interface, Rtnetlink};
 use crate::programs::{First, ProgramInfo, Programs, TestRun};
@@ -27,6 +28,7 @@ pub struct Kernel {
     instance: Instance,
     maps: Arc<Maps>,
     programs: Arc<Mutex<Programs>>,
+    held: Mapping,
     hooks: Hooks,
     adopted: bool,
     warnings: Vec<String>,
@@ -59,8 +61,9 @@ impl Kernel {
         };
         warnings.extend(hooks.tidy()?);
         generations::tidy(&instance.directory())?;
+        let held = programs.held()?;
         let programs = Arc::new(Mutex::new(programs));
-        Ok(Self { instance, maps: Arc::new(maps), programs, hooks, adopted, warnings })
+        Ok(Self { instance, maps: Arc::new(maps), programs, held, hooks, adopted, warnings })
     }
 
     fn load(instance: &Instance, options: &Options, found: &Found) -> Result<(Maps, Programs, Hooks)> {
@@ -101,6 +104,11 @@ impl Kernel {
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle { maps: self.maps(), programs: Arc::clone(&self.programs) }
+    }
+
+    /// Counts the held fragments that were given up, and frees their slots; `now` in ticks.
+    pub fn end_held(&self, now: u64) {
+        rvs_model::end_held(self.held.words(), self.maps.region(Region::Counters), now);
     }
 
     /// Writes down what is about to be done to the maps, for whoever adopts them should this process not come

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use aya::maps::{Map, MapError, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use rvs_abi::map::{Region, SERVICE_KEYS};
+use rvs_abi::map::{HELD, Region, SERVICE_KEYS};
 use rvs_abi::{Program, ProgramSet};
 use rvs_model::Capacity;
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result, VerifierLog};
 use crate::generations;
+use crate::mapping::Mapping;
 
 /// The object as `cargo xtask ebpf` made it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../programs/director.bpf.o");
@@ -184,6 +185,13 @@ impl Programs {
         }
         let directory = directory.to_owned();
         Ok(Self { ebpf, directory, arrays, on_demand: ProgramSet::NONE, infos: Vec::new() })
+    }
+
+    /// The slots for held fragments.
+    pub(crate) fn held(&self) -> Result<Mapping> {
+        let Some(Map::Array(map)) = self.ebpf.map(HELD) else { return Err(missing(HELD)) };
+        Mapping::new(map.fd().as_fd())
+            .map_err(|source| Error::system(format!("map {HELD} into memory"), source))
     }
 
     /// A program for an interface, with all behind it.

@@ -1,9 +1,24 @@
 //! Slots for fragments that come before the first of their packet: the host's twin of the maps for them.
 
 use core::cell::RefCell;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::collections::BTreeMap;
 
+use rvs_abi::{HELD_ENDED, limits};
 use rvs_core::{fragment, hold};
+
+/// Frees the slots whose fragments have been given up, and counts these: the programs notice when they need a slot, which may
+/// be never. `held` are the words of all slots; `now` in ticks.
+pub fn end_held(held: &[AtomicU64], counters: &[AtomicU64], now: u64) {
+    let slots = (limits::HOLD_GROUPS * limits::HOLD_SHARE) as usize;
+    for slot in held.chunks_exact((held.len() / slots).max(1)) {
+        let word = slot[0].load(Acquire);
+        if hold::is_overdue(word, now) && slot[0].compare_exchange(word, 0, AcqRel, Relaxed).is_ok() {
+            counters[HELD_ENDED as usize].fetch_add(1, Relaxed);
+        }
+    }
+}
 
 /// A slot.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ pub use bucket::HostBucket;
 pub use capacity::{Capacity, ticks_u32};
 pub use conns::{Conn, buckets, conns, flush, for_each_conn, purge, sweep};
 pub use heap::Heap;
-pub use held::Held;
+pub use held::{Held, end_held};
 pub use host::{HostDest, HostRule, HostService, HostTables, NoPackets, World};
 pub use memory::{Memory, MemoryError};
 pub use model::Model;

@@ -3,12 +3,13 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use rvs_abi::map::Region;
-use rvs_abi::{Event, OUTCOMES, Outcome, limits};
+use rvs_abi::{Event, HELD_ENDED, OUTCOMES, Outcome, limits};
 use rvs_config::{CommandError, ServiceKey};
 use rvs_control::api::{
     Capacity, CounterListing, CounterTable, EventListing, Failure, Fill, LimitReached, Response, Status,
 };
 use rvs_control::limits::Limits;
+use rvs_core::conn::ticks;
 use rvs_model::{Memory, records};
 
 use super::daemon::Daemon;
@@ -33,6 +34,10 @@ impl Daemon {
 
     /// How the director is.
     pub(super) fn status(&self, now_ns: u64) -> Response {
+        // Those that wait no longer, and that no program has come across.
+        if let Some(kernel) = &self.kernel {
+            kernel.end_held(ticks(now_ns));
+        }
         let director = self.director.status();
         let fill = |used: u32, maximum: u32| Fill { used: used.into(), maximum: maximum.into() };
         let capacity = Capacity {
@@ -50,7 +55,7 @@ impl Daemon {
             limits_reached: self.limits_reached(&capacity),
             capacity,
             events: Event::ALL
-                .map(|event| EventListing::new(event, sum(self.director.memory(), event as u32)))
+                .map(|event| EventListing::new(event, noted(self.director.memory(), event)))
                 .into(),
             warnings: self.warnings(),
         }))
@@ -124,6 +129,12 @@ pub(super) fn times_full<M: Memory>(memory: &M) -> u64 {
     counter(memory, Outcome::ConnTableFull) + sum(memory, Event::Evicted as u32)
 }
 
+/// How often that took place, over all CPUs.
+fn noted<M: Memory>(memory: &M, event: Event) -> u64 {
+    let by_director = if event == Event::HeldExpired { sum(memory, HELD_ENDED) } else { 0 };
+    sum(memory, event as u32) + by_director
+}
+
 /// A counter, over all CPUs.
 fn sum<M: Memory>(memory: &M, index: u32) -> u64 {
     let cpus = memory.region(Region::Counters).chunks_exact(limits::COUNTERS as usize);
@@ -157,5 +168,9 @@ mod tests {
         words[Outcome::ConnTableFull as usize].store(1, Relaxed);
         words[limits::COUNTERS as usize + Event::Evicted as usize].store(2, Relaxed);
         assert_eq!(times_full(&heap), 3);
+        words[Event::HeldExpired as usize].store(3, Relaxed);
+        words[HELD_ENDED as usize].store(4, Relaxed);
+        assert_eq!(noted(&heap, Event::HeldExpired), 7, "by the programs and by the director");
+        assert_eq!(noted(&heap, Event::Evicted), 2);
     }
 }

@@ -66,7 +66,8 @@ pub(crate) static ERROR_BUDGETS: PerCpuArray<u64> = PerCpuArray::with_max_entrie
 pub(crate) static FRAGMENTS: LruHashMap<fragment::Key, fragment::Known> =
     LruHashMap::with_max_entries(limits::FRAGMENTS, 0);
 #[map]
-pub(crate) static HELD: Array<Held> = Array::with_max_entries(limits::HOLD_GROUPS * limits::HOLD_SHARE, 0);
+pub(crate) static HELD: Array<Held> =
+    Array::with_max_entries(limits::HOLD_GROUPS * limits::HOLD_SHARE, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static HELD_FRAMES: Array<hold::Bytes> =
     Array::with_max_entries(limits::HOLD_GROUPS * limits::HOLD_SHARE, 0);

@@ -1,10 +1,11 @@
 //! Fragments: what is remembered of a first one, those that come before it, and packets that leave in fragments.
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::net::Ipv6Addr;
 
 use rvs_abi::map::Region;
 use rvs_abi::sched::id;
-use rvs_abi::{Event, Method, Outcome, Rule, limits, proto};
+use rvs_abi::{Event, Method, Outcome, Rule, TICK_SHIFT, limits, proto};
 use rvs_core::{Flow, Frame, Link, NextHop};
 use rvs_model::testing::{DestSetup, ServiceSetup, install, write_rules};
 use rvs_model::{Capacity, Heap, Memory as _, Model};
@@ -194,53 +195,136 @@ fn fragments_by_mark_in_any_order_arrive() {
     assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
 }
 
+/// They follow the exchange of keys between their ends; without one they are passed on.
+#[test]
+fn fragments_of_esp_in_any_order_arrive() {
+    let heap = Heap::new(&CAPACITY);
+    let (vip, port, protocol) = (VIP.into(), 500, proto::UDP);
+    let dests = vec![DestSetup::new(RS, 500, Method::MASQ)];
+    install(&heap, &[ServiceSetup { vip, port, protocol, scheduler: id::RR, sched_flags: 0, dests }]);
+    let mut model = Model::new(heap, route as Route);
+    model.set_now_ns(1 << 40);
+    model.set_tc(true);
+    let packet = |id| request(id).fragments(&Payload::Other(proto::ESP, vec![7; 100]), 48);
+    let fragments = packet(5);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[0]).0, Outcome::NoKeyExchange);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::Fragment);
+    assert_eq!(model.outcomes(Outcome::Fragment), 2, "the held one too");
+    let keys = Payload::Udp(Udp::new(500, 500, &[7; 16]));
+    assert_eq!(run(&model, &request(6).packet(&keys)).0, Outcome::ForwardMasq);
+    let fragments = packet(7);
+    assert_eq!(run(&model, &fragments[2]).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &fragments[1]).0, Outcome::FragmentHeld);
+    let (outcome, left) = run(&model, &fragments[0]);
+    assert_eq!((outcome, left.len()), (Outcome::ForwardMasq, 3));
+}
+
 /// The second fragment of a packet from that client.
 fn early(client: [u8; 4], id: u16) -> Vec<u8> {
     let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
     ip.fragments(&datagram(53, 100), 48).remove(1)
 }
 
-/// Clients whose early fragments are held, of 250.
-fn others_held(model: &Model<Route>, id: u16) -> usize {
-    (3..=252).filter(|host| run(model, &early([192, 0, 2, *host], id)).0 == Outcome::FragmentHeld).count()
+/// The first fragment of that packet.
+fn first(client: [u8; 4], id: u16) -> Vec<u8> {
+    let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
+    ip.fragments(&datagram(53, 100), 48).remove(0)
+}
+
+/// Clients of a flood of early fragments, so many that they fill every group.
+fn flooder(number: u16) -> [u8; 4] {
+    let [high, low] = number.to_be_bytes();
+    [198, 18, high, low]
 }
 
 /// What is held takes room that one in so many shares, and for a second only.
 #[test]
 fn a_flood_of_fragments_takes_its_share_and_no_more() {
     let mut model = model(RS, Method::MASQ);
-    let share = u16::try_from(limits::HOLD_SHARE).unwrap();
-    for id in 0..share {
+    let others = || (3..=252).map(|host| [192, 0, 2, host]);
+    for other in others() {
+        assert_eq!(run(&model, &early(other, 1)).0, Outcome::FragmentHeld);
+    }
+    for id in 0..1000 {
         assert_eq!(run(&model, &early(CLIENT, id)).0, Outcome::FragmentHeld);
     }
-    for id in share..share + 1000 {
-        assert_eq!(run(&model, &early(CLIENT, id)).0, Outcome::HoldFull);
-    }
-    // One in 16 shares with the flood, of these twice as many at most.
-    let held = others_held(&model, 1);
-    assert!((250 - 2 * 250 / 16..250).contains(&held), "{held}");
-    // All others' fragments are still there, and go on behind their first.
-    let first = |client, id| {
-        let ip = Ipv4 { id, dont_fragment: false, ..Ipv4::new(client, VIP) };
-        ip.fragments(&datagram(53, 100), 48).remove(0)
-    };
-    let whole = (3..=252).filter(|host| run(&model, &first([192, 0, 2, *host], 1)).1.len() == 2);
-    assert_eq!(whole.count(), held);
+    // One in 16 shares with the flood, of these twice as many at most. All others' fragments are still there, and go on
+    // behind their first.
+    let whole = others().filter(|other| run(&model, &first(*other, 1)).1.len() == 2).count();
+    assert!((250 - 2 * 250 / 16..250).contains(&whole), "{whole}");
+    let share = u64::from(limits::HOLD_SHARE);
+    assert_eq!(events(&model, Event::HeldEvicted), 1000 - share + 250 - whole as u64);
+    assert_eq!(events(&model, Event::HeldExpired), 0);
     model.set_now_ns(model.now_ns() + 1_200_000_000);
-    assert_eq!(run(&model, &early(CLIENT, share)).0, Outcome::FragmentHeld);
+    assert_eq!(run(&model, &early(CLIENT, 1000)).0, Outcome::FragmentHeld);
     assert_eq!(events(&model, Event::HeldExpired), 1);
+}
+
+/// The clock that a packet was handled by on one CPU may be ahead of another's packet's.
+#[test]
+fn a_fragment_that_was_held_a_tick_later_goes_on_behind_the_first() {
+    let mut model = model(RS, Method::MASQ);
+    assert_eq!(run(&model, &early(CLIENT, 1)).0, Outcome::FragmentHeld);
+    model.set_now_ns(model.now_ns() - (1 << TICK_SHIFT));
+    assert_eq!(run(&model, &first(CLIENT, 1)).1.len(), 2);
+}
+
+/// Each fragment of the flood pushes out one of 32 at random: one whose first comes soon is most likely still there.
+#[test]
+fn a_flood_from_everywhere_leaves_others_fragments_their_chance() {
+    let model = model(RS, Method::MASQ);
+    let mut flood = (0..u16::MAX).map(|number| early(flooder(number), 1));
+    for packet in flood.by_ref().take(4000) {
+        assert_eq!(run(&model, &packet).0, Outcome::FragmentHeld);
+    }
+    let whole = (0..200).filter(|id| {
+        assert_eq!(run(&model, &early(CLIENT, *id)).0, Outcome::FragmentHeld);
+        // Four in each group, about.
+        for packet in flood.by_ref().take(64) {
+            run(&model, &packet);
+        }
+        run(&model, &first(CLIENT, *id)).1.len() == 2
+    });
+    // 31/32 to the power of four.
+    let whole = whole.count();
+    assert!((160..200).contains(&whole), "{whole}");
+    assert_eq!(model.outcomes(Outcome::HoldFull), 0);
+}
+
+#[test]
+fn what_is_given_up_is_counted_once_and_its_slot_free() {
+    let slots = limits::HOLD_GROUPS * limits::HOLD_SHARE;
+    // A slot is a word and something behind it.
+    let held: Vec<_> = (0..slots).flat_map(|_| [AtomicU64::new(0), AtomicU64::new(7)]).collect();
+    let words = [2 | 83 << 32, 2 | 84 << 32, 1 | 50 << 32, 2 | 101 << 32];
+    (0..).step_by(2).zip(words).for_each(|(at, word): (usize, u64)| held[at].store(word, Relaxed));
+    let heap = Heap::new(&CAPACITY);
+    let counters = heap.region(Region::Counters);
+    for _ in 0..2 {
+        rvs_model::end_held(&held, counters, 100);
+        assert_eq!(counters[rvs_abi::HELD_ENDED as usize].load(Relaxed), 2);
+    }
+    let left = held.chunks(2).take(4).map(|slot| slot[0].load(Relaxed));
+    assert_eq!(left.collect::<Vec<_>>(), [0, words[1], 0, words[3]]);
+    assert!(held.chunks(2).all(|slot| slot[1].load(Relaxed) == 7));
 }
 
 /// A host has as many addresses of its IPv6 network as it likes.
 #[test]
 fn an_ipv6_network_has_one_share() {
     let model = model(RS, Method::MASQ);
-    let held = (0..200).filter(|host| {
-        let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, *host, 0, 0, 9);
-        let packet = Ipv6::new(client.octets(), VIP6.octets()).fragments(&datagram(53, 100), 48, 7).remove(1);
-        run(&model, &packet).0 == Outcome::FragmentHeld
-    });
-    assert_eq!(held.count(), limits::HOLD_SHARE as usize);
+    let fragment = |host, index| {
+        let client = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, host, 0, 0, 9);
+        Ipv6::new(client.octets(), VIP6.octets()).fragments(&datagram(53, 100), 48, 7).remove(index)
+    };
+    for host in 0..200 {
+        assert_eq!(run(&model, &fragment(host, 1)).0, Outcome::FragmentHeld);
+    }
+    let share = limits::HOLD_SHARE as usize;
+    assert_eq!(events(&model, Event::HeldEvicted), 200 - share as u64);
+    let whole = (0..200).filter(|host| run(&model, &fragment(*host, 0)).1.len() == 2);
+    assert_eq!(whole.count(), share);
 }
 
 #[test]
@@ -423,7 +507,7 @@ fn a_first_fragment_without_all_of_a_tcp_header_is_dropped() {
     let segment = Payload::Tcp(Tcp { data: vec![0; 40], ..Tcp::new(40_000, 80, ACK) });
     let fragments = request(2).fragments(&segment, 16);
     assert_eq!(run(&model, &fragments[0]), (Outcome::TruncatedTransport, vec![]));
-    assert_eq!(run(&model, &fragments[1]), (Outcome::FragmentHeld, vec![]));
+    assert_eq!(run(&model, &fragments[1]), (Outcome::FragmentDropped, vec![]));
 }
 
 /// Its parts come round as fragments, of which none tells the length that SCTP's checksum is over.
@@ -436,5 +520,5 @@ fn an_sctp_packet_that_is_too_large_is_dropped_if_its_port_is_mapped() {
     let large = Payload::Sctp(Sctp { chunks, ..init });
     assert_eq!(run(&model, &request(2).packet(&large)), (Outcome::ForwardCut, vec![]));
     assert_eq!(model.outcomes(Outcome::FragmentedSctp), 1);
-    assert_eq!(model.outcomes(Outcome::FragmentHeld), 1);
+    assert_eq!(model.outcomes(Outcome::FragmentDropped), 1);
 }

@@ -11,6 +11,7 @@ mod audit;
 mod bypass;
 mod clamp;
 mod client_option;
+mod dropped_fragments;
 mod fill;
 mod fragments;
 mod ftp;
