@@ -123,60 +123,19 @@ fn stay<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> V
 /// A program behind the first, for a packet that came to this outcome.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
-    if program == Program::Connect {
-        let sender = guard::sender(packet);
-        let _kept = tables.with_scratch(|scratch| scratch.sender = sender);
-    }
     match program {
-        Program::Connect if outcome == Outcome::IcmpError => {
-            note_origin(tables);
-            match schedule::begin(tables) {
-                Outcome::Balanced => tables.go_on(packet, Program::Error, Outcome::Balanced),
-                outcome => end(tables, outcome, false),
-            }
-        }
-        Program::Connect => {
-            let outcome = begin(packet, tables, outcome);
-            go_on(packet, tables, outcome)
-        }
-        Program::Error => match error(packet, tables, outcome) {
-            Outcome::NoConnection => {
-                tables.take_quoted();
-                tables.go_on(packet, Program::Connect, Outcome::IcmpError)
-            }
-            Outcome::TranslateError => tables.go_on(packet, Program::Translate, Outcome::TranslateError),
-            Outcome::TunnelCut => tables.go_on(packet, Program::Cut, Outcome::TunnelCut),
-            Outcome::Bypass => tables.go_on(packet, Program::Bypass, Outcome::Bypass),
-            outcome => end(tables, outcome, outcome.class() == Class::Forward),
-        },
-        // A first fragment that the others are gathered behind.
-        Program::Fragment if outcome == Outcome::Tunnel => go_on(packet, tables, outcome),
-        Program::Fragment => {
-            let outcome = match tables.fragment_stage(packet) {
-                Outcome::Local => tables.deliver(packet),
-                outcome => outcome,
-            };
-            go_on(packet, tables, outcome)
-        }
+        Program::Connect => begin_flow(packet, tables, outcome),
+        Program::Error => relay(packet, tables, outcome),
+        Program::Fragment => follow(packet, tables, outcome),
         Program::Here => {
             let outcome = here(packet, tables, outcome);
             go_on(packet, tables, outcome)
-        }
-        Program::Cut if outcome == Outcome::TunnelCut => {
-            let outcome = tables.cut_outer(packet);
-            match outcome.class() {
-                Class::Drop => lose(packet, tables, outcome),
-                class => end(tables, outcome, class == Class::Forward),
-            }
         }
         Program::Bypass => {
             let outcome = past(packet, tables);
             go_on(packet, tables, outcome)
         }
-        Program::Cut => {
-            let outcome = tables.cut(packet);
-            stay(packet, tables, outcome)
-        }
+        Program::Cut => cut(packet, tables, outcome),
         // Under XDP nothing comes here: it hands over.
         Program::Ftp | Program::Heard if !tables.holds() => end_without_link(Outcome::Inconsistent),
         Program::Ftp => match ftp::handle(packet, tables, outcome) {
@@ -198,6 +157,64 @@ pub fn run<P: Packet, T: Tables>(program: Program, packet: &mut P, tables: &T, o
             let outcome = tables.proxy(packet, outcome);
             go_on(packet, tables, outcome)
         }
+    }
+}
+
+/// A packet without a connection, or an ICMP error about one without.
+#[inline(always)]
+fn begin_flow<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    let sender = guard::sender(packet);
+    let _kept = tables.with_scratch(|scratch| scratch.sender = sender);
+    if outcome == Outcome::IcmpError {
+        note_origin(tables);
+        return match schedule::begin(tables) {
+            Outcome::Balanced => tables.go_on(packet, Program::Error, Outcome::Balanced),
+            outcome => end(tables, outcome, false),
+        };
+    }
+    let outcome = begin(packet, tables, outcome);
+    go_on(packet, tables, outcome)
+}
+
+/// An ICMP error.
+#[inline(always)]
+fn relay<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    match error(packet, tables, outcome) {
+        Outcome::NoConnection => {
+            tables.take_quoted();
+            tables.go_on(packet, Program::Connect, Outcome::IcmpError)
+        }
+        Outcome::TranslateError => tables.go_on(packet, Program::Translate, Outcome::TranslateError),
+        Outcome::TunnelCut => tables.go_on(packet, Program::Cut, Outcome::TunnelCut),
+        Outcome::Bypass => tables.go_on(packet, Program::Bypass, Outcome::Bypass),
+        outcome => end(tables, outcome, outcome.class() == Class::Forward),
+    }
+}
+
+/// A fragment behind the first of its packet, or a first one for a tunnel that the others are gathered behind.
+#[inline(always)]
+fn follow<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if outcome == Outcome::Tunnel {
+        return go_on(packet, tables, outcome);
+    }
+    let outcome = match tables.fragment_stage(packet) {
+        Outcome::Local => tables.deliver(packet),
+        outcome => outcome,
+    };
+    go_on(packet, tables, outcome)
+}
+
+/// A packet that is too large for its way, in its tunnel already or not.
+#[inline(always)]
+fn cut<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) -> Verdict {
+    if outcome != Outcome::TunnelCut {
+        let outcome = tables.cut(packet);
+        return stay(packet, tables, outcome);
+    }
+    let outcome = tables.cut_outer(packet);
+    match outcome.class() {
+        Class::Drop => lose(packet, tables, outcome),
+        class => end(tables, outcome, class == Class::Forward),
     }
 }
 
