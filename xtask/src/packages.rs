@@ -50,6 +50,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package(Purpose::ReferenceVm, "busybox-static", "the first program of the virtual machine"),
     package(Purpose::ReferenceVm, "kmod", "depmod for the unpacked kernel, modprobe inside"),
     package(Purpose::ReferenceVm, "ipvsadm", "the original, to compare with"),
+    package(Purpose::ReferenceVm, "socat", "echoes over SCTP, of which the kernel there has sockets"),
 ];
 
 /// The packages of the list that are not installed.

@@ -17,11 +17,11 @@ use rvs_netlink::Netns;
 use super::tool::{Daemon, Tool};
 
 /// How long a connection may take to begin, and then to bring the next bytes.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// Bytes that go each way: several windows.
 const LEN: usize = 100_000;
 /// The port of all services, and of the server.
-const PORT: u16 = 7000;
+pub(crate) const PORT: u16 = 7000;
 /// Modules of the kernel: VLANs and bonds.
 const MODULES: [&str; 2] = ["8021q", "bonding"];
 /// Of all namespaces: packets may come from anywhere, addresses can be used at once.
@@ -95,8 +95,31 @@ impl Family {
         if self == Self::V4 { "10.3.0.0/24" } else { "fd00:3::/64" }
     }
 
-    fn option(self) -> &'static str {
+    pub(crate) fn option(self) -> &'static str {
         if self == Self::V4 { "-4" } else { "-6" }
+    }
+
+    /// A virtual address that is nobody else's.
+    pub(crate) fn virtual_address(self, number: u8) -> IpAddr {
+        self.address(VIRTUAL, Layer::Untagged, number)
+    }
+
+    /// The addresses on the untagged cables.
+    pub(crate) fn client(self) -> IpAddr {
+        self.address(CLIENTS, Layer::Untagged, CLIENT)
+    }
+
+    pub(crate) fn director(self) -> IpAddr {
+        self.address(SERVERS, Layer::Untagged, DIRECTOR)
+    }
+
+    pub(crate) fn server(self) -> IpAddr {
+        self.address(SERVERS, Layer::Untagged, SERVER)
+    }
+
+    /// Addresses of client and server that no cable has.
+    pub(crate) fn inner(self) -> [IpAddr; 2] {
+        [CLIENT, SERVER].map(|host| self.address(INNER, Layer::Untagged, host))
     }
 }
 
@@ -105,6 +128,7 @@ const CLIENTS: u8 = 1;
 const SERVERS: u8 = 2;
 const VIRTUAL: u8 = 3;
 const AROUND: u8 = 9;
+const INNER: u8 = 77;
 /// The last part, by who has them.
 const DIRECTOR: u8 = 1;
 const CLIENT: u8 = 10;
@@ -121,7 +145,7 @@ pub(crate) enum Method {
 impl Method {
     pub(crate) const ALL: [Self; 3] = [Self::Nat, Self::FullNat, Self::Dr];
 
-    const fn option(self) -> &'static str {
+    pub(crate) const fn option(self) -> &'static str {
         match self {
             Self::Nat => "-m",
             Self::FullNat => "--fullnat",
@@ -160,10 +184,10 @@ pub(crate) enum Uplink {
 pub(crate) struct Rig {
     /// First, so that it is dropped before its namespace.
     _daemon: Daemon,
-    tool: Tool,
-    client: Netns,
-    director: Netns,
-    _server: Netns,
+    pub(crate) tool: Tool,
+    pub(crate) client: Netns,
+    pub(crate) director: Netns,
+    pub(crate) server: Netns,
 }
 
 impl Rig {
@@ -213,7 +237,7 @@ impl Rig {
         let socket = PathBuf::from(format!("/run/{}.sock", director.name()));
         let daemon = Daemon::start(binary, &director, &socket, attach)?;
         serve(&server)?;
-        Ok(Self { _daemon: daemon, tool: Tool::rvs(binary, &socket), client, director, _server: server })
+        Ok(Self { _daemon: daemon, tool: Tool::rvs(binary, &socket), client, director, server })
     }
 
     /// Makes a service for each of those ways.
@@ -231,13 +255,14 @@ impl Rig {
     /// Bytes there and back again by that way.
     pub(crate) fn exchange(&self, way: Way) -> Result<()> {
         let service = SocketAddr::new(way.family.vip(way), PORT);
-        // Which of its addresses the client has here is the layer's.
-        let gateway = way.family.address(CLIENTS, way.client, DIRECTOR);
-        ip(&self.client, &format!("{} route replace {} via {gateway}", way.family.option(), service.ip()))?;
-        let sent: Vec<u8> = (0..=250).cycle().take(LEN).collect();
-        let received = self.client.enter(|| echoed(service, &sent))?.with_context(|| format!("{way:?}"))?;
-        ensure!(received == sent, "{way:?}: {} of {LEN} bytes came back, or others", received.len());
-        Ok(())
+        self.route(way.family, service.ip(), way.client)?;
+        self.client.enter(|| echoes(service))?.with_context(|| format!("{way:?}"))
+    }
+
+    /// Makes the client reach an address by way of the director. Which of its addresses it has then is the layer's.
+    pub(crate) fn route(&self, family: Family, to: IpAddr, layer: Layer) -> Result<()> {
+        let gateway = family.address(CLIENTS, layer, DIRECTOR);
+        ip(&self.client, &format!("{} route replace {to} via {gateway}", family.option()))
     }
 
     /// Takes a cable of the bond away, or gives it back.
@@ -337,7 +362,7 @@ fn ways_back(server: &Netns, layer: Layer, family: Family) -> Result<()> {
 }
 
 /// Runs `ip` in a namespace.
-fn ip(netns: &Netns, command: &str) -> Result<()> {
+pub(crate) fn ip(netns: &Netns, command: &str) -> Result<()> {
     let output = netns.output(Command::new("ip").args(command.split_whitespace()))?;
     if !output.status.success() {
         bail!("ip {command}: {}", String::from_utf8_lossy(&output.stderr));
@@ -363,14 +388,16 @@ fn serve(server: &Netns) -> Result<()> {
     Ok(())
 }
 
-/// What comes back.
-fn echoed(service: SocketAddr, sent: &[u8]) -> Result<Vec<u8>> {
+/// Sends bytes over a connection and sees that they come back.
+pub(crate) fn echoes(service: SocketAddr) -> Result<()> {
+    let sent: Vec<u8> = (0..=250).cycle().take(LEN).collect();
     let mut stream = TcpStream::connect_timeout(&service, LIMIT).context("connect")?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
-    stream.write_all(sent).context("send")?;
+    stream.write_all(&sent).context("send")?;
     stream.shutdown(Shutdown::Write)?;
     let mut received = Vec::new();
     stream.read_to_end(&mut received).context("receive")?;
-    Ok(received)
+    ensure!(received == sent, "{} of {LEN} bytes came back, or others", received.len());
+    Ok(())
 }

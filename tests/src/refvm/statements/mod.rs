@@ -3,6 +3,7 @@
 
 mod agent;
 mod bypass;
+mod ends;
 mod forwarding;
 mod fragments;
 mod ftp;
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[(Part, &[Test])] = &[
     (Part::One(0), tool::TESTS),
     (Part::One(0), agent::TESTS),
     (Part::One(0), links::TESTS),
+    (Part::One(0), ends::TESTS),
     (Part::One(0), random::TESTS),
     // Last: their module of IPVS stays, and drops what it can't follow in connections to port 21.
     (Part::All, ftp::TESTS),
