@@ -73,7 +73,7 @@ fn line(conn: &ConnListing) -> String {
 /// pushes what follows to the right.
 fn columns([protocol, client, vip, dest, method, state, expires, packets]: [&str; 8]) -> String {
     format!(
-        "{protocol:<8}  {client:<21}  {vip:<21}  {dest:<21}  {method:<6}  {state:<11}  {expires:>7}  {packets:>8}\n"
+        "{protocol:<8}  {client:<21}  {vip:<21}  {dest:<21}  {method:<7}  {state:<11}  {expires:>7}  {packets:>8}\n"
     )
 }
 

@@ -62,8 +62,8 @@ pub struct ConnEntry {
     pub lport: u16,
     /// Full NAT: number of the director's address in `LOCAL_ADDRESSES`; 0: that on the way to the destination.
     pub local: u16,
-    /// For later use (a time-out); zero.
-    pub spare: u16,
+    /// Full NAT with `local` 0: which address that was, as `rvs_core::conn::local::trace`, since routes change it; 0: not known.
+    pub own: u16,
     /// Packets from the client.
     pub packets: u32,
     /// The connection that may not end before this one, see `rvs_core::conn::control`; 0: none (ipvs.md §4.4). With

@@ -32,13 +32,15 @@ pub enum Event {
     ProxySent = 111,
     /// Likewise, and the data that came with it were left out: they would not have fitted.
     ProxyAlone = 112,
+    /// Full NAT's ports were taken: a connection of one packet gave its port to a new one.
+    PortTaken = 116,
     /// A bundle of segments left for a tunnel without the outer checksum that its destination asks for.
     TunnelUnsummed = 115,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Evicted,
         Self::ErrorSent,
         Self::ErrorLimited,
@@ -54,6 +56,7 @@ impl Event {
         Self::ProxySent,
         Self::ProxyAlone,
         Self::TunnelUnsummed,
+        Self::PortTaken,
     ];
 
     /// Its name in listings.
@@ -75,6 +78,7 @@ impl Event {
             Self::ProxySent => "proxy_sent",
             Self::ProxyAlone => "proxy_alone",
             Self::TunnelUnsummed => "tunnel_unsummed",
+            Self::PortTaken => "port_taken",
         }
     }
 
@@ -82,9 +86,7 @@ impl Event {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Evicted => {
-                "a connection of one packet made room for a new one: the table was full, or full NAT's ports taken"
-            }
+            Self::Evicted => "a connection of one packet made room for a new one in the full table",
             Self::ErrorSent => "a dropped packet was answered with an ICMP error",
             Self::ErrorLimited => {
                 "a dropped packet was not answered: too many errors to that address, or at all"
@@ -108,6 +110,7 @@ impl Event {
             Self::ProxyAlone => {
                 "a PROXY header was sent without the data that came with it, which come again: too long for both"
             }
+            Self::PortTaken => "full NAT: all ports that were tried were taken, and a connection of one packet gave way",
             Self::TunnelUnsummed => {
                 "a bundle of segments left for a tunnel without the checksum that it is to have"
             }

@@ -93,7 +93,7 @@ impl<T: Tables> Context<'_, T> {
         entry.service = service;
         entry.dport = 0;
         entry.lport = 0;
-        (entry.local, entry.spare) = (0, 0);
+        (entry.local, entry.own) = (0, 0);
         entry.packets = 0;
         entry.control = 0;
         Some(Outcome::Bypass)

@@ -393,7 +393,7 @@ pub fn insert<T: Tables>(tables: &T) -> Outcome {
 #[inline(always)]
 fn is_martian(parsed: &Parsed) -> bool {
     if parsed.is_v4() {
-        return matches!(parsed.source.v4_bytes()[0], 0 | 127 | 224..);
+        return matches!(parsed.source.v4_bytes(), [0 | 127 | 224..=239, ..] | [255, 255, 255, 255]);
     }
     let [first, second] = parsed.source.0;
     let is_loopback_or_none = first == 0 && second & !u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1]) == 0;
@@ -442,10 +442,14 @@ impl<'a, T: Tables> Context<'a, T> {
     }
 
     /// The connection of a packet from a client. One that has ended, where this SYN begins another, does not count: it
-    /// goes when the new one is made.
+    /// goes when the new one is made. One by full NAT whose address is no longer the director's way to the server ends here.
     #[inline(always)]
     pub(crate) fn find_request(&self, parsed: &Parsed) -> Option<Found<T::Bucket>> {
         let found = self.find(parsed)?;
+        if method(found.flags()) == Method::FULL_NAT && found.has_moved(self.tables) {
+            let _ended = found.expire(self.tables);
+            return None;
+        }
         if parsed.is(Signal::RENEWS) && self.is_over(&found) { None } else { Some(found) }
     }
 
@@ -678,7 +682,7 @@ impl<'a, T: Tables> Context<'a, T> {
         entry.dport = if dest.port() == 0 { entry.vport } else { dest.port() };
         entry.lport = 0;
         entry.local = 0;
-        entry.spare = 0;
+        entry.own = 0;
         entry.packets = 0;
         entry.control = 0;
         Some(if is_full { Outcome::Reserve } else { Outcome::Balanced })

@@ -82,6 +82,9 @@ impl<M: Memory> Director<M> {
             limits_reached: 0,
             purge: false,
         };
+        // The one before may have ended before their connections did.
+        director.purge = director.settings().is_on(Setting::ExpireNodestConn)
+            && director.state.services.values().any(|service| !service.trash.is_empty());
         let ids: Vec<ServiceId> = director.state.services.keys().copied().collect();
         let rows: Vec<Row> = ids.iter().flat_map(|id| rows(*id, director.state.services.get(id))).collect();
         director.start_estimators(rows.into_iter().chain([Row::Total]));

@@ -156,10 +156,10 @@ fn a_flood_keeps_nobody_from_a_port(attach: Attach) {
         let inbox = echo(&world, Way::FULL_NAT.server_port(port));
         let service = world.add("-t", family, port, Way::FULL_NAT);
         let mut before = connect(&world, service);
-        let evicted = world.daemon.noted("evicted");
+        let evicted = world.daemon.noted("port_taken");
         // Some may be lost on their way, at a queue that is full.
         let mut numbers = 0..4 * u32::from(limits::LOCAL_PORTS.end - limits::LOCAL_PORTS.start);
-        while world.daemon.noted("evicted") - evicted < 1000 {
+        while world.daemon.noted("port_taken") - evicted < 1000 {
             let some: Vec<u32> = numbers.by_ref().take(4000).collect();
             assert!(!some.is_empty(), "no port was taken from anybody");
             some.iter().for_each(|number| wire.send(&syn(&world, *number, service)).unwrap());

@@ -78,6 +78,11 @@ impl Daemon {
         let rows = [
             ("connections", capacity.connections.maximum, full - self.full_at_start),
             (
+                "full NAT's ports of an address (--full-nat-sources gives more of them)",
+                limits::LOCAL_PORTS.len() as u64,
+                times_out_of_ports(self.director.memory()) - self.out_of_ports_at_start,
+            ),
+            (
                 "services, destinations, scheduler tables or mark rules (the log says which)",
                 capacity.services.maximum,
                 self.director.status().limits_reached,
@@ -127,6 +132,11 @@ pub(super) fn counter<M: Memory>(memory: &M, outcome: Outcome) -> u64 {
 /// How often a new connection found the connection table full where it belongs: it was refused, or took another's place.
 pub(super) fn times_full<M: Memory>(memory: &M) -> u64 {
     counter(memory, Outcome::ConnTableFull) + sum(memory, Event::Evicted as u32)
+}
+
+/// How often a new connection by full NAT found no port of those that were tried: it was refused, or took another's.
+pub(super) fn times_out_of_ports<M: Memory>(memory: &M) -> u64 {
+    counter(memory, Outcome::NoLocalPort) + sum(memory, Event::PortTaken as u32)
 }
 
 /// How often that took place, over all CPUs.

@@ -29,6 +29,8 @@ pub(super) struct Daemon {
     pub(super) started_ns: u64,
     /// How often the connection table was full before this start.
     pub(super) full_at_start: u64,
+    /// And how often full NAT's ports were.
+    pub(super) out_of_ports_at_start: u64,
     /// `None` once it was taken down.
     pub(super) kernel: Option<Kernel>,
     pub(super) director: Director<Handle>,

@@ -103,6 +103,9 @@ impl FtpPorts {
             _ => Err(format!("port {word:?}: expected a number from 1 to 65535, or 'none' alone")),
         };
         let ports = text.split(',').map(parse).collect::<Result<Vec<u16>, _>>()?;
+        if let Some(port) = (1..ports.len()).find(|i| ports[..*i].contains(&ports[*i])).map(|i| ports[i]) {
+            return Err(format!("port {port} twice: expected each once"));
+        }
         if ports.len() > MAX {
             return Err(format!("{} ports: expected at most {MAX}", ports.len()));
         }

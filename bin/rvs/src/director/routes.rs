@@ -142,6 +142,10 @@ fn way(address: IpAddr, lookup: &RouteLookup) -> Way {
                 is_local: false,
             }
         }
+        // By a gateway of the other family (RFC 5549) too, what the director sends comes from the source that the kernel chose.
+        RouteLookup { kind: RouteKind::Unicast, source, .. } => {
+            RouteInfo { source: *source, ..RouteInfo::default() }
+        }
         _ => RouteInfo { is_local: lookup.kind == RouteKind::Local, ..RouteInfo::default() },
     };
     Way { info, refused }

@@ -16,7 +16,7 @@ use rvs_dataplane::Kernel;
 use rvs_director::{Director, FullNatSources};
 use rvs_netlink::{Monitor, Netlink, RouteKind};
 
-use super::answers::times_full;
+use super::answers::{times_full, times_out_of_ports};
 use super::auditor::Auditor;
 use super::daemon::{Changes, Daemon};
 use super::interfaces::Interfaces;
@@ -118,6 +118,7 @@ fn open(args: &Args) -> Result<Daemon> {
         kernel_release: uname().context("ask for the kernel's release")?.release().to_string_lossy().into(),
         started_ns: now_ns,
         full_at_start: times_full(director.memory()),
+        out_of_ports_at_start: times_out_of_ports(director.memory()),
         sweeper: Sweeper::new(director.memory()),
         auditor: Auditor::new(director.memory()),
         kernel: Some(kernel),

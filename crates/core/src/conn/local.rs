@@ -146,11 +146,11 @@ fn evict<T: Tables>(tables: &T, ends: &Ends, now: u64) -> bool {
         return false;
     }
     let Some(found) = owner(tables, old) else { return false };
-    // The bit stands in the word that is swapped.
-    if found.word().is_proven() || !found.expire(tables) {
+    // The bit stands in the word that is swapped. A word whose connection has ended may name another, by chance.
+    if found.word().is_proven() || !found.is_at(tables, ends) || !found.expire(tables) {
         return false;
     }
-    tables.note(Event::Evicted);
+    tables.note(Event::PortTaken);
     tables.swap_local_port(index, old, reservation(u16::from_ne_bytes(ends.lport), now + CLAIM_TICKS))
 }
 
@@ -182,6 +182,7 @@ pub(crate) fn reserve<T: Tables>(tables: &T, request: &mut Request) -> Option<Re
     }
     request.entry.lport = u16::from_ne_bytes(search.ends.lport);
     request.entry.local = search.number;
+    request.entry.own = if search.number == 0 { trace(&local) } else { 0 };
     Some(Ok(()))
 }
 
@@ -193,6 +194,16 @@ fn pool<T: Tables>(tables: &T, request: &Request, server: Addr) -> u32 {
         (_, 0) => 0,
         (_, number) => u32::from(number) | 1 << 16,
     }
+}
+
+/// What an entry keeps of an address, so that another is told from it: never 0.
+#[inline(always)]
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "the upper bits")]
+pub const fn trace(address: &Addr) -> u16 {
+    let [high, low] = address.0;
+    let mixed = (low ^ high.rotate_left(32)).wrapping_mul(K1);
+    (mixed >> 48) as u16 | 1
 }
 
 /// No address of this director is known on the way to the destination.
@@ -339,7 +350,13 @@ impl<B: Bucket> Found<B> {
             return false;
         }
         let Some(dest) = tables.dest(dest) else { return false };
-        dest.addr() == ends.server && self.local(tables, dest) == ends.local
+        let number = self.local_number();
+        let is_from = match (number, self.own()) {
+            // Whatever that is now: routes may have changed.
+            (0, own) if own != 0 => own == trace(&ends.local),
+            _ => address(tables, number, dest) == ends.local,
+        };
+        dest.addr() == ends.server && is_from
     }
 
     /// The director's port, network order.
@@ -353,6 +370,26 @@ impl<B: Bucket> Found<B> {
     #[inline(always)]
     pub(crate) fn local<T: Tables<Bucket = B>>(&self, tables: &T, dest: T::Dest) -> Addr {
         address(tables, self.local_number(), dest)
+    }
+
+    /// Whether the director's own address on the way to the server is another by now than when the connection's port was
+    /// found: at that one the port may be somebody else's.
+    #[inline(always)]
+    pub(crate) fn has_moved<T: Tables<Bucket = B>>(&self, tables: &T) -> bool {
+        let own = self.own();
+        if own == 0 {
+            return false;
+        }
+        let (dest, _) = self.ids();
+        // While there is no route nobody knows.
+        tables.dest(dest).is_some_and(|dest| dest.source() != Addr::default() && trace(&dest.source()) != own)
+    }
+
+    /// See [`ConnEntry::own`].
+    #[inline(always)]
+    fn own(&self) -> u16 {
+        let b = self.entry_word(at::DPORT).to_ne_bytes();
+        u16::from_ne_bytes([b[6], b[7]])
     }
 
     /// Its number, see [`ConnEntry::local`].

@@ -13,12 +13,12 @@ mod rewrite;
 mod sequence;
 mod text;
 
-use rvs_abi::{Addr, ConnFlags, Event, Outcome, limits, proto};
+use rvs_abi::{Addr, ConnFlags, Event, Method, Outcome, limits, proto};
 
 use crate::conn::{self, At, Found, Key, Place};
 use crate::parse::Signal;
-use crate::pipeline::{About, Context, Scratch, connect};
-use crate::state::tcp::LISTEN;
+use crate::pipeline::{About, Context, Scratch, connect, method};
+use crate::state::tcp::{CLOSE, LISTEN, TIME_WAIT};
 use crate::{Packet, Parsed, Tables};
 
 pub use look::look;
@@ -157,8 +157,9 @@ pub fn find_same<T: Tables>(tables: &T) -> bool {
     found.unwrap_or(false)
 }
 
-/// Whether the connection to be made is there already, as the segment that announces it has been here before; else that one
-/// gives way, which may be left over from a transfer between the same ports.
+/// Whether there is a connection between the ends of the one to be made, which stays: as the segment that announces it has been
+/// here before, or since another control connection's data go over it, whose client is named by this one (ipvs.md §12.2: "unless
+/// one exists"). Else it gives way: it may be left over from a transfer between the same ports.
 #[inline(always)]
 pub fn reuse<T: Tables>(tables: &T) -> bool {
     if !tables.find_same() {
@@ -168,7 +169,11 @@ pub fn reuse<T: Tables>(tables: &T) -> bool {
         let Scratch { same, request, ftp, .. } = scratch;
         let Some(found) = same.get(tables) else { return false };
         let (dest, _) = found.ids();
-        if ftp.again != 0 && dest == request.entry.dest {
+        let is_again = ftp.again != 0 && dest == request.entry.dest;
+        let is_own = found.control() == request.entry.control;
+        let is_over = matches!(found.state(), TIME_WAIT | CLOSE);
+        // By full NAT clients name themselves only.
+        if is_again || !is_own && !is_over && method(request.entry.flags) != Method::FULL_NAT {
             request.entry.lport = u16::from_ne_bytes(found.lport());
             request.entry.local = found.local_number();
             return true;
@@ -278,7 +283,7 @@ impl<T: Tables> Context<'_, T> {
         entry.lport = 0;
         // Servers refuse data that come from elsewhere than the control connection.
         entry.local = control.local_number();
-        entry.spare = 0;
+        entry.own = 0;
         entry.packets = 0;
         entry.control = conn::control::name(&At::of(control));
         Some(())

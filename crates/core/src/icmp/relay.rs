@@ -1,6 +1,6 @@
 //! Errors about balanced packets, sent on to the end they are for (ipvs.md §2.8).
 
-use rvs_abi::{ConnFlags, Method, Outcome, Stats};
+use rvs_abi::{Addr, ConnFlags, Method, Outcome, Stats};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp, ipv6};
 
@@ -96,6 +96,10 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     if method == Method::FULL_NAT && dest.addr().is_v4() != outer.is_v4() {
         return Ok(Outcome::TranslateError);
     }
+    let local = found.local(context.tables, dest);
+    if method == Method::FULL_NAT && (local == Addr::default() || found.has_moved(context.tables)) {
+        return Err(Outcome::NoLocalAddress);
+    }
     let stays = context.is_here(dest);
     let hop = if stays { NextHop::default() } else { context.hop_to(dest, dest_id, false)? };
     let is_nat = method == Method::MASQ || method == Method::FULL_NAT;
@@ -125,9 +129,9 @@ pub(crate) fn to_server<P: Packet, T: Tables>(
     way.ends.destination = dest.addr();
     (_, way.ends.dport) = found.ports();
     if method == Method::FULL_NAT {
-        way.ends.source = found.local(context.tables, dest);
+        way.ends.source = local;
         way.ends.sport = found.lport();
-        way.outer.source = way.ends.source;
+        way.outer.source = local;
     }
     rewrite(packet, outer, quoted, way, !stays)?;
     address(packet, &hop.link)?;

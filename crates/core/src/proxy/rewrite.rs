@@ -263,11 +263,15 @@ fn reply<P: Packet, T: Tables>(
     found: &Found<T::Bucket>,
     segment: &Segment,
 ) -> Result<i32, Outcome> {
+    let numbers = numbers::<T>(found);
     if segment.has(tcp::SYN | tcp::ACK) {
-        begin(found, segment.acknowledgement.wrapping_sub(1));
+        // Later only one that is sent again counts: another is of a connection that was there before, or nobody's.
+        let syn = segment.acknowledgement.wrapping_sub(1);
+        if found.now().state() == state::tcp::SYN_RECV || numbers.syn == syn {
+            begin(found, syn);
+        }
         return Ok(0);
     }
-    let numbers = numbers::<T>(found);
     if numbers.stage == UNKNOWN || !segment.has(tcp::ACK) {
         return Ok(0);
     }

@@ -46,6 +46,9 @@ pub(super) fn decide<P: Packet, T: Tables>(
         Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() }
     } else {
         way.ends.source = found.local(context.tables, dest);
+        if way.ends.source == Addr::default() || found.has_moved(context.tables) {
+            return Err(Outcome::NoLocalAddress);
+        }
         way.ends.sport = found.lport();
         way.ends.destination = dest.addr();
         (_, way.ends.dport) = found.ports();

@@ -287,7 +287,7 @@ fn half_open_connections_give_their_ports_to_others() {
         assert_eq!(reply, (Outcome::ReplyFullNat, ((VIP, 53), client(n))));
     }
     assert_eq!(model.outcomes(Outcome::NoLocalPort), 0);
-    let evicted = model.heap().region(Region::Counters)[Event::Evicted as usize].load(Relaxed);
+    let evicted = model.heap().region(Region::Counters)[Event::PortTaken as usize].load(Relaxed);
     let room = PORTS as u64 - 1000;
     assert!(evicted >= flood.len() as u64 - room, "{evicted}");
 }
