@@ -579,8 +579,10 @@ impl<'a, T: Tables> Context<'a, T> {
     /// Moves a connection along by a packet of the client's, and counts that there.
     #[inline(always)]
     pub(crate) fn note_request(&self, parsed: &Parsed, found: &mut Found<T::Bucket>, direction: Direction) {
-        // A first packet that was handed over comes again: the connection is in the state after it already.
-        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && found.packets() == 0;
+        // A first packet that was handed over comes again: the connection is in the state after it already. Not so FTP's data
+        // connections that clients announced: they were there before any packet.
+        let is_known = found.packets() == 0 && found.state() != state::tcp::LISTEN;
+        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && is_known;
         if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }
