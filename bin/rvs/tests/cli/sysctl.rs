@@ -81,8 +81,9 @@ fn status_shows_events() {
     let netns = namespace();
     let director = Director::start(&netns, &SMALL);
     let text = director.rvs(&["status"]).success();
+    let width = rvs_abi::Event::ALL.map(|event| event.name().len()).into_iter().max().unwrap();
     for event in rvs_abi::Event::ALL {
-        let line = format!("    0  {:<13}  {}\n", event.name(), event.text());
+        let line = format!("    0  {:<width$}  {}\n", event.name(), event.text());
         assert!(text.contains(&line), "{line}{text}");
     }
     let drops = director.rvs(&["status", "--drops"]).success();

@@ -65,7 +65,10 @@ fn maps_keep_their_size_and_the_user_learns_it() {
     let kernel = Kernel::open(&options).unwrap();
     assert_eq!(kernel.region(Region::Services).len(), 16 * Region::Services.value_words());
     let [warning] = kernel.warnings() else { panic!("{:?}", kernel.warnings()) };
-    assert!(warning.contains("SERVICES 16 instead of 99"), "{warning}");
+    assert!(
+        warning.contains("room for 16 services instead of the 99 asked for (--services-max)"),
+        "{warning}"
+    );
 }
 
 #[test]
