@@ -117,10 +117,8 @@ impl<T: Tables> Context<'_, T> {
             cut::check(packet, self.tables, parsed, &way.hop, Method::BYPASS)?;
         }
         if parsed.is(Signal::FRAGMENT) {
-            if hold::is_handed_over(self.tables, parsed, self.now) {
-                return Err(Outcome::HandOverFragment);
-            }
             way.keep.write(parsed, (NO_DEST, NO_DEST), Method::BYPASS, (Addr::default(), self.now));
+            way.keep.announce(self.tables, parsed, self.now)?;
         }
         if way.bypass == KNOWN || way.bypass == NEW {
             self.note_bypass(parsed, way.bypass == NEW)?;

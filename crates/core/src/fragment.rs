@@ -136,6 +136,20 @@ impl Keep {
         self.known.other = other;
     }
 
+    /// Under XDP: keeps what was written down, and then asks whether others wait for this first fragment. In this order: who holds
+    /// one looks for the first afterwards, so that one of both sees the other. TC does so when it gathers them.
+    ///
+    /// # Errors
+    /// [`Outcome::HandOverFragment`]: some may wait, and TC sends them.
+    #[inline(always)]
+    pub(crate) fn announce<T: Tables>(&self, tables: &T, parsed: &Parsed, now: u64) -> Result<(), Outcome> {
+        if tables.holds() {
+            return Ok(());
+        }
+        tables.keep_fragment(&self.key, &self.known);
+        if hold::is_handed_over(tables, parsed, now) { Err(Outcome::HandOverFragment) } else { Ok(()) }
+    }
+
     /// Keeps what was written down; of a packet that is passed on or dropped, that it is.
     #[inline(always)]
     pub(crate) fn keep<T: Tables>(&mut self, tables: &T, parsed: &Parsed, outcome: Outcome, now: u64) {

@@ -137,11 +137,8 @@ impl<T: Tables> Context<'_, T> {
         if local == Addr::default() {
             return Err(Outcome::NoLocalAddress);
         }
-        if parsed.is(Signal::FRAGMENT) {
-            if parsed.protocol == proto::SCTP {
-                return Err(Outcome::FragmentedSctp);
-            }
-            way.keep.set_other_end(local);
+        if parsed.is(Signal::FRAGMENT) && parsed.protocol == proto::SCTP {
+            return Err(Outcome::FragmentedSctp);
         }
         // Its packet is counted.
         way.tells_client = option::of(parsed, found);
@@ -179,16 +176,14 @@ impl<T: Tables> Context<'_, T> {
         way.notice.mtu = hop.mtu;
         cut::check(packet, self.tables, parsed, &hop, Method::FULL_NAT)?;
         check(packet, parsed, &hop, 0)?;
-        if hold::is_handed_over(self.tables, parsed, self.now) {
-            return Err(Outcome::HandOverFragment);
-        }
-        self.note_reply(parsed, found);
         if parsed.is(Signal::FRAGMENT) {
-            if parsed.protocol == proto::SCTP {
-                return Err(Outcome::FragmentedSctp);
-            }
             way.keep.write(parsed, found.ids(), Method::FULL_NAT, (way.ends.source, self.now));
             way.keep.set_other_end(way.ends.destination);
+            way.keep.announce(self.tables, parsed, self.now)?;
+        }
+        self.note_reply(parsed, found);
+        if parsed.is(Signal::FRAGMENT) && parsed.protocol == proto::SCTP {
+            return Err(Outcome::FragmentedSctp);
         }
         way.hop = hop;
         Ok(if proxy::is_on(found) { Outcome::ProxiedReply } else { Outcome::FullNatReply })

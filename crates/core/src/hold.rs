@@ -164,9 +164,10 @@ pub(crate) fn hold<P: Packet, T: Tables>(
     }
     way.keep.set_key(parsed);
     tables.set_held_key(slot, way.keep.key());
+    // Before the swap, behind which it is seen by all.
+    tables.set_held_at(group, now as u32);
     let ready = word(READY, frame_len, now as u32);
     tables.swap_held_word(slot, claimed, ready);
-    tables.set_held_at(group, now as u32);
     // Whoever handles the first fragment writes down where it goes and then looks for held ones; here it is the other way
     // round, so that one of both sees the other.
     if fragment::is_known(tables, way.keep.key(), now) && tables.swap_held_word(slot, ready, FREE) {

@@ -88,8 +88,11 @@ pub(crate) fn send<P: Packet, T: Tables>(
     {
         found = outcome;
     }
-    if hold::is_handed_over(context.tables, parsed, context.now) {
-        found = Outcome::HandOverFragment;
+    if parsed.is(Signal::FRAGMENT) {
+        way.keep.write(parsed, (dest_id, service), method, (Addr::default(), context.now));
+        if let Err(outcome) = way.keep.announce(context.tables, parsed, context.now) {
+            found = outcome;
+        }
     }
     if found == Outcome::Local && !context.is_near {
         return Err(Outcome::LocalPacket);
@@ -99,11 +102,7 @@ pub(crate) fn send<P: Packet, T: Tables>(
         turn.take_back(context.tables);
         return Err(found);
     }
-    let mut in_bytes = u64::from(parsed.len);
-    if parsed.is(Signal::FRAGMENT) {
-        in_bytes = fragment::bytes(parsed);
-        way.keep.write(parsed, (dest_id, service), method, (Addr::default(), context.now));
-    }
+    let in_bytes = fragment::counted(parsed);
     context.tables.count(service, dest_id, &Stats { conns: 1, in_packets: 1, in_bytes, ..Stats::default() });
     let dport = request.entry.dport.to_ne_bytes();
     if context.is_near && found == Outcome::Local {

@@ -497,11 +497,12 @@ impl<'a, T: Tables> Context<'a, T> {
             if parsed.protocol == proto::SCTP && method == Method::MASQ && dport != parsed.dport {
                 return Err(Outcome::FragmentedSctp);
             }
-            if hold::is_handed_over(self.tables, parsed, self.now) {
-                return Err(Outcome::HandOverFragment);
-            }
             bytes = fragment::bytes(parsed);
             way.keep.write(parsed, (dest_id, service_id), method, (Addr::default(), self.now));
+            if method == Method::FULL_NAT {
+                way.keep.set_other_end(found.local(self.tables, dest));
+            }
+            way.keep.announce(self.tables, parsed, self.now)?;
         }
         self.tables.count(service_id, dest_id, &Stats { in_packets: 1, in_bytes: bytes, ..Stats::default() });
         self.note_request(parsed, found, direction);
@@ -740,16 +741,14 @@ impl<'a, T: Tables> Context<'a, T> {
         way.notice.mtu = way.hop.mtu;
         cut::check(packet, self.tables, parsed, &way.hop, Method::MASQ)?;
         check(packet, parsed, &way.hop, 0)?;
-        if hold::is_handed_over(self.tables, parsed, self.now) {
-            return Err(Outcome::HandOverFragment);
+        if parsed.is(Signal::FRAGMENT) {
+            way.keep.write(parsed, found.ids(), Method::MASQ, (vip, self.now));
+            way.keep.announce(self.tables, parsed, self.now)?;
         }
         let (vport, _) = found.ports();
         self.note_reply(parsed, found);
-        if parsed.is(Signal::FRAGMENT) {
-            if parsed.protocol == proto::SCTP && vport != parsed.sport {
-                return Err(Outcome::FragmentedSctp);
-            }
-            way.keep.write(parsed, found.ids(), Method::MASQ, (vip, self.now));
+        if parsed.is(Signal::FRAGMENT) && parsed.protocol == proto::SCTP && vport != parsed.sport {
+            return Err(Outcome::FragmentedSctp);
         }
         masq::send(packet, parsed, masq::End::Source, vip, vport, &way.hop)?;
         Ok(Outcome::ReplyMasq)

@@ -230,11 +230,11 @@ fn gather<P: Packet, T: Tables>(packet: &mut P, tables: &T, outcome: Outcome) ->
         };
     }
     let is_dropped = outcome.class() == Class::Drop;
+    // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
+    tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
     if is_dropped && outcome != Outcome::RewriteFailed && is_handed_over(tables) {
         return end_without_link(Outcome::HandOverFragment);
     }
-    // In this order: who holds one looks for the first afterwards, so that one of both sees the other.
-    tables.keep(if outcome == Outcome::Tunnel { Outcome::ForwardTunnel } else { outcome });
     // Of what this host makes, the first comes first.
     if tables.holds() && !tables.is_local() && !tables.release(packet) {
         let lost = if is_dropped { outcome } else { Outcome::RewriteFailed };

@@ -54,8 +54,10 @@ impl<T: Tables> Context<'_, T> {
             Err(outcome) if outcome.class() == Class::HandOver => return Err(outcome),
             Err(outcome) => outcome,
         };
-        if hold::is_handed_over(self.tables, parsed, self.now) {
-            return Err(Outcome::HandOverFragment);
+        if parsed.is(Signal::FRAGMENT) {
+            way.keep.write(parsed, ids, Method::FULL_NAT, (Addr::default(), self.now));
+            way.keep.set_other_end(local);
+            way.keep.announce(self.tables, parsed, self.now)?;
         }
         let in_bytes = fragment::counted(parsed);
         self.tables.count(ids.1, ids.0, &Stats { in_packets: 1, in_bytes, ..Stats::default() });
@@ -67,10 +69,6 @@ impl<T: Tables> Context<'_, T> {
         way.tells_client = client_option::of(parsed, found);
         client_option::check(packet, parsed, way.tells_client)?;
         size::check(packet, parsed, way)?;
-        if parsed.is(Signal::FRAGMENT) {
-            way.keep.write(parsed, ids, Method::FULL_NAT, (Addr::default(), self.now));
-            way.keep.set_other_end(local);
-        }
         way.is_proxied = u64::from(proxy::is_on(found));
         way.service = ids.1;
         way.ends.source = local;
@@ -93,15 +91,13 @@ impl<T: Tables> Context<'_, T> {
         way.hop = self.hop_to_client(client, vip, parsed.is(Signal::RENEWS))?;
         size::cut(packet, self.tables, parsed, way)?;
         size::check(packet, parsed, way)?;
-        if hold::is_handed_over(self.tables, parsed, self.now) {
-            return Err(Outcome::HandOverFragment);
-        }
-        let (vport, _) = found.ports();
-        self.note_reply(parsed, found);
         if parsed.is(Signal::FRAGMENT) {
             way.keep.write(parsed, found.ids(), Method::FULL_NAT, (vip, self.now));
             way.keep.set_other_end(client);
+            way.keep.announce(self.tables, parsed, self.now)?;
         }
+        let (vport, _) = found.ports();
+        self.note_reply(parsed, found);
         way.is_proxied = u64::from(proxy::is_on(found));
         way.ends.source = vip;
         way.ends.sport = vport;
