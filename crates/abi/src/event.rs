@@ -110,7 +110,9 @@ impl Event {
             Self::ProxyAlone => {
                 "a PROXY header was sent without the data that came with it, which come again: too long for both"
             }
-            Self::PortTaken => "full NAT: all ports that were tried were taken, and a connection of one packet gave way",
+            Self::PortTaken => {
+                "full NAT: all ports that were tried were taken, and a connection of one packet gave way"
+            }
             Self::TunnelUnsummed => {
                 "a bundle of segments left for a tunnel without the checksum that it is to have"
             }

@@ -8,7 +8,7 @@ use crate::forward::local::is_loopback;
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
 use crate::state::{self, Direction};
-use crate::{Packet, Parsed, ServiceRecord, Tables, conn, cut, hold, one_packet};
+use crate::{Packet, Parsed, ServiceRecord, Tables, conn, cut, one_packet};
 
 /// Its connection is known.
 const KNOWN: u64 = 0;

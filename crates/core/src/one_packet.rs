@@ -5,7 +5,7 @@ use rvs_abi::{Addr, Class, Method, Outcome, ServiceFlags, Stats, proto};
 use crate::forward::{check, local, masq};
 use crate::parse::Signal;
 use crate::pipeline::{Context, Scratch, Way, either, method};
-use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, cut, fragment, hold};
+use crate::{DestRecord, Packet, Parsed, ServiceRecord, Tables, conn, cut, fragment};
 
 /// The turn that a scheduler gave to a datagram.
 ///

@@ -16,7 +16,7 @@ use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, bypass, clamp, cut, filter,
-    fragment, ftp, guard, hold, mark, one_packet, parse, program, proxy,
+    fragment, ftp, guard, mark, one_packet, parse, program, proxy,
 };
 
 pub use crate::bypass::bypass;

@@ -261,6 +261,34 @@ mod tests {
         }
     }
 
+    /// RFC 5549. Tunnels and full NAT come from the source that the kernel chose, whatever the gateway: without it all their packets
+    /// are dropped (`no_tunnel_source`, `no_local_address`).
+    #[test]
+    fn a_destination_behind_a_gateway_of_the_other_family_has_a_source() {
+        let mut director = director(&["10.0.0.2:80"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, Some("fe80::1"))));
+        let id = director.routes_needed().next().unwrap().0;
+        let source = records::dest(director.memory(), id.0).unwrap().source;
+        assert_eq!(source, rvs_abi::Addr::v4([10, 0, 0, 1]));
+    }
+
+    /// The destination's packets wait for the answer: nobody else asks again before routes change.
+    #[test]
+    fn a_question_that_failed_is_asked_again() {
+        let mut director = director(&["10.0.0.2:80"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        let failed = || rvs_netlink::Error::Reply {
+            operation: "look up route to 10.0.0.2".into(),
+            reason: "no route in it".into(),
+        };
+        let learnt = routes.step(&mut director, |_| Err(failed()));
+        assert!(!learnt.changed && learnt.news.len() == 1);
+        assert!(routes.is_waiting(), "the route to 10.0.0.2 is never asked for again");
+    }
+
     #[test]
     fn ipv6_destinations_have_link_local_gateways_and_sources() {
         let mut director = Director::create(Heap::new(&CAPACITY)).unwrap();

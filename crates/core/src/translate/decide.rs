@@ -9,7 +9,7 @@ use crate::parse::Signal;
 use crate::pipeline::{Context, Notice, Way};
 use crate::state::Direction;
 use crate::translate::{extra, size};
-use crate::{DestRecord, Packet, Parsed, Tables, fragment, hold, proxy};
+use crate::{DestRecord, Packet, Parsed, Tables, fragment, proxy};
 
 impl<T: Tables> Context<'_, T> {
     /// A request if it is of the client's family, or else a reply.

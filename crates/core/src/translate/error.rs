@@ -1,7 +1,7 @@
 //! ICMP errors about packets between families: the error, and what it quotes, become what the receiver would have been told
 //! in its own family (RFC 7915 §4.2, §4.3, §5.2, §5.3).
 
-use rvs_abi::{Outcome, Stats, family, proto};
+use rvs_abi::{Addr, Outcome, Stats, family, proto};
 use rvs_wire::checksum::{self, Delta};
 use rvs_wire::{eth, icmp as wire, ipv4, ipv6, sctp, tcp, udp};
 

@@ -195,3 +195,18 @@ fn a_service_by_mark_may_have_one_packet_scheduling() {
     director.apply(&[Command::EditService(attributes(true))], NOW).unwrap();
     assert!(director.service_listing(&key).unwrap().service.one_packet);
 }
+
+/// docs/compatibility.md: connections of a deleted destination are gone "within two seconds from the listings". A director that is
+/// killed within these leaves the rest to the next one.
+#[test]
+fn a_restart_goes_on_with_ending_connections_of_removed_destinations() {
+    let mut director = director(&SMALL);
+    let commands =
+        [set(&[("expire_nodest_conn", 1)]), add_service(vip(1), Scheduler::Rr), add(vip(1), rs(1), 1)];
+    director.apply(&commands, NOW).unwrap();
+    director.apply(&[delete(vip(1), rs(1))], NOW).unwrap();
+    assert_eq!(director.status().trash, 1);
+    let mut adopted = Director::adopt(director.into_memory()).unwrap();
+    assert_eq!(adopted.status().trash, 1);
+    assert!(adopted.take_purge());
+}

@@ -567,3 +567,14 @@ fn eprt_to_a_server_in_ipv4_names_the_directors_address() {
     let (outcome, left) = site.server_to((net.director, port), 2020, SYN, 9, 0, "");
     assert_eq!((outcome, left.destination), (Outcome::ReplyTranslated, (net.client, 1801)));
 }
+
+/// ipvs.md §5.4: a data connection in LISTEN that the server begins goes to SYN_RECV with the client's SYN-ACK ("IN syn, LI: SR").
+#[test]
+fn a_clients_syn_ack_moves_an_announced_connection_along() {
+    let site = Site::new(v4(), Method::MASQ);
+    site.client(CPORT, 21, ACK, 1, 1, "PORT 192,0,2,2,7,9\r\n");
+    assert_eq!(site.server_to((site.net.client, 1801), 2020, SYN, 9, 0, "").0, Outcome::ReplyMasq);
+    assert_eq!(site.conn(20).unwrap().state, LISTEN);
+    assert_eq!(site.client(1801, 20, SYN | ACK, 9, 10, "").0, Outcome::ForwardMasq);
+    assert_eq!(site.conn(20).unwrap().state, SYN_RECV);
+}

@@ -13,6 +13,7 @@ mod clamp;
 mod client_option;
 mod dropped_fragments;
 mod fill;
+mod findings;
 mod fragments;
 mod ftp;
 mod full_nat;

@@ -501,3 +501,25 @@ fn a_client_on_the_director_gets_no_header() {
         assert_eq!((first.seq, &first.data[..]), (1001, &b"its data"[..]));
     }
 }
+
+/// A SYN-ACK that comes late, or that somebody makes up, says nothing about a connection that is established: a client's SYN
+/// counts only while it begins (`request`), and a server's must not count for more.
+#[test]
+fn a_syn_ack_in_the_middle_changes_nothing() {
+    for net in nets() {
+        let site = Site::opened(net);
+        let len = site.len();
+        assert_eq!(site.client(ACK, 1001, 5001, b"").data, site.header());
+        assert_eq!(site.server(ACK, 5001, 1001 + len, b"").ack, 1001);
+        assert_eq!(site.client(ACK, 1001, 5001, b"GET /").seq, 1001 + len);
+        assert_eq!(site.server(ACK, 5001, 1006 + len, b"200").ack, 1006);
+        site.server(SYN | ACK, 77, 900_000, b"");
+        let sent = site.client(ACK, 1006, 5004, b"more");
+        assert_eq!(
+            (sent.outcome.class(), sent.seq),
+            (Class::Forward, 1006 + len),
+            "{net:?}: client {sent:?}"
+        );
+        assert_eq!(site.server(ACK, 5004, 1010 + len, b"").ack, 1010, "{net:?}");
+    }
+}

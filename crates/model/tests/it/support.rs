@@ -48,7 +48,7 @@ pub(crate) fn entry(n: u32) -> ConnEntry {
         dport: port(4096),
         lport: 0,
         local: 0,
-        spare: 0,
+        own: 0,
         packets: 0,
         control: 0,
     }
