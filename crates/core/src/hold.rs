@@ -1,10 +1,10 @@
 //! Fragments that come before the first of their packet: they are held, and go on behind it (ipvs.md §2.1).
 //!
-//! Each is kept whole for about a second, in one of the slots that its source shares with a sixteenth of all others of
-//! its family: a source, or an IPv6 network, can fill these and no more. Where all are in use, one of them makes room, at random:
+//! Each is kept whole for about a second, in one of the slots that its source shares with a sixteenth of all others of its
+//! family: a source, or an IPv6 network, can fill these and no more. Where all are in use, one of them makes room, at random:
 //! whoever floods them keeps nobody out, and a fragment whose first comes soon is most likely still there. Who handles the
-//! first fragment sends the held ones to the interface that it came in on, where the program meets them again and knows what they belong to. Under TC only: XDP hands over
-//! what is to be held, and first fragments while anything may be held for them.
+//! first fragment sends the held ones to the interface that it came in on, where the program meets them again and knows what
+//! they belong to. Under TC only: XDP hands over what is to be held, and first fragments while anything may be held for them.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "offsets and lengths in a frame are below 2^17; ids and flags are cut on purpose"

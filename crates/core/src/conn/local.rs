@@ -137,7 +137,7 @@ fn holder<T: Tables>(tables: &T, word: u64, now: u64) -> Holder {
     }
 }
 
-/// Takes a port from the connection of one packet that has it. `false`: it has become one of more, or somebody else was first.
+/// Takes a port from its connection of one packet. `false`: that has become one of more, or somebody else was first.
 #[inline(always)]
 fn evict<T: Tables>(tables: &T, ends: &Ends, now: u64) -> bool {
     let Some(index) = ends.index(tables) else { return false };
