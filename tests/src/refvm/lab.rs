@@ -108,6 +108,15 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
+    /// Why rvs passed on and dropped packets so far, for who reads about a difference.
+    pub(crate) fn reasons(&self) -> String {
+        let status = self.tool.command("status").run(&self.director, &["--drops"], "");
+        let rows = status.map(|ran| ran.stdout).unwrap_or_default();
+        let is_counted =
+            |row: &&str| row.split_whitespace().next().is_some_and(|count| count.parse() != Ok(0_u64));
+        rows.lines().filter(is_counted).map(|row| format!("  {row}\n")).collect()
+    }
+
     pub(crate) fn new(kind: Kind, binary: &Path) -> Result<Self> {
         let director = Netns::create_unique("rvs-lab")?;
         let outside = Netns::create_unique("rvs-wire")?;

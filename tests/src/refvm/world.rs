@@ -154,12 +154,13 @@ impl World {
             if Instant::now() >= deadline {
                 let line = |frame: &Vec<u8>| format!("  from {from:?}: {}\n", frames::describe(frame));
                 bail!(
-                    "sent\n{}expected\n{}{} sent\n{}(IPVS sent\n{})",
+                    "sent\n{}expected\n{}{} sent\n{}(IPVS sent\n{})\nits reasons so far\n{}",
                     frames.iter().map(line).collect::<String>(),
                     expected.describe(),
                     self.labs()[wrong].kind.name(),
                     normals[wrong].describe(),
-                    normal.describe()
+                    normal.describe(),
+                    self.labs()[wrong].reasons()
                 );
             }
             self.ipvs.collect(&mut reference, PAUSE)?;
