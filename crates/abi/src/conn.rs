@@ -16,6 +16,8 @@ impl ConnFlags {
     pub const METHOD: u16 = 0x0007;
     /// The client is this director itself. No bit of IPVS's, and no business of another director.
     pub const LOCAL_CLIENT: u16 = 0x0008;
+    /// Of a connection with [`Self::PROXY`]: its client sent another SYN, which its server may answer. No bit of IPVS's here.
+    pub const PROXY_AGAIN: u16 = 0x0040;
     /// No reply was seen or is expected.
     pub const NO_OUTPUT: u16 = 0x0080;
     /// What the client sends begins with a header that tells the server who it is, and its numbers are shifted (IPVS: the

@@ -16,7 +16,7 @@ pub struct ServiceKey {
     pub protocol: u8,
     /// [`crate::family`].
     pub family: u8,
-    /// Zero; of a real server [`Self::REAL_SERVER`], of a peer [`Self::PEER`].
+    /// Zero; of a real server [`Self::REAL_SERVER`], of a peer [`Self::PEER`], of a tunnel's end [`Self::TUNNEL`].
     pub zero: u32,
 }
 
@@ -26,6 +26,17 @@ impl ServiceKey {
     pub const REAL_SERVER: u32 = 1;
     /// In [`Self::zero`]: see [`crate::peer`].
     pub const PEER: u32 = 2;
+    /// In [`Self::zero`]: see [`Self::tunnel`].
+    pub const TUNNEL: u32 = 3;
+
+    /// The key of a destination that is reached through a tunnel: its address, the tunnel's [`crate::TunnelType`], and its UDP
+    /// port in network order, 0 of those without one. Its value is a destination's id.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tunnel(address: Addr, kind: u8, port: u16) -> Self {
+        let family = if address.is_v4() { crate::family::V4 } else { crate::family::V6 };
+        Self { vip: address, vport: port, protocol: kind, family, zero: Self::TUNNEL }
+    }
 }
 
 /// Bits of [`Service::flags`].

@@ -20,7 +20,8 @@ use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
 use crate::peers;
 use crate::programs;
-use crate::settings::{self, RealServers};
+use crate::real_servers::{self, RealServers};
+use crate::settings;
 use crate::space::Ranges;
 use crate::state::{DestId, Family, Live, LiveCounts, ServiceId, ServiceState, Space, State, Trashed};
 use crate::tables;
@@ -105,7 +106,7 @@ pub(crate) fn repair<M: Memory>(memory: &M, state: &State) -> Result<(), MemoryE
     for (id, service) in state.services.iter().filter(|(_, service)| service.live.is_some()) {
         memory.set_service_key(&key_record(&service.key), Some(id.0))?;
     }
-    settings::repair(memory, state)
+    real_servers::repair(memory, state)
 }
 
 fn without_route(record: &Dest) -> Dest {

@@ -37,6 +37,7 @@ mod members;
 mod peers;
 mod plan;
 mod programs;
+mod real_servers;
 mod routes;
 mod row;
 mod settings;

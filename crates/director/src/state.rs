@@ -13,7 +13,7 @@ use crate::action::Block;
 use crate::marks::{RuleList, Special};
 use crate::members::{Member, Members};
 use crate::peers::Peer;
-use crate::settings::RealServers;
+use crate::real_servers::RealServers;
 use crate::space::Ranges;
 
 /// Number of a service in the data plane.

@@ -70,11 +70,11 @@ impl Capacity {
         words
     }
 
-    /// Entries of the map of service keys. A destination may have one too: with `nat_icmp_send` by NAT, and by direct routing
-    /// or a tunnel as a peer.
+    /// Entries of the map of service keys. A destination may have two too: with `nat_icmp_send` by NAT, by a tunnel as its
+    /// end, and by that or direct routing as a peer.
     #[must_use]
     pub const fn service_keys(&self) -> u32 {
-        self.services + self.dests
+        self.services.saturating_add(self.dests.saturating_mul(2))
     }
 
     /// Rows of one part of the statistics: the total, services, destinations.

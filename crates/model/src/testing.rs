@@ -162,6 +162,9 @@ fn install_service<M: Memory>(memory: &M, id: u32, first_dest: u32, setup: &Serv
         };
         records::write_dest(memory, dest_id, &record);
         add_to_filter(memory, dest.addr);
+        if dest.method == Method::TUNNEL {
+            memory.set_service_key(&tunnel_key(&record), Some(dest_id)).expect("there is room for the key");
+        }
     }
     let record = Service {
         vip: setup.vip,
@@ -271,9 +274,19 @@ pub fn add_peer<M: Memory>(memory: &M, service: u32, mac: [u8; 6]) {
     memory.set_service_key(&key, Some(service)).expect("there is room for the key");
 }
 
+fn tunnel_key(record: &Dest) -> ServiceKey {
+    ServiceKey::tunnel(record.addr, record.tunnel, record.tunnel_port)
+}
+
 /// Takes a destination out of its service's list; its connections stay (ipvs.md §1.3).
+///
+/// # Panics
+/// When the memory refuses.
 pub fn remove_dest<M: Memory>(memory: &M, id: u32) {
     let mut record = records::dest(memory, id).unwrap_or_default();
+    if record.method == Method::TUNNEL {
+        memory.set_service_key(&tunnel_key(&record), None).expect("keys can be removed");
+    }
     record.flags = DestFlags::USED;
     records::write_dest(memory, id, &record);
     let list = list(memory, record.service);

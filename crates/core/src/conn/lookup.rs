@@ -73,11 +73,12 @@ impl<B: Bucket> Found<B> {
         (self.upper(), self.flags() & ConnFlags::PROXY_STAGE)
     }
 
-    /// Notes how far it is.
+    /// Notes how far it is. With [`ConnFlags::PROXY_AGAIN`]: another SYN was seen.
     #[inline(always)]
     pub(crate) fn set_proxied(&self, stage: u16) {
         let mut p = self.entry_word(at::PORTS).to_ne_bytes();
-        let flags = u16::from_ne_bytes([p[6], p[7]]) & !ConnFlags::PROXY_STAGE | stage;
+        let old = u16::from_ne_bytes([p[6], p[7]]);
+        let flags = old & !(ConnFlags::PROXY_STAGE | ConnFlags::PROXY_AGAIN) | stage;
         [p[6], p[7]] = flags.to_ne_bytes();
         self.bucket.set_entry_word(self.slot, at::PORTS, u64::from_ne_bytes(p));
     }

@@ -61,6 +61,10 @@ pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome
     if is_tunnel != Some(true) {
         return if is_datagram { schedule::unknown(tables) } else { Outcome::IcmpQuote };
     }
+    let is_ours = tables.with_scratch(|scratch| tunnel::is_ours(tables, &scratch.quoted_tunnel));
+    if is_ours != Some(true) {
+        return if is_datagram { schedule::unknown(tables) } else { Outcome::IcmpNoConnection };
+    }
     if !tables.find(Side::Client) {
         return Outcome::IcmpNoConnection;
     }

@@ -1,13 +1,13 @@
 //! Errors about the packets of a tunnel: they come to this director, who sent those, and are for the client whose packet
 //! was inside (ipvs.md §2.8). What the client gets is as if the tunnel were not there.
 
-use rvs_abi::{DestFlags, Method, Outcome, Stats, TunnelType, proto};
+use rvs_abi::{Outcome, ServiceKey, Stats, TunnelType, proto};
 use rvs_wire::{eth, gre, gue, icmp, ipv4, ipv6, udp};
 
 use crate::conn::Found;
 use crate::forward::tunnel::{is_source, told_mtu};
 use crate::icmp::{answer, quoted, relay};
-use crate::pipeline::{Context, method};
+use crate::pipeline::Context;
 use crate::{DestRecord, Link, Packet, Parsed, Tables};
 
 /// Smallest MTU that is believed of a way in IPv4 (ipvs.md §2.8).
@@ -44,25 +44,13 @@ pub(crate) fn error<P: Packet, T: Tables>(
     found: &Found<T::Bucket>,
     link: &mut Link,
 ) -> Result<Outcome, Outcome> {
-    let (dest_id, service) = found.ids();
-    let dest = context.tables.dest(dest_id).ok_or(Outcome::IcmpNoConnection)?;
-    let (kind, _, port) = dest.tunnel();
-    let is_ours = dest.flags() & DestFlags::AVAILABLE != 0
-        && method(found.flags()) == Method::TUNNEL
-        && kind == quoted.kind
-        && (port == quoted.port || kind != TunnelType::GUE)
-        && dest.addr() == quoted.destination
-        && (dest.source() == quoted.source || is_source(context.tables, quoted.source));
-    if !is_ours {
-        return Err(Outcome::IcmpNoConnection);
-    }
     // The error does not go back to where it came from: if XDP does not know the client's neighbour, TC is to send it.
     context.hop_to_client(inside.source, inside.destination, false)?;
     relay::check_sum(packet, context.tables, outer)?;
     // An error that ends here is not counted (ipvs.md §2.8).
     let mtu = mtu(packet, outer, quoted)?;
     let bytes = u64::from(outer.len);
-    context.tables.count(service, dest_id, &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
+    context.count(found.ids(), &Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() });
     let shift = quoted.inner - eth::LEN;
     packet.pull(shift as u32).ok_or(Outcome::RewriteFailed)?;
     inside.l4 = inside.l4.wrapping_sub(shift as u16);
@@ -70,6 +58,15 @@ pub(crate) fn error<P: Packet, T: Tables>(
     answer::compose(packet, context.tables, inside, &error, context.clock, link)
         .ok_or(Outcome::RewriteFailed)?;
     Ok(Outcome::IcmpFromTunnel)
+}
+
+/// Whether destinations are reached through such a tunnel. Of which connections is no matter, as in IPVS: this one's may have
+/// been another until now.
+#[inline(always)]
+pub(crate) fn is_ours<T: Tables>(tables: &T, quoted: &Quoted) -> bool {
+    let key = ServiceKey::tunnel(quoted.destination, quoted.kind, quoted.port);
+    let dest = tables.service_id(&key).and_then(|id| tables.dest(id));
+    dest.is_some_and(|dest| dest.source() == quoted.source || is_source(tables, quoted.source))
 }
 
 /// The MTU that the client is told; 0 for errors that tell none.

@@ -5,7 +5,7 @@
     reason = "offsets and lengths in a frame are below 2^17"
 )]
 
-use rvs_abi::{Addr, Event, Outcome};
+use rvs_abi::{Addr, ConnFlags, Event, Outcome};
 use rvs_wire::{eth, ipv4, ipv6, proxy, tcp};
 
 use crate::conn::{Bucket, Found};
@@ -143,6 +143,8 @@ fn request<P: Packet, T: Tables>(
         // Only of a connection that has just been made: whether another begins in its place, its server says.
         if numbers.stage == UNKNOWN && found.now().state() == state::tcp::SYN_RECV {
             begin(found, segment.sequence);
+        } else if segment.sequence != numbers.syn {
+            found.set_proxied(numbers.stage | ConnFlags::PROXY_AGAIN);
         }
         return Ok(0);
     }
@@ -265,9 +267,11 @@ fn reply<P: Packet, T: Tables>(
 ) -> Result<i32, Outcome> {
     let numbers = numbers::<T>(found);
     if segment.has(tcp::SYN | tcp::ACK) {
-        // Later only one that is sent again counts: another is of a connection that was there before, or nobody's.
+        // Later one that is sent again counts, and the answer to another SYN: any other is of a connection that was there
+        // before, or nobody's.
         let syn = segment.acknowledgement.wrapping_sub(1);
-        if found.now().state() == state::tcp::SYN_RECV || numbers.syn == syn {
+        let is_again = found.flags() & ConnFlags::PROXY_AGAIN != 0 || syn == numbers.syn;
+        if is_again || found.now().state() == state::tcp::SYN_RECV {
             begin(found, syn);
         }
         return Ok(0);

@@ -1,9 +1,9 @@
 //! Settings, and what follows from them in memory.
 
-use rvs_abi::{Addr, Settings as Bits};
+use rvs_abi::{Addr, Settings as Bits, TunnelType};
 use rvs_config::*;
 use rvs_director::Director;
-use rvs_model::{Heap, records};
+use rvs_model::{Heap, Memory, records};
 
 use crate::support::*;
 
@@ -103,6 +103,52 @@ fn nat_destinations_have_keys_while_nat_icmp_send_is_on() {
     let mut director = Director::adopt(memory).unwrap();
     director.apply(&[set(&[("nat_icmp_send", 0)])], NOW).unwrap();
     assert_eq!(real_server(&director, 1), None);
+}
+
+/// What an ICMP error about a tunnel's packet to that real server finds.
+fn tunnel(director: &Director<Heap>, n: u8, kind: u8, port: u16) -> Option<u32> {
+    let address = Addr::from_ip(rs(n).address);
+    director.memory().service_key(&rvs_abi::ServiceKey::tunnel(address, kind, port.to_be()))
+}
+
+#[test]
+fn destinations_by_tunnels_have_keys() {
+    let mut director = director(&SMALL);
+    let by = |n, tunnel| Destination { method: ForwardingMethod::Tunnel, tunnel, ..dest(rs(n), 1) };
+    let add_by = |service, n, tunnel| Command::AddDestination { service, destination: by(n, tunnel) };
+    let gre = Tunnel::Gre { checksum: TunnelChecksum::Csum };
+    let gue = Tunnel::Gue { port: 6080, checksum: TunnelChecksum::None };
+    let list = [
+        add_service(vip(1), Scheduler::Rr),
+        add_by(vip(1), 1, gue),
+        add_by(vip(1), 2, Tunnel::Ipip),
+        add(vip(1), rs(3), 1),
+        add_service(vip(2), Scheduler::Rr),
+        add_by(vip(2), 1, gue),
+    ];
+    director.apply(&list, NOW).unwrap();
+    let first = tunnel(&director, 1, TunnelType::GUE, 6080);
+    assert!(first.is_some() && tunnel(&director, 2, TunnelType::IPIP, 0).is_some());
+    assert_eq!(tunnel(&director, 1, TunnelType::GUE, 6081), None);
+    assert_eq!((1..4).find_map(|n| tunnel(&director, n, TunnelType::GRE, 0)), None);
+    assert_eq!(tunnel(&director, 3, TunnelType::IPIP, 0), None);
+    // In two services: it stays until the last is gone, or is reached another way.
+    let edit = Command::EditDestination { service: vip(1), destination: by(1, gre) };
+    director.apply(&[edit], NOW).unwrap();
+    assert!(tunnel(&director, 1, TunnelType::GUE, 6080).is_some_and(|id| Some(id) != first));
+    assert_eq!(tunnel(&director, 1, TunnelType::GRE, 0), first);
+    director.apply(&[delete_service(vip(2)), delete(vip(1), rs(2))], NOW).unwrap();
+    assert_eq!(tunnel(&director, 1, TunnelType::GUE, 6080), None);
+    assert_eq!(tunnel(&director, 2, TunnelType::IPIP, 0), None);
+    // A director that was killed before it wrote one, or took one away.
+    let memory = director.into_memory();
+    let stale = rvs_abi::ServiceKey::tunnel(Addr::from_ip(rs(2).address), TunnelType::IPIP, 0);
+    memory.set_service_key(&stale, Some(1)).unwrap();
+    let missing = rvs_abi::ServiceKey::tunnel(Addr::from_ip(rs(1).address), TunnelType::GRE, 0);
+    memory.set_service_key(&missing, None).unwrap();
+    let adopted = Director::adopt(memory).unwrap();
+    assert_eq!(tunnel(&adopted, 2, TunnelType::IPIP, 0), None);
+    assert_eq!(tunnel(&adopted, 1, TunnelType::GRE, 0), first);
 }
 
 #[test]

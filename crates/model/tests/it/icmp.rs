@@ -2,12 +2,14 @@
 
 use std::net::Ipv6Addr;
 
-use rvs_abi::{Method, Outcome, Stats};
+use rvs_abi::{Method, Outcome, Stats, TunnelType};
 use rvs_core::{Parsed, Signal};
+use rvs_model::testing::DestSetup;
 use rvs_model::{HostTables, Model, records, testing};
 use rvs_wire::builder::{Ipv4, Ipv6, Payload, Udp};
 
-use crate::fragments::{CLIENT, RS, Route, VIP, datagram, frame, model, request, run};
+use crate::fragments::{CLIENT, DIRECTOR, RS, Route, VIP, datagram, frame, model, request, run};
+use crate::tunnel_fragments::tunnel_model_to;
 
 /// What counts for the destination.
 fn counted(model: &Model<Route>) -> Stats {
@@ -102,4 +104,40 @@ fn all_fragments_of_an_error_of_ipv6_go_the_same_way() {
     for fragment in Ipv6::new(client, vip).fragments(&error, 64, 7) {
         assert_eq!(run(&model, &fragment), (Outcome::Fragment, vec![]));
     }
+}
+
+/// ipvs.md §2.8: of which destination the tunnel is, not the connection's.
+#[test]
+fn an_error_about_a_tunnels_packet_is_told_while_anything_has_such_a_tunnel() {
+    let dest = |last, tunnel| DestSetup {
+        source: DIRECTOR.into(),
+        tunnel,
+        tunnel_port: if tunnel == TunnelType::GUE { 6080 } else { 0 },
+        ..DestSetup::new([192, 168, 9, last], 53, Method::TUNNEL)
+    };
+    let dests = vec![dest(2, TunnelType::GUE), dest(3, TunnelType::IPIP), dest(4, TunnelType::GRE)];
+    let model = tunnel_model_to(VIP.into(), dests);
+    let asked = request(1).packet(&datagram(53, 10));
+    let to = |packet: &[u8]| packet[19];
+    let server = to(&run(&model, &asked).1[0]);
+    let tell = |last, payload: &Payload| {
+        let sent = Ipv4::new(DIRECTOR, [192, 168, 9, last]).packet(payload);
+        let error = Payload::Icmp(3, 1, [&[0; 4], &sent[..]].concat());
+        run(&model, &Ipv4::new([192, 168, 9, 20], DIRECTOR).packet(&error))
+    };
+    let gue = |port| Payload::Udp(Udp::new(40_000, port, &[&[0, 4, 0, 0], &asked[..]].concat()));
+    let gre = Payload::Other(47, [&[0, 0, 8, 0], &asked[..]].concat());
+    let ipip = Payload::Ipip(asked.clone());
+    for (last, payload) in [(2, &gue(6080)), (3, &ipip), (4, &gre)] {
+        let (outcome, left) = tell(last, payload);
+        assert_eq!((outcome, left.len()), (Outcome::IcmpFromTunnel, 1), "server {last} of {server}");
+        assert_eq!(left[0][12..20], [VIP, CLIENT].concat());
+    }
+    let others = [(2, &gue(6081)), (3, &gue(6080)), (2, &ipip), (4, &ipip), (3, &gre), (5, &ipip)];
+    for (last, payload) in others {
+        assert_eq!(tell(last, payload), (Outcome::IcmpNoConnection, vec![]), "server {last}");
+    }
+    testing::remove_dest(model.heap(), 2);
+    assert_eq!(tell(4, &gre), (Outcome::IcmpNoConnection, vec![]));
+    assert_eq!(tell(3, &ipip).0, Outcome::IcmpFromTunnel);
 }

@@ -28,6 +28,11 @@ fn tunnel_model(dest: DestSetup) -> Model<Route> {
 
 /// The same for a service at that address.
 fn tunnel_model_at(vip: Addr, dest: DestSetup) -> Model<Route> {
+    tunnel_model_to(vip, vec![dest])
+}
+
+/// The same to some.
+pub(crate) fn tunnel_model_to(vip: Addr, dests: Vec<DestSetup>) -> Model<Route> {
     let model = model(RS, Method::TUNNEL);
     let heap = Heap::new(&crate::fragments::CAPACITY);
     let service = ServiceSetup {
@@ -36,7 +41,7 @@ fn tunnel_model_at(vip: Addr, dest: DestSetup) -> Model<Route> {
         protocol: proto::UDP,
         scheduler: rvs_abi::sched::id::RR,
         sched_flags: 0,
-        dests: vec![dest],
+        dests,
     };
     install(&heap, &[service]);
     let now = model.now_ns();

@@ -1,4 +1,4 @@
-//! Findings of a review: what is asserted is what is to be; each test that fails is a finding.
+//! What is one connection's is no other's: ports, ends, data connections; and addresses that are nobody's, or change.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -10,7 +10,6 @@ use rvs_core::{Flow, Frame, Link, NextHop, Tables};
 use rvs_model::testing::{DestSetup, ServiceSetup, install};
 use rvs_model::{Capacity, Heap, HostTables, Memory, Model, records};
 use rvs_wire::builder::{Ipv4, Payload, Tcp, Udp, checksums_ok, ethernet};
-use rvs_wire::checksum::Delta;
 use rvs_wire::eth;
 use rvs_wire::tcp::{ACK, SYN};
 
@@ -62,7 +61,7 @@ fn set_source(model: &Model<Routes>, source: Addr) {
     records::write_dest(model.heap(), 0, &rvs_abi::Dest { source, ..record });
 }
 
-/// docs/full-nat.md: "Those from the director's own address end when a route changes that."
+/// docs/full-nat.md: those from the director's own address end when a route changes that.
 #[test]
 fn a_connection_whose_own_address_changes_ends_and_its_client_is_served_by_another() {
     let model = model(proto::UDP, Method::FULL_NAT, 100_000);
@@ -100,7 +99,7 @@ fn a_connection_whose_own_address_changes_takes_nobodys_end() {
     );
 }
 
-/// Linux takes a source of 240.0.0.0/4 (`ip_route_input_slow` refuses multicast, 255.255.255.255, 0/8 and 127/8), and so does IPVS.
+/// As Linux does, and so IPVS: no source are 0/8, 127/8, groups and 255.255.255.255.
 #[test]
 fn a_client_of_class_e_is_served() {
     let model = model(proto::UDP, Method::MASQ, 100);
@@ -225,8 +224,8 @@ fn nobody_ends_anothers_data_connection_by_a_command() {
     assert_eq!(segment((CLIENT, 1801), (VIP, 20), ACK, "").1, of_victim);
 }
 
-/// A route that is replaced, or flaps, has no source for a moment (`way` in `routes.rs`). Replies that come meanwhile are still of
-/// their connections: what is passed on to the stack is answered by a reset, which ends them at the server.
+/// A route that is replaced, or flaps, has no source for a moment. Replies that come meanwhile are still of their connections:
+/// what is passed on to the stack is answered by a reset, which ends them at the server.
 #[test]
 fn a_route_that_is_away_for_a_moment_leaves_no_reply_to_the_stack() {
     let model = model(proto::UDP, Method::FULL_NAT, 100_000);
@@ -235,104 +234,4 @@ fn a_route_that_is_away_for_a_moment_leaves_no_reply_to_the_stack() {
     set_source(&model, Addr::default());
     let (outcome, ..) = datagram(&model, (SERVER, 53), local);
     assert_ne!(outcome.class(), rvs_abi::Class::Pass, "{outcome:?}");
-}
-
-/// A frame that lets something else happen right before it is first written to: another CPU is at work then.
-struct Meanwhile<'a> {
-    frame: crate::fragments::Large,
-    happens: Option<&'a dyn Fn()>,
-}
-
-impl rvs_core::Packet for Meanwhile<'_> {
-    fn frame_len(&self) -> u32 {
-        self.frame.frame_len()
-    }
-    fn wire_len(&self, parsed: &rvs_core::Parsed) -> u32 {
-        self.frame.wire_len(parsed)
-    }
-    fn bundle_len(&self) -> u32 {
-        self.frame.bundle_len()
-    }
-    fn for_host(&self) -> bool {
-        self.frame.for_host()
-    }
-    fn has_tag_aside(&self) -> bool {
-        self.frame.has_tag_aside()
-    }
-    fn may_lack_checksum(&self) -> bool {
-        self.frame.may_lack_checksum()
-    }
-    fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.frame.get(offset)
-    }
-    fn set<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> Option<()> {
-        if let Some(happens) = self.happens.take() {
-            happens();
-        }
-        self.frame.set(offset, bytes)
-    }
-    fn update_tcp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
-        self.frame.update_tcp_checksum(offset, pseudo, fields)
-    }
-    fn update_udp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
-        self.frame.update_udp_checksum(offset, pseudo, fields)
-    }
-    fn push(&mut self, header: &rvs_core::Encap) -> Option<()> {
-        self.frame.push(header)
-    }
-    fn pull(&mut self, len: u32) -> Option<()> {
-        self.frame.pull(len)
-    }
-    fn change_family(&mut self, to: u8, old: u32, new: u32) -> Option<()> {
-        self.frame.change_family(to, old, new)
-    }
-    fn resize(&mut self, frame_len: u32) -> Option<()> {
-        self.frame.resize(frame_len)
-    }
-    fn reach(&mut self, len: u32) {
-        self.frame.reach(len);
-    }
-    fn resend(&mut self) -> Option<()> {
-        self.frame.resend()
-    }
-    fn send_to(&mut self, ifindex: u32) -> Option<()> {
-        self.frame.send_to(ifindex)
-    }
-    fn copy_to<const N: usize>(&self, frame: &mut [u8; N], len: u32) -> Option<()> {
-        self.frame.copy_to(frame, len)
-    }
-    fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()> {
-        self.frame.replace(frame, len)
-    }
-    fn fill(&mut self, frame: &rvs_core::hold::Saved, from: u32, offset: u32, len: u32) -> Option<()> {
-        self.frame.fill(frame, from, offset, len)
-    }
-}
-
-/// hold.rs: "Who handles the first fragment writes down where it goes and then looks for held ones; here it is the other way round,
-/// so that one of both sees the other." Under XDP it looks first (`is_handed_over`), and writes down last (`keep` in the program
-/// Gather). A fragment that another CPU holds between the two is seen by nobody.
-#[test]
-fn a_fragment_that_is_held_while_xdp_sends_the_first_is_not_lost() {
-    use crate::fragments::{datagram, events, frame, model, request};
-    use rvs_core::Packet as _;
-    for is_tc in [true, false] {
-        let mut model = model(crate::fragments::RS, Method::MASQ);
-        model.set_tc(is_tc);
-        let fragments = request(5).fragments(&datagram(53, 60), 48);
-        // By CPU 1, to which XDP there handed it over.
-        let holds = || {
-            let mut late = frame(&fragments[1]);
-            assert_eq!(model.ingress_after_xdp(&mut late, 11).outcome, Outcome::FragmentHeld);
-        };
-        let mut first = Meanwhile { frame: frame(&fragments[0]), happens: Some(&holds) };
-        assert_eq!(model.ingress(&mut first, 11).outcome, Outcome::ForwardMasq);
-        assert!(first.happens.is_none() && first.frame_len() > 0);
-        assert_eq!(
-            events(&model, rvs_abi::Event::HeldSent),
-            1,
-            "under {}: it waits for its second and is lost",
-            if is_tc { "TC" } else { "XDP" }
-        );
-    }
 }
