@@ -32,10 +32,10 @@ pub enum Event {
     ProxySent = 111,
     /// Likewise, and the data that came with it were left out: they would not have fitted.
     ProxyAlone = 112,
-    /// Full NAT's ports were taken: a connection of one packet gave its port to a new one.
-    PortTaken = 116,
     /// A bundle of segments left for a tunnel without the outer checksum that its destination asks for.
     TunnelUnsummed = 115,
+    /// Full NAT's ports were taken: a connection of one packet gave its port to a new one.
+    PortTaken = 116,
 }
 
 impl Event {
@@ -110,11 +110,11 @@ impl Event {
             Self::ProxyAlone => {
                 "a PROXY header was sent without the data that came with it, which come again: too long for both"
             }
-            Self::PortTaken => {
-                "full NAT: all ports that were tried were taken, and a connection of one packet gave way"
-            }
             Self::TunnelUnsummed => {
                 "a bundle of segments left for a tunnel without the checksum that it is to have"
+            }
+            Self::PortTaken => {
+                "full NAT: all ports that were tried were taken, and a connection of one packet gave way"
             }
         }
     }

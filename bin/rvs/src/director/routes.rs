@@ -251,18 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_of_the_other_family_and_local_addresses_are_the_kernels_business() {
+    fn the_ways_to_local_addresses_are_the_kernels_business() {
         let address: IpAddr = "10.0.0.2".parse().unwrap();
-        for (kind, gateway, is_local) in
-            [(RouteKind::Unicast, Some("fe80::1"), false), (RouteKind::Local, None, true)]
-        {
-            let info = RouteInfo { is_local, ..RouteInfo::default() };
-            assert_eq!(way(address, &lookup(kind, gateway)), Way { info, refused: None });
-        }
+        let info = RouteInfo { is_local: true, ..RouteInfo::default() };
+        assert_eq!(way(address, &lookup(RouteKind::Local, None)), Way { info, refused: None });
     }
 
-    /// RFC 5549. Tunnels and full NAT come from the source that the kernel chose, whatever the gateway: without it all their packets
-    /// are dropped (`no_tunnel_source`, `no_local_address`).
+    /// RFC 5549: which gateway that is, is the kernel's business, but tunnels and full NAT come from the source that it chose.
     #[test]
     fn a_destination_behind_a_gateway_of_the_other_family_has_a_source() {
         let mut director = director(&["10.0.0.2:80"]);
@@ -270,8 +265,11 @@ mod tests {
         routes.follow(&mut director);
         routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, Some("fe80::1"))));
         let id = director.routes_needed().next().unwrap().0;
-        let source = records::dest(director.memory(), id.0).unwrap().source;
-        assert_eq!(source, rvs_abi::Addr::v4([10, 0, 0, 1]));
+        let dest = records::dest(director.memory(), id.0).unwrap();
+        assert_eq!(
+            (dest.source, dest.ifindex, dest.gateway),
+            (rvs_abi::Addr::v4([10, 0, 0, 1]), 0, Default::default())
+        );
     }
 
     /// The destination's packets wait for the answer: nobody else asks again before routes change.

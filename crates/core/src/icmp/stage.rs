@@ -54,16 +54,17 @@ fn about_quoted<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side) ->
 pub fn tunnel_error<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     // What goes to a UDP port may be any datagram, and then is whole.
     let is_datagram = is_quoted_datagram(tables);
-    let is_tunnel = tables.with_scratch(|scratch| {
+    let parsed = tables.with_scratch(|scratch| {
         let Scratch { parsed, quoted, quoted_tunnel, .. } = scratch;
-        tunnel::parse(packet, tables, parsed, quoted, quoted_tunnel).is_some()
+        if tunnel::parse(packet, tables, parsed, quoted, quoted_tunnel).is_none() {
+            return Outcome::IcmpQuote;
+        }
+        if tunnel::is_ours(tables, quoted_tunnel) { Outcome::TunnelError } else { Outcome::IcmpNoConnection }
     });
-    if is_tunnel != Some(true) {
-        return if is_datagram { schedule::unknown(tables) } else { Outcome::IcmpQuote };
-    }
-    let is_ours = tables.with_scratch(|scratch| tunnel::is_ours(tables, &scratch.quoted_tunnel));
-    if is_ours != Some(true) {
-        return if is_datagram { schedule::unknown(tables) } else { Outcome::IcmpNoConnection };
+    match parsed.unwrap_or(Outcome::Inconsistent) {
+        Outcome::TunnelError => {}
+        _ if is_datagram => return schedule::unknown(tables),
+        outcome => return outcome,
     }
     if !tables.find(Side::Client) {
         return Outcome::IcmpNoConnection;

@@ -65,8 +65,9 @@ pub(crate) fn error<P: Packet, T: Tables>(
 #[inline(always)]
 pub(crate) fn is_ours<T: Tables>(tables: &T, quoted: &Quoted) -> bool {
     let key = ServiceKey::tunnel(quoted.destination, quoted.kind, quoted.port);
-    let dest = tables.service_id(&key).and_then(|id| tables.dest(id));
-    dest.is_some_and(|dest| dest.source() == quoted.source || is_source(tables, quoted.source))
+    let Some(id) = tables.service_id(&key) else { return false };
+    let Some(dest) = tables.dest(id) else { return false };
+    dest.source() == quoted.source || is_source(tables, quoted.source)
 }
 
 /// The MTU that the client is told; 0 for errors that tell none.
