@@ -82,7 +82,7 @@ fn layout() -> Result<String, std::fmt::Error> {
             dport,
             lport,
             local,
-            spare,
+            own,
             packets,
             control,
         }
