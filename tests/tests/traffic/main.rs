@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod attach;
-mod bulk;
 mod client_address;
 mod crafted;
+mod curl;
 mod daemon;
 mod demo;
 mod documents;
@@ -15,6 +15,7 @@ mod fragments;
 mod ftp;
 mod full_nat_sources;
 mod hairpin;
+mod iperf3;
 mod links;
 mod load;
 mod local;

@@ -124,6 +124,13 @@ impl World {
         self.server().address_in(if way.mixed { other } else { family })
     }
 
+    /// What the server binds to for a service at that port: the address that its packets come to.
+    pub(crate) fn listening(&self, family: Family, way: Way, port: u16) -> SocketAddr {
+        let address =
+            if way.passes_back() { self.server_address(family, way) } else { self.cluster.vip_in(family) };
+        SocketAddr::new(address, way.server_port(port))
+    }
+
     /// Makes a service of HTTP, and has the server answer there.
     pub(crate) fn serve(&mut self, family: Family, port: u16, way: Way) -> SocketAddr {
         let listen = SocketAddr::from(([0_u16; 8], way.server_port(port)));
