@@ -43,6 +43,8 @@ pub(crate) const PACKAGES: &[Package] = &[
     package(Purpose::Namespaces, "curl", "a real client of HTTP and FTP"),
     package(Purpose::Namespaces, "vsftpd", "a real FTP server"),
     package(Purpose::Namespaces, "iperf3", "bulk TCP with offloads"),
+    package(Purpose::Namespaces, "dnsmasq-base", "a real name server"),
+    package(Purpose::Namespaces, "bind9-dnsutils", "dig, a real client of DNS"),
     package(Purpose::Namespaces, "nftables", "the kernel's own NAT, to compare with"),
     package(Purpose::Namespaces, "ethtool", "a second opinion on offloads"),
     package(Purpose::Namespaces, "tcpdump", "frames as they are on the wire"),

@@ -1,5 +1,5 @@
 //! Real traffic through the real program: clients and servers in network namespaces, `rvs director` between them,
-//! configured by `rvs ipvsadm`. Needs root, curl, iperf3, nginx and vsftpd.
+//! configured by `rvs ipvsadm`. Needs root, curl, dig, dnsmasq, iperf3, nginx and vsftpd.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -9,6 +9,7 @@ mod crafted;
 mod curl;
 mod daemon;
 mod demo;
+mod dns;
 mod documents;
 mod drain;
 mod fragments;
