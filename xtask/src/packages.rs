@@ -45,6 +45,8 @@ pub(crate) const PACKAGES: &[Package] = &[
     package(Purpose::Namespaces, "iperf3", "bulk TCP with offloads"),
     package(Purpose::Namespaces, "dnsmasq-base", "a real name server"),
     package(Purpose::Namespaces, "bind9-dnsutils", "dig, a real client of DNS"),
+    package(Purpose::Namespaces, "websocketd", "a real server of WebSockets"),
+    package(Purpose::Namespaces, "python3-websockets", "a real client of WebSockets"),
     package(Purpose::Namespaces, "nftables", "the kernel's own NAT, to compare with"),
     package(Purpose::Namespaces, "ethtool", "a second opinion on offloads"),
     package(Purpose::Namespaces, "tcpdump", "frames as they are on the wire"),

@@ -1,5 +1,6 @@
 //! Real traffic through the real program: clients and servers in network namespaces, `rvs director` between them,
-//! configured by `rvs ipvsadm`. Needs root, curl, dig, dnsmasq, iperf3, nginx and vsftpd.
+//! configured by `rvs ipvsadm`. Needs root, curl, dig, dnsmasq, iperf3,
+//! nginx, vsftpd, and websocketd with the client of python3-websockets.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -32,12 +33,12 @@ mod residue;
 mod reverse_path;
 mod routes;
 mod segment_size;
-mod sockets;
 mod stage;
 mod transfer;
 mod tunnel_fragments;
 mod tunnel_sources;
 mod turn;
 mod uplinks;
+mod websocket;
 mod wire;
 mod world;

@@ -1,7 +1,7 @@
 //! A cluster with both families, one real server with the ends of all tunnels, and a director to which services are added.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdin, ChildStdout, Command};
 
 use rvs_dataplane::agent::{Decap, DecapMode, DecapOptions, attach_decap};
 use rvs_testkit::{Cluster, Family, Host, HttpServer, Replies};
@@ -153,6 +153,11 @@ pub(crate) struct Process(Child);
 impl Process {
     pub(crate) fn start(host: &Host, command: &mut Command) -> Self {
         Self(host.spawn(command).unwrap())
+    }
+
+    /// Its input and output, where they are pipes; once.
+    pub(crate) fn pipes(&mut self) -> (ChildStdin, ChildStdout) {
+        (self.0.stdin.take().unwrap(), self.0.stdout.take().unwrap())
     }
 }
 
