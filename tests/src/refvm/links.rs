@@ -109,10 +109,6 @@ impl Family {
         self.address(CLIENTS, Layer::Untagged, CLIENT)
     }
 
-    pub(crate) fn director(self) -> IpAddr {
-        self.address(SERVERS, Layer::Untagged, DIRECTOR)
-    }
-
     pub(crate) fn server(self) -> IpAddr {
         self.address(SERVERS, Layer::Untagged, SERVER)
     }

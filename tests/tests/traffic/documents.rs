@@ -175,10 +175,10 @@ fn every_command_in_the_documents_is_run() {
             assert!(script().lines().any(|line| line == command), "{command}: no test runs it");
         }
     }
-    // Nor is there another block with commands, but the six of the script, that of random histories, and those that the
-    // tests of the agent and of `rvs marks` call.
+    // Nor is there another block with commands, but the six of the script, that of random histories, that of the servers'
+    // ends of tunnels (`real_ends` under the reference kernel), and those that the tests of the agent and of `rvs marks` call.
     let shown = DOCUMENTS.iter().map(|document| document.matches("```sh\n").count()).sum::<usize>();
-    assert_eq!(shown, blocks.len() + 9);
+    assert_eq!(shown, blocks.len() + 10);
 }
 
 #[test]

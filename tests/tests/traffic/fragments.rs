@@ -126,21 +126,13 @@ fn ask_for(world: &World, service: SocketAddr, len: u32, wanted: u32) {
     assert_eq!((from, answer == pattern(wanted as usize)), (service, true), "{len} bytes ask for {wanted}");
 }
 
-/// Where the server listens.
-fn listening(world: &World, family: Family, way: Way) -> SocketAddr {
-    let is_translated = [Way::NAT.options, Way::FULL_NAT.options].contains(&way.options);
-    let address =
-        if is_translated { world.server_address(family, way) } else { world.cluster.vip_in(family) };
-    SocketAddr::new(address, way.server_port(PORT))
-}
-
 /// Large questions and large answers.
 fn large_datagrams(way: Way, attach: Attach) {
     let _turn = await_turn();
     let world = World::new(way.replies(), attach);
     for family in FAMILIES {
         let service = world.add("-u", family, PORT, way);
-        let _names = Names::start(&world, listening(&world, family, way));
+        let _names = Names::start(&world, world.listening(family, way, PORT));
         for len in LENGTHS {
             ask_for(&world, service, len, len);
         }
@@ -184,7 +176,7 @@ fn questions_out_of_order(way: Way, attach: Attach) {
     let data = pattern(LEN);
     for family in FAMILIES {
         let service = world.add("-u", family, PORT, way);
-        let socket = patient(open(world.server(), listening(&world, family, way)));
+        let socket = patient(open(world.server(), world.listening(family, way, PORT)));
         let client = SocketAddr::new(world.client().address_in(family), CLIENT_PORT);
         let frames = |id| fragments(macs, [client, service], &data, id);
         // A first connection has its neighbours looked up.
@@ -247,7 +239,7 @@ fn answers_out_of_order(attach: Attach) {
     let data = pattern(LEN);
     for family in FAMILIES {
         let service = world.add("-u", family, PORT, Way::NAT);
-        let listen = listening(&world, family, Way::NAT);
+        let listen = world.listening(family, Way::NAT, PORT);
         let server = patient(open(world.server(), listen));
         let client = patient(open(world.client(), any_of(service.ip())));
         client.connect(service).unwrap();
@@ -290,7 +282,7 @@ fn questions_over_a_small_way(way: Way, attach: Attach) {
     let mut world = World::new(way.replies(), attach);
     let_packets_be_cut(&world);
     let service = world.add("-u", Family::V4, PORT, way);
-    let _names = Names::start(&world, listening(&world, Family::V4, way));
+    let _names = Names::start(&world, world.listening(Family::V4, way, PORT));
     let server = world.server().address_in(Family::V4);
     make_way_small(&mut world, server, service, "forward_cut");
     let cut = world.daemon.counted("forward_cut");
@@ -307,7 +299,7 @@ fn answers_over_a_small_link(attach: Attach) {
     let mut world = World::new(Replies::ThroughDirector, attach);
     let_packets_be_cut(&world);
     let service = world.add("-u", Family::V4, PORT, Way::NAT);
-    let _names = Names::start(&world, listening(&world, Family::V4, Way::NAT));
+    let _names = Names::start(&world, world.listening(Family::V4, Way::NAT, PORT));
     let link = world.cluster.director().interface("to-client").index;
     world.cluster.director_mut().netlink().set_mtu(link, SMALL).unwrap();
     for len in CUT_LENGTHS {

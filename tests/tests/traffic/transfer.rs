@@ -88,7 +88,7 @@ fn full_nat(attach: Attach, way: Way) {
     }
 }
 
-/// Transfers to the server, by methods where the director sees nothing else.
+/// Transfers by methods where the director sees what clients send, and nothing else.
 fn past_director(attach: Attach) {
     let _turn = await_turn();
     let mut world = World::new(Replies::PastDirector, attach);
@@ -96,7 +96,8 @@ fn past_director(attach: Attach) {
     for ((family, way), port) in ways.zip(PORT..) {
         let service = world.serve(family, port, way);
         let unsummed = world.daemon.noted("tunnel_unsummed");
-        timed(&format!("{way:?}, {family:?}"), || upload(world.client(), service, LEN));
+        timed(&format!("up by {way:?}, {family:?}"), || upload(world.client(), service, LEN));
+        timed(&format!("down by {way:?}, {family:?}"), || download(world.client(), service, LEN));
         let is_summed = way.options.ends_with("--tun-csum");
         let bundles_went_without = is_summed && attach == Attach::Tc;
         let unsummed = world.daemon.noted("tunnel_unsummed") - unsummed;

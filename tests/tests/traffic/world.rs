@@ -1,7 +1,7 @@
 //! A cluster with both families, one real server with the ends of all tunnels, and a director to which services are added.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdin, ChildStdout, Command};
 
 use rvs_dataplane::agent::{Decap, DecapMode, DecapOptions, attach_decap};
 use rvs_testkit::{Cluster, Family, Host, HttpServer, Replies};
@@ -124,6 +124,13 @@ impl World {
         self.server().address_in(if way.mixed { other } else { family })
     }
 
+    /// What the server binds to for a service at that port: the address that its packets come to.
+    pub(crate) fn listening(&self, family: Family, way: Way, port: u16) -> SocketAddr {
+        let address =
+            if way.passes_back() { self.server_address(family, way) } else { self.cluster.vip_in(family) };
+        SocketAddr::new(address, way.server_port(port))
+    }
+
     /// Makes a service of HTTP, and has the server answer there.
     pub(crate) fn serve(&mut self, family: Family, port: u16, way: Way) -> SocketAddr {
         let listen = SocketAddr::from(([0_u16; 8], way.server_port(port)));
@@ -146,6 +153,11 @@ pub(crate) struct Process(Child);
 impl Process {
     pub(crate) fn start(host: &Host, command: &mut Command) -> Self {
         Self(host.spawn(command).unwrap())
+    }
+
+    /// Its input and output, where they are pipes; once.
+    pub(crate) fn pipes(&mut self) -> (ChildStdin, ChildStdout) {
+        (self.0.stdin.take().unwrap(), self.0.stdout.take().unwrap())
     }
 }
 

@@ -22,8 +22,13 @@ const MODULES: [&str; 10] =
 const ECHOED: usize = 20_000;
 /// The port of the exchange of keys.
 const KEYS: u16 = 500;
-/// The port of GUE.
-const GUE: u16 = 6080;
+/// What tells how servers' ends are made.
+const TUNNELS: &str = include_str!("../../../../docs/tunnels.md");
+/// The addresses there, of each family.
+const SHOWN_SERVERS: [&str; 2] = ["10.0.0.11", "2001:db8:10::11"];
+const SHOWN_VIPS: [&str; 2] = ["192.0.2.20", "2001:db8:2::20"];
+/// Strict or not, of all the server's devices; a device of its own can be less strict.
+const FILTER: &str = "net/ipv4/conf/all/rp_filter";
 /// Keys of both directions' encryption and authentication: nobody is to be kept from reading.
 const SEALED: &str = "enc cbc(aes) 0x000102030405060708090a0b0c0d0e0f \
                       auth-trunc hmac(sha256) 0x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f 128";
@@ -56,12 +61,15 @@ fn real_ends(attach: &str) -> Result<()> {
             ipsec(&rig, family, method, vip(family))
                 .with_context(|| format!("ESP, {family:?}, {method:?}"))?;
         }
+        // A server as most distributions have it. The filter is in the way of packets whose answers leave elsewhere.
+        rig.server.sysctl(FILTER, "1")?;
         for outer in Family::ALL {
             for tunnel in Tunnel::ALL {
                 let about = || format!("{tunnel:?} of {outer:?} around {family:?}");
                 through(&rig, (family, outer), tunnel, vip(family)).with_context(about)?;
             }
         }
+        rig.server.sysctl(FILTER, "0")?;
     }
     Ok(())
 }
@@ -196,16 +204,64 @@ impl Tunnel {
         }
     }
 
-    /// The device of the other end.
+    const fn is_gue(self) -> bool {
+        matches!(self, Self::Gue | Self::GueSummed)
+    }
+
+    /// The kind of the device of the other end.
     const fn kind(self, family: Family, outer: Family) -> &'static str {
         match (self, family, outer) {
             (Self::Gre | Self::GreSummed, _, Family::V4) => "gre",
             (Self::Gre | Self::GreSummed, _, Family::V6) => "ip6gre",
             (_, Family::V4, Family::V4) => "ipip",
             (_, Family::V6, Family::V4) => "sit",
-            (_, _, Family::V6) => "ip6tnl mode any",
+            (_, _, Family::V6) => "ip6tnl",
         }
     }
+}
+
+/// The section on the server's end, from its heading on.
+fn section() -> Result<&'static str> {
+    Ok(TUNNELS.split_once("## The other end on the server").context("no section")?.1)
+}
+
+/// The only command in the section's text that begins so and holds that word.
+fn shown(begin: &str, word: &str) -> Result<&'static str> {
+    let code = section()?.split("```").next().unwrap_or_default().split('`').skip(1).step_by(2);
+    let mut found = code.filter(|code| code.starts_with(begin) && code.split(' ').any(|part| part == word));
+    let command = found.next().with_context(|| format!("{begin} … {word}: not shown"))?;
+    ensure!(found.all(|other| other == command), "{begin} … {word}: shown in two ways");
+    Ok(command)
+}
+
+/// The commands that make the server's end, as the document shows them, at this server and for this virtual address.
+fn commands((family, outer): (Family, Family), tunnel: Tunnel, vip: IpAddr) -> Result<Vec<String>> {
+    let mut commands = vec![shown("ip link add end type", tunnel.kind(family, outer))?.to_owned()];
+    if tunnel == Tunnel::GreSummed {
+        commands[0].push_str(" icsum");
+    }
+    if tunnel.is_gue() {
+        commands.push(fou(outer)?.to_owned());
+    }
+    let (_, block) = section()?.split_once("```sh\n").context("no block")?;
+    let (block, _) = block.split_once("```").context("no end of the block")?;
+    commands.extend(block.lines().map(str::to_owned));
+    let other = if family == Family::V4 { SHOWN_VIPS[1] } else { SHOWN_VIPS[0] };
+    commands.retain(|line| !line.contains(other));
+    for line in &mut commands {
+        for (shown, real) in SHOWN_SERVERS.into_iter().zip(Family::ALL.map(Family::server)) {
+            *line = line.replace(shown, &real.to_string());
+        }
+        for shown in SHOWN_VIPS {
+            *line = line.replace(shown, &vip.to_string());
+        }
+    }
+    Ok(commands)
+}
+
+/// The command for GUE's port.
+fn fou(outer: Family) -> Result<&'static str> {
+    if outer == Family::V6 { shown("ip fou add", "-6") } else { shown("ip fou add port 6080 gue", "gue") }
 }
 
 /// A connection through a tunnel, whose segments have to become smaller.
@@ -214,19 +270,13 @@ fn through(rig: &Rig, (family, outer): (Family, Family), tunnel: Tunnel, vip: Ip
     let server = SocketAddr::new(outer.server(), PORT);
     add(rig, &format!("-t {service}"), &server.to_string(), tunnel.options())?;
     rig.route(family, vip, Layer::Untagged)?;
-    let ends = format!("local {} remote {}", outer.server(), outer.director());
-    let insists = if tunnel == Tunnel::GreSummed { "icsum" } else { "" };
-    ip(&rig.server, &format!("link add end type {} {ends} {insists}", tunnel.kind(family, outer)))?;
-    ip(&rig.server, "link set end up")?;
-    let is_gue = matches!(tunnel, Tunnel::Gue | Tunnel::GueSummed);
-    let port = format!("port {GUE} {}", if outer == Family::V6 { "-6" } else { "" });
-    if is_gue {
-        ip(&rig.server, &format!("fou add {port} gue"))?;
-    }
+    let script = commands((family, outer), tunnel, vip)?.join("\n");
+    let made = rig.server.output(Command::new("sh").args(["-euc", &script]))?;
+    ensure!(made.status.success(), "{script}\n{}", String::from_utf8_lossy(&made.stderr));
     let result = rig.client.enter(|| echoes(service))?;
-    if is_gue {
-        ip(&rig.server, &format!("fou del {port}"))?;
+    if tunnel.is_gue() {
+        ip(&rig.server, &fou(outer)?.replacen("ip fou add", "fou del", 1).replace(" gue", ""))?;
     }
     ip(&rig.server, "link del end")?;
-    result
+    result.with_context(|| script)
 }
