@@ -101,7 +101,7 @@ mod tests {
             packets: 5,
         };
         let expected = "\
-SCTP      [2001:db8:1111:2222:3333:4444:5555:6666]:45678  [2001:db8::1]:80       10.10.0.11:80          tunnel  C-SENT          61 s         5
+SCTP      [2001:db8:1111:2222:3333:4444:5555:6666]:45678  [2001:db8::1]:80       10.10.0.11:80          tunnel   C-SENT          61 s         5
 ";
         assert_eq!(line(&conn), expected);
     }
@@ -122,8 +122,8 @@ SCTP      [2001:db8:1111:2222:3333:4444:5555:6666]:45678  [2001:db8::1]:80      
             packets: 5,
         };
         let expected = "\
-Protocol  Client                 Virtual                Destination            Method  State        Expires   Packets
-TCP       192.0.2.10:45678       203.0.113.10:80        10.10.0.11:8080        masq    ESTABLISHED    899 s         5
+Protocol  Client                 Virtual                Destination            Method   State        Expires   Packets
+TCP       192.0.2.10:45678       203.0.113.10:80        10.10.0.11:8080        masq     ESTABLISHED    899 s         5
 ";
         assert_eq!(titles() + &line(&conn), expected);
     }

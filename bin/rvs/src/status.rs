@@ -200,7 +200,7 @@ destinations       3    65536   0.0 %
 connections   524288  1048576  50.0 %
 
 Times  Event            Explanation
-    5  evicted          a connection of one packet made room for a new one: the table was full, or full NAT's ports taken
+    5  evicted          a connection of one packet made room for a new one in the full table
     6  error_sent       a dropped packet was answered with an ICMP error
     7  error_limited    a dropped packet was not answered: too many errors to that address, or at all
     8  client_unsaid    full NAT: a TCP header had no room for the client's address
@@ -215,6 +215,7 @@ Times  Event            Explanation
    17  proxy_sent       a connection's data were given a PROXY header
    18  proxy_alone      a PROXY header was sent without the data that came with it, which come again: too long for both
    19  tunnel_unsummed  a bundle of segments left for a tunnel without the checksum that it is to have
+   20  port_taken       full NAT: all ports that were tried were taken, and a connection of one packet gave way
 ";
         assert_eq!(text(&status()), expected);
     }
