@@ -108,6 +108,26 @@ fn errors_to_all_addresses_together_are_limited() {
     assert_eq!(executor.run(Side::Clients, &case.steps[0].frame).class, Class::Forward);
 }
 
+/// Linux charges an address for no error that all together may not have.
+#[test]
+fn an_address_is_not_charged_for_an_error_that_is_not_sent() {
+    let case = all().into_iter().find(|case| case.name == "no destination takes new connections").unwrap();
+    let mut executor = OnModel::new(Hook::Tc);
+    run(&mut executor, &Case { steps: Vec::new(), ..case.clone() }).unwrap();
+    let is_told = |executor: &mut OnModel, client: u8| {
+        let mut frame = case.steps[0].frame.clone();
+        frame[28] = client;
+        set_checksum(&mut frame);
+        executor.run(Side::Clients, &frame).class == Class::Forward
+    };
+    // All of them are spent by others.
+    assert!((0..50).all(|client| is_told(&mut executor, client)));
+    assert!((0..50).all(|_| !is_told(&mut executor, 200)));
+    executor.wait(1);
+    let told = (0..10).take_while(|_| is_told(&mut executor, 200)).count();
+    assert_eq!(told, 6, "as many at once as an address may have that was told nothing");
+}
+
 /// ipvs.md §3.6: the source port of a tunnel's datagrams is the flow's, and flows have different ones.
 #[test]
 fn the_source_port_of_a_tunnel_is_the_flows() {

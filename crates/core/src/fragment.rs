@@ -217,7 +217,7 @@ fn unknown<T: Tables>(context: &Context<'_, T>, parsed: &Parsed) -> Outcome {
 /// Whether a first fragment is known; `now` in ticks.
 #[inline(always)]
 pub(crate) fn is_known<T: Tables>(tables: &T, key: &Key, now: u64) -> bool {
-    tables.fragment(key).is_some_and(|known| (now as u32).wrapping_sub(known.since) <= LIFE_TICKS)
+    tables.fragment(key).is_some_and(|known| hold::is_recent(known.since, now as u32, LIFE_TICKS))
 }
 
 /// Sends a fragment after the first. [`Outcome::Tunnel`]: that stage is to send it.
@@ -232,7 +232,7 @@ pub(crate) fn follow<P: Packet, T: Tables>(
     way: &mut Way,
 ) -> Result<Outcome, Outcome> {
     let known = context.tables.fragment(&Key::of(parsed)).ok_or_else(|| unknown(context, parsed))?;
-    if (context.now as u32).wrapping_sub(known.since) > LIFE_TICKS {
+    if !hold::is_recent(known.since, context.now as u32, LIFE_TICKS) {
         return Err(unknown(context, parsed));
     }
     if known.method == u32::from(PASSED) {

@@ -8,12 +8,16 @@ use crate::{Encap, Packet, Parsed, hold};
 
 /// Frames that may be sent behind another: all that are held for a packet, or that it is cut into.
 const BEHIND_MAX: usize = limits::PIECES_MAX as usize;
+/// Of a frame as under TC: its first bytes, which can be read at once.
+const LINEAR: usize = 14 + 60 + 20;
 
 /// A frame of at most `MAX` bytes.
 #[derive(Debug, Clone)]
 pub struct Frame<const MAX: usize> {
     buffer: [u8; MAX],
     len: usize,
+    /// How many of them can be read.
+    linear: usize,
     port: Port,
     /// Frames that were sent behind it, one after the other, and where each ends.
     behind: [u8; MAX],
@@ -33,6 +37,7 @@ impl<const MAX: usize> Frame<MAX> {
         Some(Self {
             buffer,
             len: bytes.len(),
+            linear: MAX,
             port: Port::default(),
             behind: [0; MAX],
             ends,
@@ -74,10 +79,26 @@ impl<const MAX: usize> Frame<MAX> {
         Self { port, ..self }
     }
 
+    /// As in a socket buffer, whose first bytes are all that can be read before a program has [reached](Packet::reach) for more.
+    #[must_use]
+    pub fn in_pages(self) -> Self {
+        Self { linear: LINEAR, ..self }
+    }
+
+    /// How many bytes can be read.
+    fn readable(&self) -> usize {
+        self.len.min(self.linear.max(LINEAR))
+    }
+
     /// The frame.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[..self.len]
+    }
+
+    /// The kernel's helpers reach for what they change.
+    fn reach_field(&mut self, offset: usize) {
+        self.linear = self.linear.max(offset.saturating_add(2));
     }
 
     fn insert(&mut self, offset: usize, count: usize) -> Option<()> {
@@ -87,6 +108,7 @@ impl<const MAX: usize> Frame<MAX> {
         }
         self.buffer.copy_within(offset..self.len, offset + count);
         self.len = len;
+        self.linear = self.linear.saturating_add(count);
         Some(())
     }
 }
@@ -117,20 +139,23 @@ impl<const MAX: usize> Packet for Frame<MAX> {
     }
 
     fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.bytes().get(offset..offset.checked_add(N)?)?.try_into().ok()
+        self.buffer[..self.readable()].get(offset..offset.checked_add(N)?)?.try_into().ok()
     }
 
     fn set<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> Option<()> {
-        self.buffer[..self.len].get_mut(offset..offset.checked_add(N)?)?.copy_from_slice(bytes);
+        let readable = self.readable();
+        self.buffer[..readable].get_mut(offset..offset.checked_add(N)?)?.copy_from_slice(bytes);
         Some(())
     }
 
     fn update_tcp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        self.reach_field(offset);
         let field = self.get::<2>(offset)?;
         self.set(offset, &pseudo.and(fields).apply(field))
     }
 
     fn update_udp_checksum(&mut self, offset: usize, pseudo: Delta, fields: Delta) -> Option<()> {
+        self.reach_field(offset);
         let field = self.get::<2>(offset)?;
         self.set(offset, &pseudo.and(fields).apply_udp(field))
     }
@@ -147,6 +172,7 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         }
         self.buffer.copy_within(from..self.len, eth::LEN);
         self.len -= len as usize;
+        self.linear = self.linear.saturating_sub(len as usize);
         Some(())
     }
 
@@ -161,11 +187,17 @@ impl<const MAX: usize> Packet for Frame<MAX> {
         if len > MAX {
             return None;
         }
-        self.len = len;
+        (self.len, self.linear) = (len, MAX);
         Some(())
     }
 
-    fn reach(&mut self, _len: u32) {}
+    fn reach(&mut self, len: u32) {
+        self.linear = self.linear.max(len as usize);
+    }
+
+    fn is_short_of(&self, end: u32) -> bool {
+        self.readable() < self.len.min(end as usize)
+    }
 
     fn resend(&mut self) -> Option<()> {
         self.add(false)
@@ -191,7 +223,7 @@ impl<const MAX: usize> Packet for Frame<MAX> {
     fn replace<const N: usize>(&mut self, frame: &[u8; N], len: u32) -> Option<()> {
         let len = len as usize;
         self.buffer.get_mut(..len)?.copy_from_slice(frame.get(..len)?);
-        self.len = len;
+        (self.len, self.linear) = (len, MAX);
         Some(())
     }
 }

@@ -52,14 +52,15 @@ const fn len(word: u64) -> u32 {
     (word >> 8) as u32 & 0xffff
 }
 
-/// Whether that was so short a time ago. What another CPU wrote may be a tick ahead.
-const fn is_recent(since: u32, now: u32) -> bool {
-    now.wrapping_sub(since).wrapping_add(1) <= LIFE_TICKS + 1
+/// Whether that was so many ticks ago at most. What another CPU wrote may be a tick ahead.
+#[inline(always)]
+pub(crate) const fn is_recent(since: u32, now: u32, life: u32) -> bool {
+    now.wrapping_sub(since).wrapping_add(1) <= life + 1
 }
 
 /// Whether a slot that is in use has been so for too long.
 const fn is_over(word: u64, now: u32) -> bool {
-    !is_recent((word >> 32) as u32, now)
+    !is_recent((word >> 32) as u32, now, LIFE_TICKS)
 }
 
 /// Whether the fragment of a slot with that word was given up: user space may free it, by a swap for 0. `now` in ticks.
@@ -95,7 +96,7 @@ fn group<T: Tables>(tables: &T, parsed: &Parsed) -> u32 {
 fn is_any<T: Tables>(tables: &T, group: u32, now: u64) -> bool {
     // Never written to: the clock may be near zero too.
     let at = tables.held_at(group);
-    at != 0 && is_recent(at, now as u32)
+    at != 0 && is_recent(at, now as u32, LIFE_TICKS)
 }
 
 /// Whether a first fragment is to be handed over, as others wait for it, perhaps, and XDP can't send them.

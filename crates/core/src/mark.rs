@@ -62,6 +62,8 @@ pub fn classify<T: Tables>(tables: &T) -> Outcome {
     let is_v4 = search.destination.is_v4();
     // Before the loop, behind which the compiler no longer knows on which hook this is: there is no such field under XDP.
     let own = tables.packet_mark();
+    // What XDP passed on has been noted there.
+    let is_noted = tables.is_second_look();
     let (first, count) = mark::list_parts(tables.rules());
     if count != 0 && filter::is_ruled(tables, search.destination) {
         search.first = first;
@@ -71,7 +73,9 @@ pub fn classify<T: Tables>(tables: &T) -> Outcome {
     let mark = if search.mark == 0 {
         own
     } else {
-        tables.note(Event::Classified);
+        if !is_noted {
+            tables.note(Event::Classified);
+        }
         search.mark
     };
     let _kept = tables.with_scratch(|scratch| scratch.mark = mark);

@@ -63,6 +63,13 @@ pub trait Packet {
     /// Makes the first bytes of the frame readable, as far as there are so many.
     fn reach(&mut self, len: u32);
 
+    /// Whether the frame has bytes before that offset that can't be read before they were [reached](Self::reach) for: never,
+    /// where a frame is in one piece.
+    #[inline(always)]
+    fn is_short_of(&self, _end: u32) -> bool {
+        false
+    }
+
     /// Sends a copy of the frame to the interface that it came in on, as if it came in once more.
     fn resend(&mut self) -> Option<()>;
 

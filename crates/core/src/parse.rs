@@ -116,8 +116,23 @@ impl Parsed {
     }
 }
 
+/// Bytes of a frame in which its headers are looked for: of all but the largest frames, all.
+const REACH: u32 = 2048;
+
+/// Parses a packet whose headers need not all be readable at once: if they are not, once more when they are. See [`parse`].
+#[inline(always)]
+pub(crate) fn parse_all<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &mut Parsed) -> Outcome {
+    let outcome = parse(packet, tables, parsed);
+    if outcome != Outcome::TruncatedTransport || !packet.is_short_of(REACH) {
+        return outcome;
+    }
+    packet.reach(REACH);
+    parse(packet, tables, parsed)
+}
+
 /// Parses a packet into `parsed`. The outcome is [`Outcome::Balanced`] if it is one of a protocol that is balanced,
-/// [`Outcome::IcmpError`] for an error, and otherwise where it ends.
+/// [`Outcome::IcmpError`] for an error, and otherwise where it ends; [`Outcome::TruncatedTransport`] also if a header is there, but
+/// can't be read before it was [reached](Packet::reach) for.
 #[inline(never)]
 pub fn parse<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &mut Parsed) -> Outcome {
     // Of what is not read to its end: nothing of the packet before.
@@ -352,11 +367,14 @@ fn parse_sctp<P: Packet>(packet: &P, parsed: &mut Parsed, l4: usize, payload: u3
     if matches!(kind, sctp::chunk::COOKIE_ECHO | sctp::chunk::COOKIE_ACK) {
         let len = (u32::from(u16::from_be_bytes([h[14], h[15]])) + 3) & !3;
         let next = l4 + sctp::LEN + len as usize;
-        if len >= sctp::CHUNK_LEN as u32
-            && sctp::LEN as u32 + len + sctp::CHUNK_LEN as u32 <= payload
-            && packet.get::<1>(next) == Some([sctp::chunk::ABORT])
-        {
-            kind = sctp::chunk::ABORT;
+        if len >= sctp::CHUNK_LEN as u32 && sctp::LEN as u32 + len + sctp::CHUNK_LEN as u32 <= payload {
+            match packet.get::<1>(next) {
+                Some([sctp::chunk::ABORT]) => kind = sctp::chunk::ABORT,
+                None if next < REACH as usize && packet.is_short_of(next as u32 + 1) => {
+                    return Err(Outcome::TruncatedTransport);
+                }
+                _ => {}
+            }
         }
     }
     parsed.row = state::sctp::row(kind);

@@ -10,13 +10,13 @@ use crate::forward::local::{self, Local};
 use crate::forward::tunnel::Tunnel;
 use crate::forward::{check, direct_route, masq, tunnel};
 use crate::icmp::{self, answer};
-use crate::parse::Signal;
+use crate::parse::{Signal, parse_all};
 use crate::sched;
 use crate::state::{self, Direction};
 use crate::translate::Fields;
 use crate::{
     DestRecord, Flow, NextHop, Packet, Parsed, ServiceRecord, Tables, Verdict, bypass, clamp, cut, filter,
-    fragment, ftp, guard, mark, one_packet, parse, program, proxy,
+    fragment, ftp, guard, mark, one_packet, program, proxy,
 };
 
 pub use crate::bypass::bypass;
@@ -192,14 +192,14 @@ pub(crate) fn find_mark<T: Tables>(tables: &T) {
 /// Stage 1: parses, and tells traffic apart that has nothing to do with any service. [`Outcome::FromServer`] is a packet
 /// that may be a reply, [`Outcome::LocalPort`] one that may be of full NAT.
 #[inline(always)]
-fn receive<P: Packet, T: Tables>(packet: &P, tables: &T) -> Outcome {
+fn receive<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     if tables.services_v4() | tables.services_v6() == 0 {
         return Outcome::NoServices;
     }
     let outcome = tables.with_scratch(|scratch| {
         scratch.clock = tables.now();
         scratch.is_fresh = 0;
-        let outcome = parse(packet, tables, &mut scratch.parsed);
+        let outcome = parse_all(packet, tables, &mut scratch.parsed);
         if !matches!(
             outcome,
             Outcome::Balanced | Outcome::TruncatedTransport | Outcome::IcmpError | Outcome::LaterFragment

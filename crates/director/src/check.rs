@@ -84,6 +84,10 @@ pub(crate) fn attributes(service: &ServiceKey, dest: &Destination) -> Result<(),
         let what = format!("{name}: another address family than its service's needs a tunnel or full NAT");
         return Err(CommandError::Invalid { what });
     }
+    if dest.method == ForwardingMethod::FullNat && dest.key.address.is_loopback() {
+        let what = format!("{name}: full NAT leads to other hosts, not to a loopback address");
+        return Err(CommandError::Invalid { what });
+    }
     if dest.weight > WEIGHT_MAX {
         let what = format!("{name}: weight {}, expected 0 to {WEIGHT_MAX}", dest.weight);
         return Err(CommandError::OutOfRange { what });

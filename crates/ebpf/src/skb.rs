@@ -221,14 +221,20 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn reach(&mut self, len: u32) {
-        let (start, end) = self.bounds();
-        let linear = opaque((end - start) as u64) as u32;
-        let frame_len = self.frame_len();
-        let wanted = if frame_len < len { frame_len } else { len };
-        if linear < wanted {
+        if self.is_short_of(len) {
+            let frame_len = self.frame_len();
+            let wanted = if frame_len < len { frame_len } else { len };
             // SAFETY: a valid context; pointers are made anew afterwards. If it fails, less can be read, no more.
             unsafe { bpf_skb_pull_data(self.context, wanted) };
         }
+    }
+
+    #[inline(always)]
+    fn is_short_of(&self, end: u32) -> bool {
+        let (first, last) = self.bounds();
+        let linear = opaque((last - first) as u64) as u32;
+        let frame_len = self.frame_len();
+        linear < if frame_len < end { frame_len } else { end }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The main loop: one thread that owns everything, takes messages, and does what is due between them.
 
+use core::fmt::Display;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use rvs_director::Director;
 use rvs_netlink::{Event, Netlink};
 
 use super::auditor::Auditor;
+use super::changes::{Changes, Look, News};
 use super::interfaces::Interfaces;
-use super::limits::{MESSAGES_PER_ROUND, ROUTES_REFRESH};
+use super::limits::MESSAGES_PER_ROUND;
 use super::message::{End, Message};
 use super::neighbours::Neighbours;
 use super::routes::Routes;
@@ -45,25 +47,6 @@ pub(super) struct Daemon {
     pub(super) changes: Changes,
 }
 
-/// What changed in the network namespace and was not looked at yet. Events come in crowds; one look serves them all.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    links: bool,
-    routes: bool,
-    /// Events were lost, those of neighbours among them.
-    neighbours: bool,
-    /// When all routes were asked for again last.
-    routes_asked_ns: u64,
-}
-
-impl Changes {
-    /// When routes may be asked for again.
-    fn routes_due_ns(&self) -> Option<u64> {
-        let pause_ns = u64::try_from(ROUTES_REFRESH.as_nanos()).unwrap_or(u64::MAX);
-        self.routes.then(|| self.routes_asked_ns.saturating_add(pause_ns))
-    }
-}
-
 impl Daemon {
     /// Works until there is a reason to end.
     ///
@@ -90,8 +73,8 @@ impl Daemon {
 
     /// When there is something to do without being told.
     fn due_ns(&self) -> u64 {
-        let now = (self.routes.is_waiting() || self.changes.links || self.changes.neighbours).then_some(0);
-        let times = [now, self.changes.routes_due_ns(), self.neighbours.due_ns(), self.director.next_tick()];
+        let (routes, neighbours) = (self.routes.due_ns(), self.neighbours.due_ns());
+        let times = [routes, self.changes.due_ns(), neighbours, self.director.next_tick()];
         let table = self.sweeper.due_ns().min(self.auditor.due_ns());
         times.into_iter().flatten().fold(table, u64::min)
     }
@@ -118,14 +101,20 @@ impl Daemon {
     fn network(&mut self, event: &Event) {
         match event {
             Event::LinkAdded { .. } | Event::LinkChanged { .. } | Event::LinkRemoved { .. } => {
-                self.changes.links = true;
-                self.changes.routes = true;
+                self.changes.links.want();
+                self.changes.routes_changed();
             }
-            Event::RoutesChanged | Event::AddressesChanged => self.changes.routes = true,
+            Event::RoutesChanged | Event::AddressesChanged => self.changes.routes_changed(),
             Event::NeighbourChanged(_) | Event::NeighbourRemoved { .. } => self.neighbours.event(event),
             Event::Overrun => {
-                let routes_asked_ns = self.changes.routes_asked_ns;
-                self.changes = Changes { links: true, routes: true, neighbours: true, routes_asked_ns };
+                if !self.changes.neighbours.is_wanted() {
+                    log::warning(
+                        "events of the network came faster than they were read: looking at all of it again",
+                    );
+                }
+                self.changes.links.want();
+                self.changes.neighbours.want();
+                self.changes.routes_changed();
             }
         }
     }
@@ -196,7 +185,7 @@ impl Daemon {
     /// Does what is due, in steps of a bounded size.
     fn work(&mut self, now_ns: u64) {
         self.follow_changes(now_ns);
-        if self.routes.is_waiting() {
+        if self.routes.due_ns().is_some_and(|due| due <= now_ns) {
             self.ask_routes(now_ns);
         }
         if self.neighbours.due_ns().is_some_and(|due| due <= now_ns) {
@@ -213,19 +202,16 @@ impl Daemon {
     }
 
     fn follow_changes(&mut self, now_ns: u64) {
-        if core::mem::take(&mut self.changes.links)
+        if self.changes.links.is_due(now_ns)
             && let Some(kernel) = &mut self.kernel
-            && let Err(error) = self.interfaces.follow(kernel, &mut self.netlink)
         {
-            log::warning(format_args!("{error:#}"));
+            let result = self.interfaces.follow(kernel, &mut self.netlink);
+            taken(&mut self.changes.links, "interfaces", result, now_ns);
         }
-        if core::mem::take(&mut self.changes.neighbours) {
-            log::warning("events of the network came faster than they were read: looking at all of it again");
-            self.learn_neighbours();
+        if self.changes.neighbours.is_due(now_ns) {
+            self.learn_neighbours(now_ns);
         }
-        if self.changes.routes_due_ns().is_some_and(|due| due <= now_ns) {
-            self.changes.routes = false;
-            self.changes.routes_asked_ns = now_ns;
+        if self.changes.take_routes(now_ns) {
             self.routes.ask_all_again();
         }
     }
@@ -233,11 +219,11 @@ impl Daemon {
     /// Asks for some routes, and for the neighbours on new ones.
     pub(super) fn ask_routes(&mut self, now_ns: u64) {
         let netlink = &mut self.netlink;
-        let learnt = self.routes.step(&mut self.director, |address| netlink.route_get(address));
+        let learnt = self.routes.step(&mut self.director, now_ns, |address| netlink.route_get(address));
         learnt.news.iter().for_each(log::info);
         if learnt.changed {
             if self.neighbours.follow(&self.routes.next_hops()) {
-                self.learn_neighbours();
+                self.learn_neighbours(now_ns);
             }
             self.follow_peers();
             self.probe(now_ns);
@@ -251,11 +237,9 @@ impl Daemon {
         self.director.set_peers(mac);
     }
 
-    fn learn_neighbours(&mut self) {
-        match self.netlink.neighbours() {
-            Ok(table) => self.neighbours.learn(&table),
-            Err(error) => log::warning(error),
-        }
+    fn learn_neighbours(&mut self, now_ns: u64) {
+        let result = self.netlink.neighbours().map(|table| self.neighbours.learn(&table));
+        taken(&mut self.changes.neighbours, "neighbours", result, now_ns);
     }
 
     fn probe(&mut self, now_ns: u64) {
@@ -263,5 +247,14 @@ impl Daemon {
             // An interface that is down or gone refuses; its event is on the way.
             drop(self.netlink.probe_neighbour(ifindex, address));
         }
+    }
+}
+
+/// A look at something of the kernel's was taken; says what is news of it.
+fn taken<E: Display>(look: &mut Look, what: &str, result: Result<(), E>, now_ns: u64) {
+    match look.taken(result, now_ns) {
+        Some(News::Failed(error)) => log::warning(error),
+        Some(News::Well) => log::info(format_args!("{what}: the kernel tells of them again")),
+        None => {}
     }
 }

@@ -23,6 +23,8 @@ pub(super) const PAGE_SLOTS_MAX: u64 = 1 << 19;
 pub(super) const ROUTES_PER_STEP: usize = 64;
 /// Time between two times that all routes are asked for again, when they change all the time.
 pub(super) const ROUTES_REFRESH: Duration = Duration::from_millis(100);
+/// Time after which the kernel is asked again what it did not answer.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Time between two times that a neighbour is asked for.
 pub(super) const PROBE: Duration = Duration::from_secs(1);
 /// Neighbours asked for in one step.

@@ -10,6 +10,7 @@
 
 mod answers;
 mod auditor;
+mod changes;
 mod clock;
 mod conns;
 mod daemon;

@@ -9,7 +9,8 @@ use rvs_director::{DestId, Director, RouteInfo};
 use rvs_model::Memory;
 use rvs_netlink::{RouteKind, RouteLookup};
 
-use super::limits::ROUTES_PER_STEP;
+use super::changes::after;
+use super::limits::{ASK_AGAIN, ROUTES_PER_STEP};
 
 /// The kernel's answer for one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,13 @@ struct Way {
     info: RouteInfo,
     /// Packets are refused, and how.
     refused: Option<RouteKind>,
+}
+
+/// A question that failed.
+#[derive(Debug)]
+struct Failed {
+    error: String,
+    again_ns: u64,
 }
 
 /// What a step found out.
@@ -34,6 +42,7 @@ pub(super) struct Routes {
     dests: BTreeMap<IpAddr, Vec<DestId>>,
     known: BTreeMap<IpAddr, Way>,
     to_ask: BTreeSet<IpAddr>,
+    failed: BTreeMap<IpAddr, Failed>,
 }
 
 impl Routes {
@@ -45,6 +54,7 @@ impl Routes {
         }
         self.known.retain(|address, _| self.dests.contains_key(address));
         self.to_ask.retain(|address| self.dests.contains_key(address));
+        self.failed.retain(|address, _| self.dests.contains_key(address));
         for (address, ids) in &self.dests {
             match self.known.get(address) {
                 Some(way) => ids.iter().for_each(|id| director.set_route(*id, &way.info)),
@@ -58,23 +68,43 @@ impl Routes {
         self.to_ask.extend(self.dests.keys());
     }
 
-    /// Whether there is something to ask.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.to_ask.is_empty()
+    /// When there is something to ask: 0 for at once.
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        if self.to_ask.is_empty() {
+            self.failed.values().map(|failed| failed.again_ns).min()
+        } else {
+            Some(0)
+        }
     }
 
-    /// Asks for some routes.
+    /// Asks for some routes. A question that fails is asked again after [`ASK_AGAIN`].
     pub(super) fn step<M: Memory>(
         &mut self,
         director: &mut Director<M>,
+        now_ns: u64,
         mut ask: impl FnMut(IpAddr) -> rvs_netlink::Result<RouteLookup>,
     ) -> Learnt {
         let mut learnt = Learnt::default();
+        let again = self.failed.iter().filter(|(_, failed)| failed.again_ns <= now_ns);
+        self.to_ask.extend(again.map(|(address, _)| *address));
         for _ in 0..ROUTES_PER_STEP {
             let Some(address) = self.to_ask.pop_first() else { break };
             match ask(address) {
-                Ok(lookup) => self.learn(director, address, way(address, &lookup), &mut learnt),
-                Err(error) => learnt.news.push(error.to_string()),
+                Ok(lookup) => {
+                    if self.failed.remove(&address).is_some() {
+                        learnt.news.push(format!("destination {address}: its route can be looked up again"));
+                    }
+                    self.learn(director, address, way(address, &lookup), &mut learnt);
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    let again_ns = after(now_ns, ASK_AGAIN);
+                    let before = self.failed.insert(address, Failed { error: error.clone(), again_ns });
+                    // The same error again is no news.
+                    if before.is_none_or(|before| before.error != error) {
+                        learnt.news.push(error);
+                    }
+                }
             }
         }
         learnt
@@ -209,12 +239,12 @@ mod tests {
         let mut routes = Routes::default();
         routes.follow(&mut director);
         let mut asked = Vec::new();
-        let learnt = routes.step(&mut director, |address| {
+        let learnt = routes.step(&mut director, 0, |address| {
             asked.push(address.to_string());
             Ok(lookup(RouteKind::Unicast, None))
         });
         assert_eq!(learnt, Learnt { changed: true, news: Vec::new() });
-        assert!(!routes.is_waiting());
+        assert_eq!(routes.due_ns(), None);
         assert_eq!(asked, ["10.0.0.2"]);
         let hop = (3, "10.0.0.2".parse().unwrap());
         assert_eq!(told(&director), BTreeSet::from([hop]));
@@ -226,11 +256,13 @@ mod tests {
         let mut director = director(&["10.0.0.2:80"]);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))).changed);
+        assert!(routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, None))).changed);
         routes.ask_all_again();
-        assert!(!routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None))).changed);
+        assert!(!routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, None))).changed);
         routes.ask_all_again();
-        assert!(routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, Some("10.0.0.254")))).changed);
+        assert!(
+            routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, Some("10.0.0.254")))).changed
+        );
         assert_eq!(told(&director), BTreeSet::from([(3, "10.0.0.254".parse().unwrap())]));
     }
 
@@ -239,13 +271,13 @@ mod tests {
         let mut director = director(&["10.0.0.2:80"]);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        let learnt = routes.step(&mut director, |_| Ok(lookup(RouteKind::Unreachable, None)));
+        let learnt = routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unreachable, None)));
         assert_eq!(learnt.news, ["destination 10.0.0.2: no route (unreachable)"]);
         let address: IpAddr = "10.0.0.2".parse().unwrap();
         assert_eq!(routes.refused().collect::<Vec<_>>(), [(address, RouteKind::Unreachable)]);
         assert_eq!(told(&director).first().map(|(ifindex, _)| *ifindex), Some(0));
         routes.ask_all_again();
-        let learnt = routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
+        let learnt = routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, None)));
         assert_eq!(learnt.news, ["destination 10.0.0.2: has a route again"]);
         assert_eq!(routes.refused().count(), 0);
     }
@@ -263,7 +295,7 @@ mod tests {
         let mut director = director(&["10.0.0.2:80"]);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, Some("fe80::1"))));
+        routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, Some("fe80::1"))));
         let id = director.routes_needed().next().unwrap().0;
         let dest = records::dest(director.memory(), id.0).unwrap();
         assert_eq!(
@@ -272,19 +304,60 @@ mod tests {
         );
     }
 
+    fn failure(reason: &str) -> rvs_netlink::Error {
+        rvs_netlink::Error::Reply { operation: "look up route to 10.0.0.2".into(), reason: reason.into() }
+    }
+
     /// The destination's packets wait for the answer: nobody else asks again before routes change.
     #[test]
-    fn a_question_that_failed_is_asked_again() {
+    fn a_question_that_failed_is_asked_again_after_a_while() {
         let mut director = director(&["10.0.0.2:80"]);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        let failed = || rvs_netlink::Error::Reply {
-            operation: "look up route to 10.0.0.2".into(),
-            reason: "no route in it".into(),
-        };
-        let learnt = routes.step(&mut director, |_| Err(failed()));
+        assert_eq!(routes.due_ns(), Some(0));
+        let learnt = routes.step(&mut director, 5, |_| Err(failure("no route in it")));
         assert!(!learnt.changed && learnt.news.len() == 1);
-        assert!(routes.is_waiting(), "the route to 10.0.0.2 is never asked for again");
+        let due = after(5, ASK_AGAIN);
+        assert_eq!(routes.due_ns(), Some(due), "not at once, and not never");
+        let early = routes.step(&mut director, due - 1, |address| panic!("{address} is asked for too early"));
+        assert_eq!(early, Learnt::default());
+        let learnt = routes.step(&mut director, due, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert!(learnt.changed);
+        assert_eq!(routes.due_ns(), None);
+        assert_eq!(told(&director), BTreeSet::from([(3, "10.0.0.2".parse().unwrap())]));
+    }
+
+    #[test]
+    fn a_question_that_goes_on_to_fail_is_no_news_until_it_is_answered() {
+        let mut director = director(&["10.0.0.2:80"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        let mut news = Vec::new();
+        for (now, reason) in
+            (0..).step_by(1_000_000_000).zip(["too short", "too short", "no route in it", "no route in it"])
+        {
+            news.push(routes.step(&mut director, now, |_| Err(failure(reason))).news.join(" "));
+            assert_eq!(routes.due_ns(), Some(after(now, ASK_AGAIN)));
+        }
+        let [first, other] = ["too short", "no route in it"].map(|reason| failure(reason).to_string());
+        assert_eq!(news, [first, String::new(), other, String::new()]);
+        routes.ask_all_again();
+        let learnt = routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert_eq!(learnt.news, ["destination 10.0.0.2: its route can be looked up again"]);
+        routes.ask_all_again();
+        let learnt = routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert_eq!(learnt, Learnt::default());
+    }
+
+    #[test]
+    fn a_question_that_failed_about_a_removed_destination_is_forgotten() {
+        let mut director = director(&["10.0.0.2:80"]);
+        let mut routes = Routes::default();
+        routes.follow(&mut director);
+        routes.step(&mut director, 0, |_| Err(failure("no route in it")));
+        director.apply(&[Command::Clear], 0).unwrap();
+        routes.follow(&mut director);
+        assert_eq!(routes.due_ns(), None);
     }
 
     #[test]
@@ -318,7 +391,7 @@ mod tests {
             source: Some(source),
             mtu,
         };
-        routes.step(&mut director, |address| match address.to_string().as_str() {
+        routes.step(&mut director, 0, |address| match address.to_string().as_str() {
             "2001:db8:9::2" => Ok(v6(None, 1500)),
             "2001:db8:9::3" => Ok(v6(Some(router), 1400)),
             _ => Ok(lookup(RouteKind::Unicast, None)),
@@ -348,10 +421,10 @@ mod tests {
         let mut director = director(&dests);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
-        assert!(routes.is_waiting());
-        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unicast, None)));
-        assert!(!routes.is_waiting());
+        routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert_eq!(routes.due_ns(), Some(0));
+        routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unicast, None)));
+        assert_eq!(routes.due_ns(), None);
         assert_eq!(told(&director).len(), dests.len());
     }
 
@@ -360,10 +433,10 @@ mod tests {
         let mut director = director(&["10.0.0.2:80"]);
         let mut routes = Routes::default();
         routes.follow(&mut director);
-        routes.step(&mut director, |_| Ok(lookup(RouteKind::Unreachable, None)));
+        routes.step(&mut director, 0, |_| Ok(lookup(RouteKind::Unreachable, None)));
         director.apply(&[Command::Clear], 0).unwrap();
         routes.follow(&mut director);
         routes.ask_all_again();
-        assert!(!routes.is_waiting() && routes.refused().count() == 0 && routes.next_hops().is_empty());
+        assert!(routes.due_ns().is_none() && routes.refused().count() == 0 && routes.next_hops().is_empty());
     }
 }

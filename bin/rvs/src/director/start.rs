@@ -18,7 +18,8 @@ use rvs_netlink::{Monitor, Netlink, RouteKind};
 
 use super::answers::{times_full, times_out_of_ports};
 use super::auditor::Auditor;
-use super::daemon::{Changes, Daemon};
+use super::changes::Changes;
+use super::daemon::Daemon;
 use super::interfaces::Interfaces;
 use super::limits::{END_OF_ANOTHER, RETRY, SOCKET_MODE};
 use super::message::End;
@@ -131,7 +132,7 @@ fn open(args: &Args) -> Result<Daemon> {
         changes: Changes::default(),
     };
     daemon.routes.follow(&mut daemon.director);
-    while daemon.routes.is_waiting() {
+    while daemon.routes.due_ns() == Some(0) {
         daemon.ask_routes(now_ns);
     }
     log::info(opened(&daemon));

@@ -245,7 +245,7 @@ pub(crate) fn pseudo(source: Addr, destination: Addr, protocol: u8, len: u32) ->
 /// With a right checksum (or one that the device will make right), TCP and UDP sum up to the complement of their pseudo
 /// header, whatever the data are: then no byte of them is read. With a wrong one the outer checksum becomes wrong too.
 #[inline(always)]
-fn inner_sum<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &Parsed) -> Option<u32> {
+fn inner_sum<P: Packet, T: Tables>(packet: &mut P, tables: &T, parsed: &Parsed) -> Option<u32> {
     let l4 = parsed.transport();
     let end = eth::LEN as u32 + parsed.len;
     let is_whole = match parsed.protocol {
@@ -266,5 +266,6 @@ fn inner_sum<P: Packet, T: Tables>(packet: &P, tables: &T, parsed: &Parsed) -> O
     };
     let pseudo = pseudo(parsed.source, parsed.destination, parsed.protocol, end - l4 as u32);
     let transport = if is_whole { u32::from(!checksum::fold(pseudo)) } else { 0 };
+    packet.reach(read_to);
     Some(sum::bytes(packet, tables, eth::LEN as u32, read_to)? + transport)
 }

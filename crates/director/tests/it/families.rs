@@ -122,6 +122,25 @@ fn full_nat_leads_to_the_other_family() {
     }
 }
 
+/// What comes from another host and would go there is dropped (`loopback_address`).
+#[test]
+fn full_nat_does_not_lead_to_a_loopback_address() {
+    let mut director = director(&SMALL);
+    director.apply(&[add_service(vip(1), Scheduler::Rr), add_service(vip6(1), Scheduler::Rr)], 0).unwrap();
+    for (service, address) in [(vip(1), "127.0.0.1"), (vip(1), "127.255.0.1"), (vip6(1), "::1")] {
+        let key = DestKey { address: address.parse().unwrap(), port: 80 };
+        let full = Destination { method: ForwardingMethod::FullNat, ..dest(key, 1) };
+        let what = format!(
+            "destination {key} of service {service}: full NAT leads to other hosts, not to a loopback address"
+        );
+        let error = CommandError::Invalid { what };
+        assert_eq!(refused(&mut director, add_dest(service, full)), error);
+        // As in IPVS, for clients on this host.
+        director.apply(&[add(service, key, 1)], 0).unwrap();
+        assert_eq!(refused(&mut director, edit_dest(service, full)), error);
+    }
+}
+
 /// ipvs.md §1.2, §3.8; beyond it, full NAT does.
 #[test]
 fn only_a_tunnel_leads_to_the_other_family() {

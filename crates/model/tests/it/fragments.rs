@@ -270,6 +270,15 @@ fn a_fragment_that_was_held_a_tick_later_goes_on_behind_the_first() {
     assert_eq!(run(&model, &first(CLIENT, 1)).1.len(), 2);
 }
 
+/// Likewise.
+#[test]
+fn a_fragment_goes_on_behind_a_first_one_of_a_tick_later() {
+    let mut model = model(RS, Method::MASQ);
+    assert_eq!(run(&model, &first(CLIENT, 1)).0, Outcome::ForwardMasq);
+    model.set_now_ns(model.now_ns() - (1 << TICK_SHIFT));
+    assert_eq!(run(&model, &early(CLIENT, 1)).0, Outcome::ForwardMasq);
+}
+
 /// Each fragment of the flood pushes out one of 32 at random: one whose first comes soon is most likely still there.
 #[test]
 fn a_flood_from_everywhere_leaves_others_fragments_their_chance() {
