@@ -104,15 +104,15 @@ fn memory_outlives_kernel_and_pins() {
 fn a_full_map_of_service_keys_says_so() {
     let stage = Stage::new();
     stage.with_kernel(|kernel| {
-        for id in 0..48 {
+        for id in 0..80 {
             kernel.set_service_key(&key(id), Some(id.into())).unwrap();
         }
-        let refused = kernel.set_service_key(&key(48), Some(48)).unwrap_err();
-        assert_eq!(refused.to_string(), "map SERVICE_KEYS: full: 48 keys");
+        let refused = kernel.set_service_key(&key(80), Some(80)).unwrap_err();
+        assert_eq!(refused.to_string(), "map SERVICE_KEYS: full: 80 keys");
         kernel.set_service_key(&key(3), Some(33)).unwrap();
         kernel.set_service_key(&key(4), None).unwrap();
         kernel.set_service_key(&key(4), None).unwrap();
-        kernel.set_service_key(&key(48), Some(48)).unwrap();
+        kernel.set_service_key(&key(80), Some(80)).unwrap();
         assert_eq!(kernel.maps().service_key(&key(3)), Ok(Some(33)));
     });
 }
