@@ -1,9 +1,9 @@
 //! The classifier's rules, between what an operator says and the maps, and the counts that say which look-ups there are to do
 //! beside that of a packet's address and port.
 
+use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::fence;
-use std::collections::BTreeSet;
 
 use rvs_abi::map::Region;
 use rvs_abi::{Addr, Rule, limits, mark};
@@ -170,17 +170,18 @@ impl RuleList {
         write_bits(memory, |_, needed| needed, &self.bits());
     }
 
-    /// Bits of `MARKED` by number of word times 64: the destinations of the rules.
-    fn bits(&self) -> BTreeSet<u32> {
-        self.rules.iter().flat_map(ruled_bits).collect()
+    /// The words of `MARKED` about rules, from [`mark::RULED_V4`] on: the destinations of these.
+    fn bits(&self) -> Vec<u64> {
+        let mut words = vec![0; (limits::MARKED_WORDS - mark::RULED_V4) as usize];
+        self.rules.iter().flat_map(ruled_bits).for_each(|bits| set_bits(&mut words, bits));
+        words
     }
 }
 
 /// Writes the words about rules of `MARKED`; those that are right are not touched.
-fn write_bits<M: Memory>(memory: &M, new: impl Fn(u64, u64) -> u64, bits: &BTreeSet<u32>) {
-    let words = (0_u32..).zip(memory.region(Region::Marked)).skip(mark::RULED_V4 as usize);
-    for (index, word) in words {
-        let needed = bits.range(index * 64..(index + 1) * 64).fold(0, |all, bit| all | 1_u64 << (bit % 64));
+fn write_bits<M: Memory>(memory: &M, new: impl Fn(u64, u64) -> u64, bits: &[u64]) {
+    let words = memory.region(Region::Marked).iter().skip(mark::RULED_V4 as usize);
+    for (word, &needed) in words.zip(bits) {
         let old = word.load(Relaxed);
         if new(old, needed) != old {
             word.store(new(old, needed), Relaxed);
@@ -188,26 +189,40 @@ fn write_bits<M: Memory>(memory: &M, new: impl Fn(u64, u64) -> u64, bits: &BTree
     }
 }
 
-/// The bits that packets to a rule's destinations look at.
-fn ruled_bits(rule: &MarkRule) -> Vec<u32> {
-    let of_family = |is_v4: bool| {
-        let start = if is_v4 { mark::RULED_V4 } else { mark::RULED_V6 } * 64;
-        start..start + limits::FILTER_WORDS * 64
+/// Sets bits, a word at a time: a rule for all destinations has some hundred thousand.
+fn set_bits(words: &mut [u64], bits: Range<u32>) {
+    let mut bit = bits.start;
+    while bit < bits.end {
+        let count = (64 - bit % 64).min(bits.end - bit);
+        words[(bit / 64) as usize] |= u64::MAX >> (64 - count) << (bit % 64);
+        bit += count;
+    }
+}
+
+/// The bits that packets to a rule's destinations look at, IPv4 and IPv6, counted from [`mark::RULED_V4`] on.
+fn ruled_bits(rule: &MarkRule) -> [Range<u32>; 2] {
+    const NONE: Range<u32> = 0..0;
+    const ALL: [Range<u32>; 2] = {
+        let start = (mark::RULED_V6 - mark::RULED_V4) * 64;
+        [0..limits::FILTER_WORDS * 64, start..start + limits::FILTER_WORDS * 64]
     };
+    let [all_v4, all_v6] = ALL;
     let Some(prefix) = rule.destination else {
-        let is_v4 = rule.source.map(|source| source.address().is_ipv4());
-        let families = [true, false].into_iter().filter(|family| is_v4.is_none_or(|is_v4| is_v4 == *family));
-        return families.flat_map(of_family).collect();
+        return match rule.source.map(|source| source.address().is_ipv4()) {
+            None => ALL,
+            Some(true) => [all_v4, NONE],
+            Some(false) => [NONE, all_v6],
+        };
     };
     let is_v4 = prefix.address().is_ipv4();
-    let all = mark::ruled_bits(is_v4);
+    let free = mark::ruled_bits(is_v4).saturating_sub(prefix.bits().into());
     let (word, bit) = mark::ruled_bit(Addr::from_ip(prefix.address()));
-    let first = word * 64 + bit;
-    match all.saturating_sub(prefix.bits().into()) {
-        0 => vec![first],
+    let first = (word - mark::RULED_V4) * 64 + bit;
+    match (is_v4, free) {
         // In order, since IPv4 addresses are not folded.
-        free if is_v4 => (first..first + (1 << free)).collect(),
-        _ => of_family(false).collect(),
+        (true, _) => [first..first + (1 << free), NONE],
+        (false, 0) => [NONE, first..first + 1],
+        (false, _) => [NONE, all_v6],
     }
 }
 

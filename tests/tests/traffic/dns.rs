@@ -1,6 +1,5 @@
 //! DNS over UDP: a real name server (dnsmasq) and a real client (dig), and an answer that comes in fragments.
 
-use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use rvs_testkit::{Family, wait_until};
 
 use crate::method::Attach;
+use crate::mib::counted;
 use crate::stage::LIMIT;
 use crate::world::{FAMILIES, Process, Way, World, output};
 
@@ -42,21 +42,7 @@ fn start(world: &World, at: SocketAddr) -> Process {
 
 /// Datagrams that the client's kernel has made whole of fragments.
 fn reassembled(world: &World, family: Family) -> u64 {
-    let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap();
-    let number = |text: &str| text.parse().unwrap();
-    let count = || match family {
-        Family::V4 => {
-            let snmp = read("snmp");
-            let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Ip: "));
-            let mut named = lines.next().unwrap().split(' ').zip(lines.next().unwrap().split(' '));
-            number(named.find(|(name, _)| *name == "ReasmOKs").unwrap().1)
-        }
-        Family::V6 => {
-            let snmp = read("snmp6");
-            number(snmp.lines().find_map(|line| line.strip_prefix("Ip6ReasmOKs")).unwrap().trim())
-        }
-    };
-    world.client().netns().enter(count).unwrap()
+    counted(world.client(), family, "Ip", "ReasmOKs")
 }
 
 /// Asks over UDP and no other way; the answer is the whole text.

@@ -1,6 +1,6 @@
 //! Real traffic through the real program: clients and servers in network namespaces, `rvs director` between them,
-//! configured by `rvs ipvsadm`. Needs root, curl, dig, dnsmasq, iperf3,
-//! nginx, vsftpd, and websocketd with the client of python3-websockets.
+//! configured by `rvs ipvsadm`. Needs root, curl, dig, dnsmasq, iperf3, nginx, vsftpd, and websocketd with the client of
+//! python3-websockets.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -22,6 +22,7 @@ mod links;
 mod load;
 mod local;
 mod method;
+mod mib;
 mod neighbours;
 mod other_traffic;
 mod path_mtu;
