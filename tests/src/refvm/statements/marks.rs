@@ -26,7 +26,7 @@ fn mark(scene: &Scene<'_>) -> u32 {
 }
 
 /// The service of that mark, as `ipvsadm` has it.
-fn service(scene: &Scene<'_>) -> String {
+pub(super) fn service(scene: &Scene<'_>) -> String {
     format!("-f {}{}", mark(scene), if scene.family == Family::V4 { "" } else { " -6" })
 }
 

@@ -10,6 +10,7 @@ use rvs_wire::sctp::chunk;
 use rvs_wire::tcp;
 
 use super::forwarding::TUNNELS;
+use super::marks;
 use crate::refvm::frames::{self, Flow, Trouble};
 use crate::refvm::lab::Seen;
 use crate::refvm::scene::{Scene, chosen, nothing, only, only_to_client};
@@ -22,6 +23,7 @@ tests_of_both![
     s042_expire_nodest_conn_and_a_quiesced_destination,
     s040_conn_reuse_mode_in_fin_wait,
     s044_a_datagram_of_a_destination_is_refused,
+    s044_a_destination_by_mark_is_refused,
     s046_a_reset_of_a_destination_is_not,
     s052_schedule_icmp,
     replies_are_routed_from_the_virtual_address_or_not,
@@ -167,6 +169,25 @@ fn s044_a_datagram_of_a_destination_is_refused(scene: &mut Scene<'_>) -> Result<
     })?;
     let seen = scene.server(flow.at(3, 53).udp(b"answer"))?;
     only_to_client(&seen).map(drop)
+}
+
+/// And whatever the protocol, where the service is one by mark.
+fn s044_a_destination_by_mark_is_refused(scene: &mut Scene<'_>) -> Result<()> {
+    let name = marks::service(scene);
+    scene.rules(&format!("-A {name} -s rr\n-a {name} -r RS4:53 -m\n-a {name} -r RS5:53 -g"))?;
+    let flow = scene.flow(53);
+    let of = flow.at(4, 53);
+    scene.with(Setting::NatIcmpSend, 1, |scene| {
+        for frame in [of.udp(b"answer"), of.tcp(tcp::ACK), of.sctp(&[chunk::DATA])] {
+            let seen = scene.server(frame.clone())?;
+            refused(&seen, &frame, scene)?;
+        }
+        for frame in [flow.at(4, 54).udp(b"answer"), flow.at(5, 53).udp(b"answer"), of.tcp(tcp::RST)] {
+            only_to_client(&scene.server(frame)?)?;
+        }
+        scene.rules(&format!("-D {name}"))?;
+        only_to_client(&scene.server(of.udp(b"answer"))?).map(drop)
+    })
 }
 
 fn s046_a_reset_of_a_destination_is_not(scene: &mut Scene<'_>) -> Result<()> {
