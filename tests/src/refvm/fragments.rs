@@ -111,17 +111,23 @@ pub(crate) fn is_first(frame: &[u8]) -> bool {
     }
 }
 
-/// An error about a packet, as one about its first fragment.
+/// An error about a packet, as one about its first fragment, which had as far to go.
 pub(crate) fn about_first(error: &[u8], first: &[u8]) -> Option<Vec<u8>> {
     let packet = frames::packet(error);
     let (_, _, quoted) = frames::error(packet)?;
+    let mut first = first.to_vec();
+    let ttl = if frames::family(quoted)? == Family::V4 { 8 } else { 7 };
+    *first.get_mut(eth::LEN + ttl)? = *quoted.get(ttl)?;
+    if frames::family(quoted)? == Family::V4 {
+        malformed::set_checksum(&mut first);
+    }
     let (head, longest) = match frames::family(packet)? {
         // RFC 1812 §4.3.2.3, RFC 4443 §2.4.
         Family::V4 => (ipv4::LEN + icmp::LEN, 576),
         Family::V6 => (ipv6::LEN + icmp::LEN, 1280),
     };
     let mut about = error.get(..error.len() - quoted.len())?.to_vec();
-    about.extend(frames::packet(first).iter().take(longest - head));
+    about.extend(frames::packet(&first).iter().take(longest - head));
     let (at, len) = match frames::family(packet)? {
         Family::V4 => (2, about.len() - eth::LEN),
         Family::V6 => (4, about.len() - eth::LEN - ipv6::LEN),
