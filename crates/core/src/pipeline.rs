@@ -583,7 +583,9 @@ impl<'a, T: Tables> Context<'a, T> {
         // A first packet that was handed over comes again: the connection is in the state after it already. Not so FTP's data
         // connections that clients announced: they were there before any packet.
         let is_known = found.packets() == 0 && found.state() != state::tcp::LISTEN;
-        let is_first = self.is_fresh || parsed.is(Signal::BEGINS) && is_known;
+        let comes_again =
+            || parsed.is(Signal::BEGINS) || self.tables.is_second_look() && self.may_begin(parsed);
+        let is_first = self.is_fresh || is_known && comes_again();
         if is_first || self.advance(found, parsed, direction, found.packets() != 0) {
             found.count_packet();
         }

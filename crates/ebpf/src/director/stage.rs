@@ -55,8 +55,8 @@ pub extern "C" fn rvs_xdp_request(context: *mut xdp_md) -> u32 {
 /// Stage 2b under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_request(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_request(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::request(&mut Skb::new(context), &tables) as u32
 }
 
@@ -338,8 +338,8 @@ pub extern "C" fn rvs_xdp_translate(context: *mut xdp_md) -> u32 {
 /// The stage for packets between families under TC.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn rvs_tc_translate(context: *mut __sk_buff) -> u32 {
-    let Some(tables) = Tables::of_skb(context, 0) else { return INCONSISTENT };
+pub extern "C" fn rvs_tc_translate(context: *mut __sk_buff, look: u32) -> u32 {
+    let Some(tables) = Tables::of_skb(context, look as u8) else { return INCONSISTENT };
     pipeline::translate(&mut Skb::new(context), &tables) as u32
 }
 

@@ -531,13 +531,13 @@ impl<const XDP: bool> rvs_core::Tables for Tables<XDP> {
 
     stages! {
         reply: rvs_xdp_reply, rvs_tc_reply (look);
-        request: rvs_xdp_request, rvs_tc_request;
+        request: rvs_xdp_request, rvs_tc_request (look);
         icmp: rvs_xdp_icmp, rvs_tc_icmp (look);
         local_reply: rvs_xdp_local_reply, rvs_tc_local_reply;
         client_option: rvs_xdp_client_option, rvs_tc_client_option;
         fragment_stage: rvs_xdp_fragment, rvs_tc_fragment (look);
         tunnel: rvs_xdp_tunnel, rvs_tc_tunnel;
-        translate: rvs_xdp_translate, rvs_tc_translate;
+        translate: rvs_xdp_translate, rvs_tc_translate (look);
         translate_error: rvs_xdp_translate_error, rvs_tc_translate_error;
         tunnel_error: rvs_xdp_tunnel_error, rvs_tc_tunnel_error;
         one_packet: rvs_xdp_one_packet, rvs_tc_one_packet;

@@ -60,13 +60,19 @@ fn s024_sloppy_tcp(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 fn sloppy_sctp(scene: &mut Scene<'_>) -> Result<()> {
+    let begun =
+        [(chunk::DATA, 4, "ESTABLISHED"), (chunk::INIT_ACK, 3, "C-WAIT"), (chunk::SHUTDOWN, 2, "S-RECEIVED")];
     for (port, method) in (80..).zip(METHODS) {
         scene.cluster(&format!("--sctp-service VIP:{port} -s rr"), method)?;
-        let flow = scene.flow(port);
-        let seen = scene.with(Setting::SloppySctp, 1, |scene| scene.client(flow.sctp(&[chunk::DATA])))?;
-        only(&seen, 4)?;
+        for (number, (kind, server, _)) in (3..).zip(begun) {
+            let flow = scene.flow(port).with_client(number);
+            let seen = scene.with(Setting::SloppySctp, 1, |scene| scene.client(flow.sctp(&[kind])))?;
+            only(&seen, server)?;
+        }
         let conns = scene.conns_to_port(port)?;
-        ensure!(conns.iter().map(|conn| conn.state.as_str()).eq(["ESTABLISHED"]), "{conns:?}");
+        for (_, _, state) in begun {
+            ensure!(conns.iter().filter(|conn| conn.state == state).count() == 1, "{state}: {conns:?}");
+        }
     }
     Ok(())
 }
