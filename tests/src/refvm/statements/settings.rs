@@ -60,9 +60,12 @@ fn s024_sloppy_tcp(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 fn sloppy_sctp(scene: &mut Scene<'_>) -> Result<()> {
-    let begun =
-        [(chunk::DATA, 4, "ESTABLISHED"), (chunk::INIT_ACK, 3, "C-WAIT"), (chunk::SHUTDOWN, 2, "S-RECEIVED")];
-    for (port, method) in (80..).zip(METHODS) {
+    for ((port, method), accepted) in (80..).zip(METHODS).zip(["C-WAIT", "C-ECHOED"]) {
+        let begun = [
+            (chunk::DATA, 4, "ESTABLISHED"),
+            (chunk::INIT_ACK, 3, accepted),
+            (chunk::SHUTDOWN, 2, "S-RECEIVED"),
+        ];
         scene.cluster(&format!("--sctp-service VIP:{port} -s rr"), method)?;
         for (number, (kind, server, _)) in (3..).zip(begun) {
             let flow = scene.flow(port).with_client(number);
