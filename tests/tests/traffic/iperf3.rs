@@ -1,14 +1,13 @@
 //! iperf3 by each method and in both families: streams with as much as it can send, and datagrams.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rvs_testkit::{Family, wait_until};
 use serde_json::Value;
 
 use crate::method::Attach;
-use crate::mib::counted;
+use crate::mib::{counted, is_listening};
 use crate::stage::LIMIT;
 use crate::turn::await_turn;
 use crate::world::{FAMILIES, Process, Way, World, output};
@@ -27,31 +26,52 @@ const DATAGRAMS: [&str; 7] = ["--udp", "--bytes", "2000000", "--length", "1000",
 /// Of so many datagrams at most one is lost.
 const DATAGRAMS_LOST: u64 = 100;
 
-/// iperf3 on the server, where it is reached by that way, when it listens.
-fn start(world: &World, family: Family, way: Way) -> Process {
-    // Bound to the address that it is to answer from: of a socket for all, the kernel would choose another for datagrams.
-    let own = world.listening(family, way, PORT);
-    let mut command = Command::new("iperf3");
-    command.args(["--server", "--bind", &own.ip().to_string(), "--port", &own.port().to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let process = Process::start(world.server(), &mut command);
-    let listens = || TcpStream::connect_timeout(&own, Duration::from_secs(1)).is_ok();
-    wait_until("iperf3 listens", LIMIT, || world.server().netns().enter(listens).unwrap()).unwrap();
-    process
+/// A service and the server behind it.
+struct Target<'a> {
+    world: &'a World,
+    family: Family,
+    way: Way,
+    service: SocketAddr,
 }
 
-/// Runs iperf3's client to the end; its account.
-fn run(world: &World, service: SocketAddr, more: &[&str]) -> Value {
-    let (address, port) = (service.ip().to_string(), service.port().to_string());
-    let args = [&["--client", &address, "--port", &port, "--json"], more].concat();
-    let report: Value = serde_json::from_str(&output(world.client(), "iperf3", &args)).unwrap();
-    report["end"].clone()
+impl Target<'_> {
+    /// iperf3 on the server for one client, where it is reached by that way, when it listens. It listens anew after each
+    /// client, and who comes just then is refused: so each client has one of its own.
+    fn start(&self) -> Process {
+        // Bound to the address that it is to answer from: of a socket for all, the kernel would choose another for datagrams.
+        let own = self.world.listening(self.family, self.way, PORT);
+        let mut command = Command::new("iperf3");
+        command.args([
+            "--server",
+            "--one-off",
+            "--bind",
+            &own.ip().to_string(),
+            "--port",
+            &own.port().to_string(),
+        ]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Process::start(self.world.server(), &mut command);
+        wait_until("iperf3 listens", LIMIT, || is_listening(self.world.server(), own.port())).unwrap();
+        process
+    }
+
+    /// Runs iperf3's client to the end; its account.
+    fn run(&self, more: &[&str]) -> Value {
+        let _server = self.start();
+        let (address, port) = (self.service.ip().to_string(), self.service.port().to_string());
+        let args = [&["--client", &address, "--port", &port, "--json"], more].concat();
+        let report: Value = serde_json::from_str(&output(self.world.client(), "iperf3", &args)).unwrap();
+        // It ends as if all were well.
+        assert!(report["error"].is_null(), "{} {more:?}: {report}", self.service);
+        report["end"].clone()
+    }
 }
 
 /// A stream each way: all of it arrives, and fast.
-fn stream(world: &World, service: SocketAddr) {
+fn stream(target: &Target<'_>) {
+    let service = target.service;
     for reverse in [&[][..], &["--reverse"]] {
-        let end = run(world, service, &[&["--bytes", &BYTES.to_string()], reverse].concat());
+        let end = target.run(&[&["--bytes", &BYTES.to_string()], reverse].concat());
         let (received, sent) = (&end["sum_received"], &end["sum_sent"]);
         let [arrived, left] = [received, sent].map(|sum| sum["bytes"].as_u64().unwrap());
         let speed = received["bits_per_second"].as_f64().unwrap();
@@ -69,9 +89,9 @@ fn streams(way: Way) {
     for attach in [Attach::Tc, Attach::Xdp] {
         let world = World::new(way.replies(), attach);
         for family in FAMILIES {
-            let _server = start(&world, family, way);
             println!("{way:?}, {attach:?}");
-            stream(&world, world.add("-t", family, PORT, way));
+            let service = world.add("-t", family, PORT, way);
+            stream(&Target { world: &world, family, way, service });
         }
     }
 }
@@ -83,13 +103,13 @@ fn datagrams(way: Way) {
     for attach in [Attach::Tc, Attach::Xdp] {
         let world = World::new(way.replies(), attach);
         for family in FAMILIES {
-            let _server = start(&world, family, way);
             let service = world.add("-t", family, PORT, way);
             world.add("-u", family, PORT, way);
+            let target = Target { world: &world, family, way, service };
             for (reverse, receiver) in [(&[][..], world.server()), (&["--reverse"], world.client())] {
                 let overflowed = || counted(receiver, family, "Udp", "RcvbufErrors");
                 let before = overflowed();
-                let udp = run(&world, service, &[&DATAGRAMS, reverse].concat());
+                let udp = target.run(&[&DATAGRAMS, reverse].concat());
                 let [lost, sent] = ["lost_packets", "packets"].map(|name| udp["sum"][name].as_u64().unwrap());
                 let overflowed = overflowed() - before;
                 println!(

@@ -1,7 +1,7 @@
 //! Ways that take smaller packets than those at their ends, and of which nobody is told: the client drops ICMP errors. Without
 //! `--mss` what it sends never arrives, with it it does.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -9,6 +9,7 @@ use rvs_testkit::{Cgroup, wait_until};
 
 use crate::client_address::agent::Agent;
 use crate::method::Attach;
+use crate::mib::is_listening;
 use crate::stage::LIMIT;
 use crate::transfer::{try_upload, upload};
 use crate::turn::await_turn;
@@ -105,9 +106,7 @@ fn iperf3(world: &World, cgroup: &Cgroup) -> Process {
     command.args(["--server", "--port", &PORT.to_string()]).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let server = Process::start(world.server(), &mut command);
-    let address = SocketAddr::from(([127, 0, 0, 1], PORT));
-    let connects = || TcpStream::connect(address).is_ok();
-    wait_until("iperf3 listens", LIMIT, || world.server().netns().enter(connects).unwrap()).unwrap();
+    wait_until("iperf3 listens", LIMIT, || is_listening(world.server(), PORT)).unwrap();
     server
 }
 

@@ -1,5 +1,6 @@
 //! Long transfers by curl, whose content is compared.
 
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -28,12 +29,60 @@ fn curl(service: SocketAddr, len: u64) -> Command {
     command
 }
 
+/// What is done when a quarter of a transfer has passed. The rest of a long one is more than sockets hold.
+pub(crate) type Midway<'a> = &'a (dyn Fn() + Sync);
+
+/// A stream that has something done once so many bytes have passed.
+struct Watched<'a, S> {
+    stream: S,
+    left: u64,
+    act: Option<Midway<'a>>,
+}
+
+impl<'a, S> Watched<'a, S> {
+    fn midway(stream: S, len: u64, act: Midway<'a>) -> Self {
+        Self { stream, left: len / 4, act: Some(act) }
+    }
+
+    fn passed(&mut self, len: usize) {
+        self.left = self.left.saturating_sub(len as u64);
+        if let Some(act) = self.act.take_if(|_| self.left == 0) {
+            act();
+        }
+    }
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.stream.read(buffer)?;
+        self.passed(len);
+        Ok(len)
+    }
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.stream.write(bytes)?;
+        self.passed(len);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// Has the server send so many bytes to the client.
 pub(crate) fn download(client: &Host, service: SocketAddr, len: u64) {
+    download_with(client, service, len, &|| ());
+}
+
+/// The same, and has something done in the middle of it.
+pub(crate) fn download_with(client: &Host, service: SocketAddr, len: u64, midway: Midway<'_>) {
     let mut command = curl(service, len);
     command.args(["--max-time", &SECONDS_MAX.to_string()]);
     let mut child = client.spawn(command.stdout(Stdio::piped())).unwrap();
-    let same = content::is_same(child.stdout.take().unwrap(), len);
+    let same = content::is_same(Watched::midway(child.stdout.take().unwrap(), len, midway), len);
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -44,21 +93,38 @@ pub(crate) fn download(client: &Host, service: SocketAddr, len: u64) {
 
 /// Has the client send so many bytes to the server, which compares them.
 pub(crate) fn upload(client: &Host, service: SocketAddr, len: u64) {
-    try_upload(client, service, len, SECONDS_MAX).unwrap_or_else(|said| panic!("to {service}: {said}"));
+    upload_with(client, service, len, &|| ());
+}
+
+/// The same, and has something done in the middle of it.
+pub(crate) fn upload_with(client: &Host, service: SocketAddr, len: u64, midway: Midway<'_>) {
+    try_upload_with(client, service, len, SECONDS_MAX, midway)
+        .unwrap_or_else(|said| panic!("to {service}: {said}"));
 }
 
 /// The same within so many seconds; the error is what curl said.
 pub(crate) fn try_upload(client: &Host, service: SocketAddr, len: u64, seconds: u32) -> Result<(), String> {
+    try_upload_with(client, service, len, seconds, &|| ())
+}
+
+fn try_upload_with(
+    client: &Host,
+    service: SocketAddr,
+    len: u64,
+    seconds: u32,
+    midway: Midway<'_>,
+) -> Result<(), String> {
     let mut command = curl(service, len);
     command.args(["--max-time", &seconds.to_string()]);
     command.args(["--upload-file", "-", "--header", "Transfer-Encoding:"]);
     command.args(["--header", &format!("Content-Length: {len}")]);
     let mut child = client.spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
-    let mut input = child.stdin.take().unwrap();
-    // If it ends early, it says why.
-    let writer = thread::spawn(move || content::write(&mut input, len).ok());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
+    let mut input = Watched::midway(child.stdin.take().unwrap(), len, midway);
+    let output = thread::scope(|scope| {
+        // If it ends early, it says why.
+        scope.spawn(move || content::write(&mut input, len).ok());
+        child.wait_with_output().unwrap()
+    });
     let (said, answer) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     if output.status.success() && answer.starts_with("s1 ") {
         return Ok(());

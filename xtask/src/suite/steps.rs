@@ -59,12 +59,13 @@ pub(crate) const STEPS: &[Step] = &[
 
 /// Packages whose tests make namespaces or load programs: they need root.
 const PRIVILEGED: &[&str] = &["rvs", "rvs-dataplane", "rvs-netlink", "rvs-testkit", "rvs-tests"];
-/// The program in package `rvs-tests` that runs in the virtual machine.
+/// The program in package `rvs-tests` that runs in the virtual machine. One machine: it keeps two CPUs busy, and two of them with
+/// half of the tests each take longer on such a machine (tests with traffic three times as long).
 const REFVM_SUITE: &str = "refvm-suite";
-/// Time for each target of the fuzzer, in seconds.
-const FUZZ_SECONDS: u32 = 5;
 /// Time for it, with the boot.
 const REFVM_LIMIT: Duration = Duration::from_secs(25 * 60);
+/// Time for each target of the fuzzer, in seconds.
+const FUZZ_SECONDS: u32 = 5;
 /// Tells tests where the binary under test is.
 const BINARY_VARIABLE: &str = "RVS_BINARY";
 
@@ -106,9 +107,16 @@ fn ebpf() -> Result<Count> {
     ebpf::run(&["--check".to_owned()]).map(|()| Count::PASSED)
 }
 
-fn unit() -> Result<Count> {
+/// `cargo test` of everything but examples in documentation: there are none (tidy sees to that), and looking takes a minute.
+fn cargo_test() -> Command {
     let mut test = cargo();
-    test.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    test.args(["test", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+    test
+}
+
+fn unit() -> Result<Count> {
+    let mut test = cargo_test();
+    test.arg("--workspace");
     for package in PRIVILEGED {
         test.args(["--exclude", package]);
     }
@@ -121,8 +129,7 @@ fn fuzz() -> Result<Count> {
 
 fn kernel() -> Result<Count> {
     let binary = build_binary()?;
-    let mut test = cargo();
-    test.args(["test", "--locked", "--no-fail-fast"]);
+    let mut test = cargo_test();
     for package in PRIVILEGED {
         test.args(["--package", package]);
     }
@@ -131,15 +138,9 @@ fn kernel() -> Result<Count> {
 
 fn reference_vm() -> Result<Count> {
     let binary = build_binary()?;
-    run_command(cargo().args([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "rvs-tests",
-        "--bin",
-        REFVM_SUITE,
-    ]))?;
+    // With the binary's package, so that both are built on the same dependencies.
+    let packages = ["--package", "rvs", "--package", "rvs-tests"];
+    run_command(cargo().args(["build", "--locked", "--release", "--bin", REFVM_SUITE]).args(packages))?;
     let vm = RefVm::prepare(&target())?;
     println!("booting {}", vm.release());
     let options = Options {

@@ -29,6 +29,13 @@ pub(super) fn check(path: &str, text: &str, findings: &mut Vec<Finding>) {
     if lines.len() > FILE_LINES_MAX {
         findings.push(Finding::new(path, 0, format!("{} lines, maximum {FILE_LINES_MAX}", lines.len())));
     }
+    for number in doc_tests(&lines) {
+        findings.push(Finding::new(
+            path,
+            number,
+            "code in documentation, which no step runs: make it a test, or `text`",
+        ));
+    }
     for (number, line) in lines.iter().enumerate() {
         if let Some(what) = LEFT_OVERS.iter().find(|what| line.contains(*what)) {
             findings.push(Finding::new(path, number + 1, format!("left over: {what}")));
@@ -36,6 +43,17 @@ pub(super) fn check(path: &str, text: &str, findings: &mut Vec<Finding>) {
     }
     check_functions(path, &lines, findings);
     check_unsafe(path, &lines, findings);
+}
+
+/// Lines of documentation at which a block begins that `cargo test --doc` would run.
+fn doc_tests(lines: &[&str]) -> Vec<usize> {
+    let fence = |line: &str| {
+        let text = line.trim_start().strip_prefix("///").or(line.trim_start().strip_prefix("//!"))?;
+        text.trim().strip_prefix("```").map(str::to_owned)
+    };
+    let fences = lines.iter().enumerate().filter_map(|(number, line)| Some((number + 1, fence(line)?)));
+    // Every second one is an end.
+    fences.step_by(2).filter(|(_, language)| language != "text").map(|(number, _)| number).collect()
 }
 
 /// A function reaches from `fn` to the brace with the same indentation, which rustfmt guarantees.
@@ -106,6 +124,17 @@ mod tests {
         };
         assert_eq!(findings(&function(90)), Vec::<String>::new());
         assert_eq!(findings(&function(91)), ["crates/ebpf/src/x.rs:2: function of 91 lines, maximum 90"]);
+    }
+
+    #[test]
+    fn documentation_has_no_code_that_nobody_runs() {
+        let drawing = "//! -\n//! ```text\n//! a ── b\n//! ```\n";
+        assert_eq!(findings(drawing), Vec::<String>::new());
+        let code = format!("{drawing}    /// ```\n    /// f();\n    /// ```\n    fn f() {{}}\n");
+        assert_eq!(
+            findings(&code),
+            ["crates/ebpf/src/x.rs:5: code in documentation, which no step runs: make it a test, or `text`"]
+        );
     }
 
     #[test]
